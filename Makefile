@@ -1,0 +1,72 @@
+# Pairwright: `make help` lists the verbs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+CORE := .venv-core/.ready
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(READY) ## Install the locked dependencies into .venv
+
+$(READY): requirements.lock pyproject.toml infra/install.sh
+	PYTHON=$(PYTHON) bash infra/install.sh .venv platform,dev
+	@touch $@
+
+# The numerical core must run where ray, prefect, mlflow, dvc, great_expectations and bentoml are not.
+$(CORE): requirements.lock pyproject.toml infra/install.sh
+	PYTHON=$(PYTHON) bash infra/install.sh .venv-core dev-core
+	@touch $@
+
+data: $(READY) ## Pull the demo corpus that data.dvc pins, from infra/dvc-remote
+	@$(BIN)/python -c 'from components.versioning import pull_data; print(pull_data("."))'
+
+demo: $(READY) ## The demo corpus to a curated set, a registered model, a Bento and a report
+	$(BIN)/pairwright run quickstart
+
+serve: $(READY) ## Serve the champion on http://127.0.0.1:3000
+	$(BIN)/pairwright serve
+
+up: $(READY) ## Prefect (with the deployments served), MLflow and the Bento on this machine
+	$(BIN)/python -m flows.servers up
+
+down: ## End what `make up` started
+	$(BIN)/python -m flows.servers down
+
+lint: $(READY) ## ruff, mypy on components and serving, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/pytest tests/unit
+
+check: lint unit ## The quick part: lint, types, unit tests (under 4 minutes)
+
+core: $(CORE) ## The core's tests where none of the platform's packages is installed
+	.venv-core/bin/pytest tests/unit -m "not platform"
+
+test: $(READY) ## Everything, set-up included
+	bash infra/browser.sh
+	$(MAKE) --no-print-directory data lint
+	$(BIN)/pytest tests
+	$(MAKE) --no-print-directory core
+
+bench: $(READY) ## Every benchmark; each prints its ratio
+	@for name in help_time demo filter_throughput filter_memory pdq selection_funnel; do \
+	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+pictures: $(READY) ## Retake the README's screenshots from a real run
+	bash infra/browser.sh
+	$(BIN)/python docs/take_pictures.py
+
+lock: $(READY) ## Resolve the dependencies anew into requirements.lock
+	bash infra/lock.sh
+
+clean: ## Remove what runs made (not data/, not .venv)
+	rm -rf workspace build dist .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help setup data demo serve up down lint unit check core test bench pictures lock clean

@@ -1,0 +1,241 @@
+"""The six kinds of component, and what a component declares it needs.
+
+A component is a small class with a typed settings model, registered by name:
+
+    @scorer("alignment")
+    class Alignment(Scorer[AlignmentSettings]):
+        columns = {"score": pa.float32()}
+        requires = Pixels(size=224) + Captions("source")
+
+        def setup(self, device): ...
+        def score(self, pairs): return {"score": ...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+
+import pyarrow as pa
+
+from components.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.dataset.columns import ColumnsView
+    from components.dataset.dataset import Dataset
+    from components.dataset.pairs import PairBatch
+
+S = TypeVar("S", bound=Settings)
+FULL_RESOLUTION = 1 << 30
+
+
+@dataclass(frozen=True)
+class Requires:
+    """What a component reads; `+` unites two.
+
+    Attributes:
+        pixels: shortest image side the component can work with, in pixels; 0 if it opens no image.
+        captions: names of settings fields that hold a caption source.
+        columns: names of settings fields that hold a `step.column` (or a list of them).
+        raw: the encoded image bytes (for byte hashes), without decoding.
+    """
+
+    pixels: int = 0
+    captions: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    raw: bool = False
+
+    def __add__(self, other: Requires) -> Requires:
+        return Requires(
+            max(self.pixels, other.pixels),
+            self.captions + other.captions,
+            self.columns + other.columns,
+            self.raw or other.raw,
+        )
+
+
+def Pixels(size: int = FULL_RESOLUTION) -> Requires:  # noqa: N802  reads as a noun in `requires`
+    """Decoded RGB whose shorter side is at least `size` (or the image's own, if smaller)."""
+    return Requires(pixels=size)
+
+
+def Captions(*fields: str) -> Requires:  # noqa: N802
+    """Captions of the sources named by these settings fields."""
+    return Requires(captions=fields)
+
+
+def Columns(*fields: str) -> Requires:  # noqa: N802
+    """Columns of earlier steps, named `step.column` in these settings fields."""
+    return Requires(columns=fields)
+
+
+def RawBytes() -> Requires:  # noqa: N802
+    """The image's encoded bytes."""
+    return Requires(raw=True)
+
+
+class Component(Generic[S]):
+    """What all six kinds share: a registered name, settings, declared needs and libraries.
+
+    `libraries` are distributions whose version changes the result (they enter the digest).
+    """
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    requires: ClassVar[Requires] = Requires()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+
+    @classmethod
+    def settings_model(cls) -> type[Settings]:
+        """The settings class written in the brackets of the base class."""
+        for base in getattr(cls, "__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Settings):
+                    return argument
+        for parent in cls.__mro__[1:]:
+            if parent is not Component and issubclass(parent, Component) and hasattr(parent, "__orig_bases__"):
+                found = parent.settings_model()
+                if found is not Settings:
+                    return found
+        return Settings
+
+    def setup(self, device: str) -> None:
+        """Load weights onto `device` ("cpu", "cuda:0"). Called once a worker, before any batch."""
+
+    @property
+    def pixels(self) -> int:
+        """Shortest image side needed with these settings, in pixels."""
+        return self.requires.pixels
+
+    def caption_sources(self) -> tuple[str, ...]:
+        """The caption sources these settings name."""
+        return tuple(getattr(self.settings, field_name) for field_name in self.requires.captions)
+
+    def column_names(self) -> tuple[str, ...]:
+        """The `step.column`s these settings name."""
+        names: list[str] = []
+        for field_name in self.requires.columns:
+            value = getattr(self.settings, field_name)
+            if value is None:
+                continue
+            names.extend([value] if isinstance(value, str) else value)
+        return tuple(names)
+
+
+class Scorer(Component[S]):
+    """Batch of pairs -> columns, one value a pair. Never drops anything.
+
+    A batch holds only pairs whose image decoded and whose required captions exist; the others get
+    null (and the reason in `_error`). A scorer that sets `sees_failures` gets every pair.
+    """
+
+    kind = "scorer"
+    columns: ClassVar[Mapping[str, pa.DataType]] = {}
+    sees_failures: ClassVar[bool] = False
+
+    def schema(self) -> Mapping[str, pa.DataType]:
+        """Arrow type of each column; override when it depends on the settings."""
+        return self.columns
+
+    def score(self, pairs: PairBatch) -> Mapping[str, Any]:
+        """Columns of length `len(pairs)`: arrays, lists or tensors."""
+        raise NotImplementedError
+
+
+class Selection(Component[S]):
+    """Columns of all shards -> columns of all shards: duplicates, clusters, balance, cross-fits."""
+
+    kind = "selection"
+    columns: ClassVar[Mapping[str, pa.DataType]] = {}
+
+    def schema(self) -> Mapping[str, pa.DataType]:
+        return self.columns
+
+    def select(self, view: ColumnsView) -> Mapping[str, Any]:
+        """Columns of length `view.rows`, in the population's order (shard by shard, row by row)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One generated caption; `note` says why a fallback was taken ("empty", "refusal", ...)."""
+
+    text: str
+    lang: str = "en"
+    note: str | None = None
+
+
+class Captioner(Component[S]):
+    """Batch of pairs -> one caption a pair, stored under the step's name as its source."""
+
+    kind = "captioner"
+
+    def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
+        """Captions of length `len(pairs)`; None where none could be made."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FitInputs:
+    """What a fit reads: the population's columns, and which of its rows are kept."""
+
+    view: ColumnsView
+    kept: pa.Table | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Fit(Component[S]):
+    """Columns or pairs -> a model folder (reward model, codebook, captioner, dual encoder)."""
+
+    kind = "fit"
+
+    def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
+        """Write the model into `folder` (config.json, model.safetensors, card.md); returns metrics."""
+        raise NotImplementedError
+
+
+class Objective(Component[S]):
+    """Batch of unit-norm embeddings -> named losses; `loss` is what is minimised."""
+
+    kind = "objective"
+
+    def loss(
+        self, image: Tensor, text: Tensor, *, logit_scale: Tensor, logit_bias: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """(b, d), (b, d) -> {"loss": scalar, ...}. `logit_scale` is already exp'd and clamped."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number with its definition, sample size and bootstrap interval."""
+
+    name: str
+    value: float
+    n: int
+    low: float
+    high: float
+    definition: str
+    higher_is_better: bool = True
+
+
+class Benchmark(Component[S]):
+    """Model + dataset -> metrics, each with its definition, n and a bootstrap interval."""
+
+    kind = "benchmark"
+
+    def evaluate(self, model: Any, dataset: Dataset) -> list[Metric]:
+        raise NotImplementedError
+
+
+def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Consecutive slices of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

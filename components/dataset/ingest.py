@@ -1,0 +1,204 @@
+"""Ingest: whatever pairs come in, as a dataset of shards and sidecars.
+
+    from components.dataset.ingest import detect, ingest
+    dataset = ingest(detect("crawl/"), "crawl/", "data/crawl")
+
+The same call again does nothing that is done: tars indexed in place are known by size and time,
+copied sources by the list of their files, downloads by the status of each URL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from components.dataset import storage
+from components.dataset.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
+from components.dataset.dataset import MANIFEST, Dataset, open_dataset
+from components.dataset.imagefolder import ImageFolderOptions, looks_like_imagefolder, read_imagefolder
+from components.dataset.parquet_bytes import ParquetBytesOptions, looks_like_parquet_bytes, read_parquet_bytes
+from components.dataset.source import Progress, Source, SourceOptions, absolute, fingerprints, list_files
+from components.dataset.url_list import UrlOptions, looks_like_urls, read_urls
+from components.dataset.webdataset_source import (
+    WebDatasetOptions,
+    img2dataset_inputs,
+    looks_like_img2dataset,
+    looks_like_webdataset,
+    read_img2dataset,
+    read_webdataset,
+)
+from components.digest import canonical, sha256_text
+from components.errors import ColumnError, DatasetError, nearest
+
+INGEST_VERSION = 1  # raise it when the same source would give other shards
+STAMP = "ingest.json"
+
+
+class DebianClipartOptions(SourceOptions):
+    max_side: int = Field(224, ge=32, le=4096, description="longest side of the pictures, in pixels")
+
+
+def _read_debian_clipart(source: str, dest: str, options: DebianClipartOptions, progress: Progress) -> list[Dataset]:
+    from components.dataset.debian_clipart import ingest_debian_clipart
+
+    return ingest_debian_clipart(dest, packages=source or None, max_side=options.max_side, progress=progress)
+
+
+# In the order in which `detect` asks them: the more particular first.
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            "img2dataset",
+            "an output folder of img2dataset: tars indexed in place (loose files copied), failed downloads as rows",
+            looks_like_img2dataset,
+            read_img2dataset,
+            WebDatasetOptions,
+            img2dataset_inputs,
+        ),
+        Source(
+            "webdataset",
+            "tars of KEY.jpg, KEY.txt, KEY.json, ...: a folder, a glob or {00000..00099}.tar, indexed in place",
+            looks_like_webdataset,
+            read_webdataset,
+            WebDatasetOptions,
+        ),
+        Source(
+            "coco",
+            "COCO captions JSON (or the folder that holds it) with its pictures",
+            looks_like_coco,
+            read_coco,
+            CocoOptions,
+            coco_inputs,
+        ),
+        Source(
+            "parquet",
+            "Parquet with image bytes and a text column, as Hugging Face datasets writes it",
+            looks_like_parquet_bytes,
+            read_parquet_bytes,
+            ParquetBytesOptions,
+            lambda source, options: list_files(source, (".parquet",)),
+        ),
+        Source(
+            "urls",
+            "Parquet, CSV or TSV with a column of URLs and one of texts, downloaded",
+            looks_like_urls,
+            read_urls,
+            UrlOptions,
+        ),
+        Source(
+            "imagefolder",
+            "a folder of pictures with metadata.jsonl or metadata.csv, as Hugging Face imagefolder",
+            looks_like_imagefolder,
+            read_imagefolder,
+            ImageFolderOptions,
+            lambda source, options: [absolute(source)],
+        ),
+        Source(
+            "debian-clipart",
+            "the demo corpus, from the Debian packages of Tux Paint stamps and Open Clip Art",
+            lambda source: False,
+            _read_debian_clipart,
+            DebianClipartOptions,
+            needs_no_source=True,
+        ),
+    )
+}
+
+
+def detect(source: str) -> str:
+    """The kind of source a path looks like.
+
+    Raises:
+        DatasetError: it does not exist, or looks like none.
+    """
+    path = absolute(source)
+    if storage.exists(storage.join(path, MANIFEST)):
+        raise DatasetError(f"{source} is a dataset already; name it in a recipe as it is")
+    for kind in SOURCES.values():
+        if kind.looks_like(source):
+            return kind.name
+    if not storage.is_remote(path) and not storage.exists(path):
+        raise DatasetError(f"{source} does not exist; check the path")
+    raise DatasetError(f"{source} looks like no source we know; name its kind: {', '.join(SOURCES)}")
+
+
+def ingest(kind: str, source: str | None, dest: str, *, progress: Progress | None = None, **options: Any) -> Dataset:
+    """Make the dataset at `dest` from a source; a finished one that still holds is opened, not made again.
+
+    Args:
+        kind: a name in `SOURCES`, or "auto" to have it detected.
+        source: a path; None where the source needs none (the demo corpus).
+        progress: called with (done, total or None, what is counted).
+        options: those of the source (`SOURCES[kind].options`).
+
+    Raises:
+        DatasetError: the kind is unknown, or the source cannot be read at all.
+        InvalidRecipe: an option is unknown or out of range.
+        WorkspaceError: `dest` cannot be written.
+    """
+    return ingest_all(kind, source, dest, progress=progress, **options)[0]
+
+
+def ingest_all(
+    kind: str, source: str | None, dest: str, *, progress: Progress | None = None, **options: Any
+) -> list[Dataset]:
+    """As `ingest`, and every dataset the source makes: the demo corpus makes raw, dev and test."""
+    if kind == "auto" and source is not None:
+        kind = detect(source)
+    if kind not in SOURCES:
+        raise DatasetError(f'no source is called "{kind}"{nearest(kind, SOURCES)}')
+    which = SOURCES[kind]
+    if not source and not which.needs_no_source:
+        raise DatasetError(f"{kind} needs a source: `pairwright ingest {kind} SOURCE DEST`")
+    settings = which.options.parse(options, f"ingest {kind}")
+    dest = absolute(dest).rstrip("/")
+    report = progress or (lambda done, total, what: None)
+    inputs = which.inputs(source or "", settings) if which.inputs else None
+    if inputs is None:
+        return _as_list(which.read(source or "", dest, settings, report))
+    _refuse_to_copy_into(dest, inputs)
+    stamp = _stamp(kind, source or "", settings, inputs)
+    done = _finished(dest, stamp)
+    if done is not None:
+        return [done]
+    made = _as_list(which.read(source or "", dest, settings, report))
+    storage.write_json(storage.join(dest, STAMP), stamp)
+    return made
+
+
+def _as_list(made: Dataset | list[Dataset]) -> list[Dataset]:
+    return made if isinstance(made, list) else [made]
+
+
+def _refuse_to_copy_into(dest: str, inputs: list[str]) -> None:
+    for path in inputs:
+        if (dest + "/").startswith(path.rstrip("/") + "/") or dest == path.rpartition("/")[0]:
+            raise DatasetError(f"{dest} lies in the folder being read, which is never written; name another DEST")
+
+
+def _stamp(kind: str, source: str, settings: SourceOptions, inputs: list[str]) -> dict[str, Any]:
+    """What was asked for and of which files; equal stamps mean the same dataset."""
+    files = {name: print_ for path in inputs for name, print_ in fingerprints(path).items()}
+    return {
+        "ingest_version": INGEST_VERSION,
+        "kind": kind,
+        "source": absolute(source),
+        "options": settings.model_dump(mode="json"),
+        "files": sha256_text(canonical(files)),
+    }
+
+
+def _finished(dest: str, stamp: dict[str, Any]) -> Dataset | None:
+    """The dataset an earlier ingest finished with this stamp, if all its files are still whole."""
+    try:
+        if storage.read_json(storage.join(dest, STAMP)) != stamp:
+            return None
+        dataset = open_dataset(dest)
+        whole = all(storage.size_of(shard.tar) == shard.tar_bytes for shard in dataset.shards)
+        for shard in dataset.shards:
+            shard.read_sidecar(["key"])
+    except (OSError, DatasetError, ColumnError):
+        return None
+    return dataset if whole else None

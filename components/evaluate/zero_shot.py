@@ -1,0 +1,106 @@
+"""Zero-shot classification (Radford et al., 2021, section 3.1): the class whose prompts fit best.
+
+A class's vector is the mean of its prompts' unit vectors, normalised again; a picture takes the
+class of the highest cosine.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from components.component import Benchmark, Metric
+from components.errors import DatasetError
+from components.evaluate.bootstrap import bootstrap_mean
+from components.registry import benchmark
+from components.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.dataset.dataset import Dataset
+    from components.models.dual_encoder import DualEncoder
+
+TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of {}", "clip art of {}", "something from {}")
+
+
+class ZeroShotSettings(Settings):
+    label: str = Field("category", description="the sidecar label that is predicted")
+    templates: list[str] = Field(list(TEMPLATES), min_length=1, description="prompts, {} is the class's name")
+    names: dict[str, str] = Field({}, description="label -> words to say for it, where the label reads badly")
+    seed: int = Field(0, ge=0, description="of the bootstrap")
+
+
+@benchmark("zero_shot")
+class ZeroShot(Benchmark[ZeroShotSettings]):
+    """Metrics: `accuracy` (over pictures), `balanced_accuracy` (mean over classes), `top3`."""
+
+    def evaluate(self, model: DualEncoder, dataset: Dataset) -> list[Metric]:
+        items, truth, groups, classes = self._predict(model, dataset)
+        what = (
+            f"the class whose {len(self.settings.templates)} averaged prompts have the highest cosine is its "
+            f"{self.settings.label}, of {len(classes)} classes"
+        )
+        texts = {
+            "accuracy": f"Share of pictures for which {what}.",
+            "top3": f"Share of pictures whose {self.settings.label} is among the 3 classes of the highest cosine.",
+            "balanced_accuracy": f"Mean over classes of the share of their pictures for which {what}.",
+        }
+        metrics = []
+        for name, text in texts.items():
+            # Weighing each picture by 1 / its class's size makes the mean over pictures one over classes.
+            weighed = items["accuracy"] * class_weights(truth) if name == "balanced_accuracy" else items[name]
+            found = bootstrap_mean(weighed, groups, seed=self.settings.seed)
+            metrics.append(Metric(name, found.value, len(truth), found.low, found.high, text))
+        return metrics
+
+    def evaluate_items(self, model: DualEncoder, dataset: Dataset) -> dict[str, np.ndarray]:
+        """Each picture's hit, 0 or 1, by metric name, in the split's order; `groups` as in retrieval."""
+        items, truth, groups, _ = self._predict(model, dataset)
+        balanced = items["accuracy"] * class_weights(truth)
+        return items | {"balanced_accuracy": balanced, "groups": np.asarray(groups)}
+
+    def _predict(
+        self, model: DualEncoder, dataset: Dataset
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
+        """(hits by metric, class numbers, groups, class names) of the pictures that have the label."""
+        from components.evaluate.split import features_of
+
+        split = features_of(model, dataset)
+        labelled = [i for i, labels in enumerate(split.labels) if self.settings.label in labels]
+        if not labelled:
+            raise DatasetError(f'{dataset.name} has no label "{self.settings.label}"; name one in `label`')
+        values = [split.labels[i][self.settings.label] for i in labelled]
+        classes, truth = np.unique(np.asarray(values), return_inverse=True)
+        image = model.encode_image_features(split.image[labelled])
+        scores = (image @ self.class_vectors(model, list(classes)).T).float().cpu().numpy()
+        right = scores[np.arange(len(truth)), truth][:, None]
+        # Ties count against, as in retrieval.
+        rank = 1 + ((scores >= right).sum(axis=1) - 1)
+        items = {"accuracy": (rank <= 1).astype(np.float32), "top3": (rank <= 3).astype(np.float32)}
+        return items, truth.reshape(-1), [split.groups[i] for i in labelled], list(classes)
+
+    def class_vectors(self, model: DualEncoder, classes: list[str]) -> Tensor:
+        """(classes, dim) unit vectors: each class's prompts averaged and normalised again."""
+        from torch.nn import functional as F  # noqa: N812
+
+        templates = self.settings.templates
+        prompts = [t.format(self.settings.names.get(name, spoken(name))) for name in classes for t in templates]
+        vectors = model.encode_text(prompts).view(len(classes), len(templates), -1)
+        return F.normalize(vectors.mean(dim=1), dim=-1)
+
+
+def spoken(label: str) -> str:
+    """A label as words: `naturalForces`, `natural_forces` and `nature/forces` become separate words."""
+    split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
+    return " ".join(re.sub(r"[_\-/.]+", " ", split).split()).lower()
+
+
+def class_weights(truth: np.ndarray) -> np.ndarray:
+    """Weight of each item whose mean is 1 over all and equal over classes: n / (classes * class size)."""
+    sizes = np.bincount(truth)
+    weights: np.ndarray = len(truth) / ((sizes > 0).sum() * sizes[truth])
+    return weights.astype(np.float32)

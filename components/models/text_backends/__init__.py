@@ -1,0 +1,30 @@
+"""Text models behind one protocol: prompts in, one completion a prompt out, in order.
+
+    text_model: {uses: rules}                                        deterministic, offline, the default
+    text_model: {uses: local, model: ./my-llm}                       a transformers folder
+    text_model: {uses: openai, url: http://host/v1, model: my-llm}   any OpenAI-compatible server
+
+A completion that could not be had is not an exception but a reason (`problem`), so that a million
+captions do not fall over one; only what would spoil all of them raises `TextModelError`.
+"""
+
+from __future__ import annotations
+
+from components.models.text_backends.protocol import Completion, TextModel
+from components.models.text_backends.settings import (
+    LocalTextModel,
+    OpenAITextModel,
+    RuleTextModel,
+    TextModelSettings,
+    open_text_model,
+)
+
+__all__ = [
+    "Completion",
+    "LocalTextModel",
+    "OpenAITextModel",
+    "RuleTextModel",
+    "TextModel",
+    "TextModelSettings",
+    "open_text_model",
+]

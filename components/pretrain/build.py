@@ -1,0 +1,77 @@
+"""The parts of a run, from its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from components.component import Objective
+from components.errors import ModelError
+from components.models.dual_encoder import DualEncoder, new_dual_encoder
+from components.pretrain.config import TrainConfig
+from components.pretrain.loader import FeatureLoader, Loader, PictureLoader
+from components.pretrain.pairs import open_pairs
+from components.pretrain.settings import DualEncoderSettings
+from components.registry import load_class
+
+
+def build_objective(settings: DualEncoderSettings, module: str = "") -> Objective[Any]:
+    """The objective the settings name; `module` registers it, which saves importing every other.
+
+    Raises:
+        UnknownComponent: nobody registered it.
+        InvalidRecipe: its settings are wrong.
+    """
+    cls = load_class("objective", settings.objective.uses, module)
+    chosen = cls.settings_model().parse(settings.objective.with_, f"objective {settings.objective.uses}")
+    made = cls(chosen)
+    assert isinstance(made, Objective)
+    return made
+
+
+def build_model(settings: DualEncoderSettings, objective: Objective[Any], device: torch.device) -> DualEncoder:
+    """A model to train, its temperature and bias as the objective starts them."""
+    bias = getattr(objective, "initial_bias", None)
+    model: DualEncoder
+    if settings.tower is not None:
+        model = _transformers(settings, bias, device)
+    else:
+        model = new_dual_encoder(
+            settings.image_tower,
+            settings.text_tower,
+            settings.dim,
+            train_towers=settings.trainable == "all",
+            seed=settings.seed,
+            bias=bias,
+            device=str(device),
+        )
+    with torch.no_grad():
+        model.log_scale.fill_(getattr(objective, "initial_log_scale", float(model.log_scale)))
+        if bias is not None and model.logit_bias is not None:
+            model.logit_bias.fill_(bias)
+    return model
+
+
+def _transformers(settings: DualEncoderSettings, bias: float | None, device: torch.device) -> DualEncoder:
+    from components.models.transformers_encoder import load_transformers_encoder
+
+    assert settings.tower is not None
+    if settings.tower.path is None:
+        raise ModelError(f"{settings.tower.reference} is not resolved to a folder")
+    model = load_transformers_encoder(settings.tower.path, str(device), seed=settings.seed, trainable=True)
+    if (bias is None) != (model.logit_bias is None):
+        wanted = "clip" if model.logit_bias is None else "siglip"
+        raise ModelError(f"{settings.tower.reference} is trained with the objective {wanted}; name that one")
+    if settings.trainable == "heads":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("_projection" in name or "logit_" in name)
+    return model
+
+
+def build_loader(config: TrainConfig, model: DualEncoder) -> Loader:
+    """Cached features where the towers are locked, else pictures."""
+    pairs = open_pairs(config)
+    if config.settings.from_features:
+        return FeatureLoader(pairs, config.settings)
+    return PictureLoader(pairs, config.settings, model)

@@ -1,0 +1,42 @@
+"""The model card: what a person should know who finds the folder years later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.pretrain.config import TrainConfig
+
+
+def model_card(config: TrainConfig, pairs: int, excluded: int, history: list[dict[str, Any]]) -> str:
+    """Markdown; the same run gives the same text."""
+    settings = config.settings
+    towers = (
+        f"`{settings.tower.reference}`"
+        if settings.tower
+        else f"image `{settings.image_tower.reference}`, text `{settings.text_tower.reference}`"
+    )
+    loss = f"{history[-1]['loss']:.4f}" if history else "none"
+    captions = ", ".join(f"{source} {weight:g}" for source, weight in settings.sources.items())
+    return f"""# Dual encoder
+
+Pictures and texts into one space of unit vectors; their cosine says how well they fit.
+
+```python
+from components.models.dual_encoder import load_dual_encoder
+
+model = load_dual_encoder("this/folder")
+model.encode_text(["a red square"]) @ model.encode_image([picture]).T
+```
+
+| | |
+|---|---|
+| towers | {towers}, {"trained" if settings.trainable == "all" else "locked; only the projections are trained"} |
+| objective | {settings.objective.uses} |
+| data | {pairs} pairs of {len(config.shards)} shards ({excluded} more had no picture or caption) |
+| captions | {captions} |
+| steps | {settings.steps} of {settings.batch_size} pairs, AdamW, peak lr {settings.lr:g}, seed {settings.seed} |
+| last loss | {loss} |
+
+It knows what it was shown: short captions of its training set's kind. It was not tested for
+fairness or for safety, and its scores are no probabilities.
+"""

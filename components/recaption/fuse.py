@@ -1,0 +1,128 @@
+"""Fusion: the original caption and what the visual experts saw, written as one caption.
+
+FuseCap (Rotstein et al., 2024): labels, attributes and text found in the picture, and the caption it
+came with, are given to a text model that writes one enriched caption. With the rule engine no content
+word comes from anywhere else; a language model's answer is validated, and the original stands in
+for an answer that is refused.
+
+    recaption:
+      fused: {uses: fuse, with: {source: alt, tags: tags.tags, probabilities: tags.probabilities,
+              ocr: ocr.text, ocr_confidence: ocr.confidence, colours: colours.names, text_model: {uses: rules}}}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from components.component import Caption, Captioner, Captions, Columns
+from components.dataset.pairs import PairBatch
+from components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
+from components.models.text_backends.protocol import with_evidence
+from components.recaption.clean import clean_caption
+from components.recaption.validate import Limits, problem_with, tidy
+from components.registry import captioner
+from components.settings import Settings
+
+_WORD = re.compile(r"[^\W_]{2}")
+INSTRUCTION = (
+    "Write one caption of a picture, in plain English, from the evidence given as JSON on the last line. "
+    '"caption" is the text it came with, "objects" are things seen in it, "text" is written in it, '
+    '"colours" are its main colours. Keep every proper name of the caption, quote the text exactly, '
+    "and add nothing that the evidence does not say. Answer with the caption alone, in at most 40 words."
+)
+
+
+class FuseSettings(Settings):
+    source: str = Field("alt", description="caption that is enriched")
+    spare_sources: tuple[str, ...] = Field(
+        ("file_name",),
+        description="sidecar captions that stand in, in this order, where the first is nothing but noise",
+    )
+    tags: str | None = Field(None, description="step.column of object labels, list<string>")
+    probabilities: str | None = Field(None, description="step.column of their probabilities, list<float>")
+    min_probability: float = Field(0.5, ge=0, le=1, description="labels below it are not used")
+    most_tags: int = Field(5, ge=0, description="labels used at most, the likeliest first")
+    ocr: str | None = Field(None, description="step.column of text read in the picture")
+    ocr_confidence: str | None = Field(None, description="step.column of how sure the reader is, 0..1")
+    min_ocr_confidence: float = Field(0.8, ge=0, le=1, description="text read with less is not used")
+    longest_ocr: int = Field(120, ge=1, description="characters; longer text is a document and is not quoted")
+    colours: str | None = Field(None, description="step.column of colour names, list<string>")
+    most_colours: int = Field(3, ge=0)
+    text_model: TextModelSettings = RuleTextModel()
+    instruction: str = Field(INSTRUCTION, description="what a language model is told; the evidence follows it")
+    limits: Limits = Limits()
+
+
+@captioner("fuse")
+class Fuse(Captioner[FuseSettings]):
+    """Caption, with a note where the original stands in: "budget", "empty", "refusal", "unreachable:...", ..."""
+
+    requires = Captions("source") + Columns("tags", "probabilities", "ocr", "ocr_confidence", "colours")
+    sees_failures = True  # a pair without alt-text, or whose expert failed, is captioned all the same
+
+    def setup(self, device: str) -> None:
+        self.text_model = open_text_model(self.settings.text_model, device)
+
+    def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
+        evidence = self.evidence(pairs)
+        # Colours alone are no caption: something must have them.
+        asked = [i for i, facts in enumerate(evidence) if facts["caption"] or facts["objects"] or facts["text"]]
+        prompts = [with_evidence(self.settings.instruction, evidence[i]) for i in asked]
+        completions = dict(zip(asked, self.text_model.complete(prompts), strict=True))
+        originals = pairs.captions(self.settings.source)
+        return [
+            self._judge(completions.get(i, Completion(None, "no_evidence")), evidence[i], originals[i])
+            for i in range(len(pairs))
+        ]
+
+    def evidence(self, pairs: PairBatch) -> list[dict[str, Any]]:
+        """What is known of each pair; an expert that is not named, or saw nothing, leaves its field empty."""
+        settings = self.settings
+        sources = [pairs.captions(source) for source in (settings.source, *settings.spare_sources)]
+        cleaned = (map(clean_caption, texts) for texts in zip(*sources, strict=True))
+        captions = [next((text for text in texts if text), "") for texts in cleaned]
+        return [
+            {
+                "caption": captions[i],
+                "objects": self._labels(_value(pairs, settings.tags, i), _value(pairs, settings.probabilities, i)),
+                "text": self._written(_value(pairs, settings.ocr, i), _value(pairs, settings.ocr_confidence, i)),
+                "colours": list(_value(pairs, settings.colours, i) or [])[: settings.most_colours],
+            }
+            for i in range(len(pairs))
+        ]
+
+    def _labels(self, tags: list[str] | None, probabilities: list[float] | None) -> list[str]:
+        if not tags:
+            return []
+        likely = list(zip(tags, probabilities or [1.0] * len(tags), strict=True))
+        likely = sorted(
+            (pair for pair in likely if pair[1] >= self.settings.min_probability), key=lambda pair: -pair[1]
+        )
+        return [label for label, _ in likely[: self.settings.most_tags]]
+
+    def _written(self, text: str | None, confidence: float | None) -> str:
+        """The text if it is short, surely read, and has a word of two letters (lone ones are strokes)."""
+        line = " ".join((text or "").split())
+        sure = confidence is None or confidence >= self.settings.min_ocr_confidence
+        return line if sure and len(line) <= self.settings.longest_ocr and _WORD.search(line) else ""
+
+    def _judge(self, completion: Completion, evidence: dict[str, Any], original: str | None) -> Caption | None:
+        """The model's caption if it is fit to be one; else the original, with the reason."""
+        by_rules = self.settings.text_model.uses == "rules"  # rules make no preamble and cannot say the prompt back
+        text = (completion.text or "") if by_rules else tidy(completion.text or "")
+        reason = completion.problem
+        if reason is None:
+            seen = [evidence["caption"], evidence["text"], *evidence["objects"], *evidence["colours"]]
+            told = "" if by_rules else self.settings.instruction
+            reason = problem_with(text, instruction=told, allowed=seen, limits=self.settings.limits)
+        if reason is None:
+            return Caption(text)
+        return Caption(original, note=reason) if original else None
+
+
+def _value(pairs: PairBatch, column: str | None, position: int) -> Any:
+    return None if column is None else pairs.columns[column][position]

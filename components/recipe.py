@@ -1,0 +1,184 @@
+"""The typed recipe: one YAML that says what, never how. It expands to a DAG of named steps.
+
+    name: mine
+    data: data/raw
+    filter:
+      score:  {image: image, text: {uses: caption_text, with: {source: alt}}}
+      select: {near: {uses: near_duplicates, with: {hash: pdq.hash}}}
+      keep:   {readable: image.readable, long_enough: text.words >= 2}
+    recaption: {fused: {uses: fuse}}
+    pretrain:  {uses: dual_encoder, with: {steps: 400}, seeds: [0, 1, 2]}
+    evaluate:  {dev: data/dev, test: data/test, benchmarks: {retrieval: retrieval}}
+    release:   {promote: {metric: retrieval.mean_recall}}
+
+The sections are sugar for the common chain; a recipe that is shaped otherwise writes `steps:`, a
+list of {name, uses, needs, with}. A step written alone as text is `{uses: text}`. What a step
+reads (`step.column`, a caption source that is a step's name, `step:name` for a fitted model) is
+found in its settings, so `needs` is only for order that no setting shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from components.digest import canonical, sha256_text
+from components.errors import InvalidRecipe, nearest
+from components.settings import Settings
+
+STEP_NAME = re.compile(r"[a-z][a-z0-9_]*$")
+
+
+def _short_form(value: Any) -> Any:
+    return {"uses": value} if isinstance(value, str) else value
+
+
+class StepSpec(Settings):
+    """One step: the component it `uses`, its settings `with`, and what it `needs` beyond them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    uses: str
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    needs: tuple[str, ...] = ()
+
+
+ShortStep = Annotated[StepSpec, BeforeValidator(_short_form)]
+StepMap = dict[str, ShortStep]
+
+
+class NamedStep(StepSpec):
+    """A step of the general form, which carries its own name."""
+
+    name: str
+
+
+class FilterSection(Settings):
+    """Scores, selections over them, and the keep-rules, evaluated in order."""
+
+    score: StepMap = Field(default_factory=dict)
+    select: StepMap = Field(default_factory=dict)
+    keep: dict[str, str] = Field(default_factory=dict)
+    budget: float = Field(0.05, ge=0, le=1, description="share of pairs that may fail or be lost")
+    frozen: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="rule -> {aggregate: value}, thresholds pinned from an earlier run"
+    )
+
+
+class PretrainSection(Settings):
+    """The fit of the model, once an arm and a seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    uses: str = "dual_encoder"
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    seeds: tuple[int, ...] = (0,)
+
+
+class EvaluateSection(Settings):
+    """Benchmarks on two splits: `dev` promotes and tunes, `test` only reports."""
+
+    dev: str
+    test: str
+    benchmarks: StepMap
+    ablation: tuple[str, ...] = Field(("curated",), description="arms trained: curated, raw, random")
+
+
+class ReleaseSection(Settings):
+    """Which model is put forward, and the rule by which it becomes champion."""
+
+    arm: str = "curated"
+    seed: int = 0
+    promote: dict[str, Any] = Field(default_factory=dict)
+
+
+class Recipe(Settings):
+    """A recipe as written, checked; `steps` and `digest` are derived."""
+
+    name: str
+    description: str = ""
+    data: str = "data/raw"
+    seed: int = 0
+    filter: FilterSection = FilterSection()
+    recaption: StepMap = Field(default_factory=dict)
+    steps: tuple[NamedStep, ...] = ()
+    pretrain: PretrainSection | None = None
+    evaluate: EvaluateSection | None = None
+    release: ReleaseSection | None = None
+    gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what the recipe says; its name, prose and layout do not count."""
+        said = self.model_dump(mode="json", exclude={"name", "description"}, by_alias=True)
+        return sha256_text(canonical([said, list(self.filter.keep)]))  # the rules' order counts too
+
+    @property
+    def named_steps(self) -> dict[str, StepSpec]:
+        """Every column-making step by name, in the order written.
+
+        Raises:
+            InvalidRecipe: two steps share a name, or a name is not a plain identifier.
+        """
+        steps: dict[str, StepSpec] = {}
+        listed = [(step.name, step) for step in self.steps]
+        for name, step in [*self.filter.score.items(), *self.filter.select.items(), *self.recaption.items(), *listed]:
+            if not STEP_NAME.match(name):
+                raise InvalidRecipe(f'{self.name}: step name "{name}" must be lower-case letters, digits and _')
+            if name in steps:
+                raise InvalidRecipe(f'{self.name}: two steps are called "{name}"; rename one')
+            steps[name] = step
+        return steps
+
+    def order(self, reads: Mapping[str, set[str]]) -> list[str]:
+        """Step names so that each comes after what it reads (`reads`) and `needs`.
+
+        Raises:
+            InvalidRecipe: a need that is no step, or a circle.
+        """
+        steps = self.named_steps
+        before = {name: set(step.needs) | reads.get(name, set()) for name, step in steps.items()}
+        for name, needs in before.items():
+            for need in needs - steps.keys():
+                raise InvalidRecipe(f'{self.name}: step "{name}" needs "{need}"{nearest(need, steps)}')
+        ordered: list[str] = []
+        while len(ordered) < len(steps):
+            ready = [n for n in steps if n not in ordered and before[n] <= set(ordered)]
+            if not ready:
+                stuck = ", ".join(n for n in steps if n not in ordered)
+                raise InvalidRecipe(f"{self.name}: steps {stuck} need each other in a circle")
+            ordered.append(ready[0])
+        return ordered
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file.
+
+    Raises:
+        InvalidRecipe: unreadable, not YAML, or something in it is unknown or out of range.
+    """
+    try:
+        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRecipe(f"{path} cannot be read: {error}") from None
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """A recipe from YAML text; `where` is named in errors."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise InvalidRecipe(f"{where}:{line} is not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise InvalidRecipe(f"{where}: a recipe is a mapping with `name:`, `filter:`, ...; see `pairwright explain`")
+    recipe = Recipe.parse(values, where)
+    recipe.named_steps  # noqa: B018  raises on a bad or repeated name
+    return recipe

@@ -1,0 +1,178 @@
+"""What a report shows: plain facts of one run, handed over by the flow. Every part may be empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from components.component import Metric
+
+Status = Literal["kept", "dropped", "failed"]
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage of the run. `seconds` of wall clock in this run; `rows` it worked on, None if it has none."""
+
+    name: str
+    status: Literal["ran", "reused", "failed", "skipped"]
+    seconds: float
+    rows: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class LedgerCounts:
+    """Pairs in = kept + dropped + failed + unknown."""
+
+    pairs_in: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
+class FunnelRow:
+    """One keep-rule: pairs that reached it, that it dropped, that went on. `threshold` is the frozen one, as text."""
+
+    rule: str
+    expression: str
+    entered: int
+    dropped: int
+    kept: int
+    threshold: str = ""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Histogram of one column over kept and dropped pairs. `edges` has one more entry than the counts."""
+
+    column: str
+    edges: Sequence[float]
+    kept: Sequence[int]
+    dropped: Sequence[int]
+    threshold: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair to look at, with the reason it was kept or dropped.
+
+    Attributes:
+        image_jpeg: a thumbnail, JPEG; None if the picture could not be decoded.
+        captions: text by source.
+        rule: the rule that dropped it; "" for a kept pair.
+        neighbour_jpeg: the kept picture that a near-duplicate lies close to.
+    """
+
+    key: str
+    status: Status
+    image_jpeg: bytes | None = None
+    captions: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""
+    value: str = ""
+    threshold: str = ""
+    detail: str = ""
+    neighbour_jpeg: bytes | None = None
+    neighbour_key: str = ""
+
+
+@dataclass(frozen=True)
+class CaptionChange:
+    """A caption before and after recaptioning; `note` says why the original stood in."""
+
+    key: str
+    before: str
+    after: str
+    source: str = "fused"
+    note: str = ""
+    image_jpeg: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training run's values of one metric, by step."""
+
+    metric: str
+    arm: str
+    seed: int
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of an ablation: the mean over seeds, its interval, and each seed's value."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    values: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Arms compared on one metric at equal steps and equal seeds. `verdict` says in words what it shows."""
+
+    metric: str
+    arms: Sequence[Arm]
+    definition: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation of a gate and what was observed."""
+
+    expectation: str
+    observed: str
+    passed: bool
+    severity: str = "critical"
+
+
+@dataclass(frozen=True)
+class Gate:
+    name: str
+    passed: bool
+    checks: Sequence[Check] = ()
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Counts of one fact over a corpus: categories of a split, sources, licences."""
+
+    name: str
+    counts: Mapping[str, int]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """One run. `lineage` is drawn as a chain in its own order, from the served model back to the data."""
+
+    name: str
+    run_id: str = ""
+    date: str = ""
+    recipe: str = ""
+    recipe_digest: str = ""
+    seed: int | None = None
+    headline: str = ""
+    stages: Sequence[StageCost] = ()
+    ledger: LedgerCounts | None = None
+    funnel: Sequence[FunnelRow] = ()
+    distributions: Sequence[Distribution] = ()
+    gallery: Sequence[Sample] = ()
+    captions: Sequence[CaptionChange] = ()
+    caption_counts: Mapping[str, int] = field(default_factory=dict)
+    curves: Sequence[Curve] = ()
+    metrics: Mapping[str, Sequence[Metric]] = field(default_factory=dict)
+    ablations: Sequence[Ablation] = ()
+    gates: Sequence[Gate] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    composition: Sequence[Composition] = ()
+    limits: Sequence[str] = ()
+    warnings: Sequence[str] = ()

@@ -1,0 +1,75 @@
+"""Write the README's results from the latest run: what was kept, how the arms compare, what it cost.
+
+make demo && .venv/bin/python docs/write_results.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from components.environment import Environment
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN, END = "<!-- results: written by docs/write_results.py -->", "<!-- end of results -->"
+SHOWN = ("retrieval.t2i_r5", "retrieval.i2t_r5", "zero_shot.accuracy")
+
+
+def main() -> None:
+    from flows.run import latest_run
+
+    workspace = Environment.load().workspace
+    record = latest_run(workspace)
+    if record is None or "evaluation" not in record["results"]:
+        raise SystemExit("no finished run with an evaluation; run make demo first")
+    folder = Path(workspace) / "ablations" / record["results"]["evaluation"]
+    ablation = json.loads((folder / "ablation.json").read_text())
+    text = README.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    README.write_text(f"{head}{BEGIN}\n{results(record, ablation)}\n{END}{tail}", encoding="utf-8")
+
+
+def results(record: dict[str, Any], ablation: dict[str, Any]) -> str:
+    """The section, as Markdown."""
+    ledger = record["results"]["ledger"]
+    seconds = sum(stage["seconds"] for stage in record["stages"])
+    lines = [
+        f"{ledger['pairs_in']:,} pairs in, {ledger['kept']:,} kept, {sum(ledger['dropped'].values()):,} dropped by "
+        f"{len(ledger['dropped'])} rules, {sum(ledger['failed'].values()):,} that could not be read.",
+        "",
+        "| trained on | " + " | ".join(SHOWN) + " |",
+        "| --- |" + " --- |" * len(SHOWN),
+    ]
+    arms = list(dict.fromkeys(row["arm"] for row in ablation["rows"]))
+    rows = {(row["arm"], row["metric"]): row for row in ablation["rows"]}
+    for arm in arms:
+        lines.append(f"| {arm} | " + " | ".join(_cell(rows[arm, metric]) for metric in SHOWN) + " |")
+    lines += ["", "Mean over seeds on `test`, with the 95% Student interval over seeds."]
+    for comparison in ablation["ablations"]:
+        if comparison["metric"] in SHOWN:
+            lines.append(f"{comparison['verdict']}")
+    machine = f"{os.cpu_count()} cores, {_memory():.0f} GiB, no GPU, Python {platform.python_version()}"
+    lines += [
+        "",
+        "Differences are paired over items, with 95% bootstrap intervals. "
+        f"Machine: {machine}; {seconds:.0f} s of stages.",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if row["low"] is None:
+        return f"{row['mean']:.3f}"
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _memory() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+if __name__ == "__main__":
+    main()

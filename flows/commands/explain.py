@@ -1,0 +1,127 @@
+"""`pairwright explain`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command("explain")
+@click.argument("what")
+@click.option("--data", metavar="DIR", help="Dataset to plan for, instead of the recipe's own.")
+@click.option("--workspace", metavar="DIR", help="Workspace whose columns count as done.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(what: str, data: str | None, workspace: str | None, as_json: bool) -> None:
+    """Say what a recipe would do, and what of it is done already; or describe one component.
+
+    \b
+    Examples:
+      pairwright explain quickstart          steps, what each reads, its digest, shards still to do
+      pairwright explain near_duplicates     a component: what it makes, its settings, its source
+    """
+    import json
+
+    from components.environment import silence
+    from flows.recipes import recipe_names
+
+    silence()
+    is_recipe = what.endswith((".yaml", ".yml")) or what in recipe_names()
+    described = _recipe(what, data, workspace) if is_recipe else _component(what)
+    if as_json:
+        click.echo(json.dumps(described, indent=1))
+        return
+    (_show_recipe if is_recipe else _show_component)(described)
+
+
+def _recipe(what: str, data: str | None, workspace: str | None) -> dict[str, Any]:
+    from components.dataset.columns import ColumnStore
+    from components.environment import Environment
+    from components.filter.rules import Rule, check_rules
+    from components.models.resolve import resolve_model
+    from flows.plan import plan_recipe
+    from flows.recipes import load_recipe
+    from flows.start import find_dataset
+
+    environment = Environment.load(workspace=workspace)
+    recipe = load_recipe(what)
+    dataset = find_dataset(data or recipe.data)
+    plan = plan_recipe(recipe, dataset, resolve_model)
+    check_rules([Rule(n, e) for n, e in recipe.filter.keep.items()], plan.column_types())
+    store = ColumnStore(environment.columns_root)
+    steps = [
+        {
+            "name": step.name,
+            "kind": step.kind,
+            "uses": step.component.name,
+            "reads": list(step.reads),
+            "columns": {name: str(kind) for name, kind in step.schema().items()},
+            "digest": step.digest,
+            "shards_to_do": len(store.missing(step.columns, dataset.shards)),
+        }
+        for step in plan.steps.values()
+    ]
+    return {
+        "recipe": recipe.name,
+        "description": recipe.description.strip(),
+        "dataset": dataset.name,
+        "pairs": dataset.rows,
+        "shards": len(dataset.shards),
+        "steps": steps,
+        "keep": recipe.filter.keep,
+    }
+
+
+def _component(name: str) -> dict[str, Any]:
+    import inspect
+
+    from components.registry import find
+
+    cls = find(name)
+    settings = cls.settings_model()
+    text = inspect.getdoc(cls) or ""
+    module = inspect.getdoc(inspect.getmodule(cls)) or ""
+    return {
+        "name": name,
+        "kind": cls.kind,
+        "module": cls.__module__,
+        "what": module or text,
+        "columns": {column: str(kind) for column, kind in getattr(cls, "columns", {}).items()},
+        "settings": {
+            field: {
+                "default": None if info.is_required() else str(info.get_default(call_default_factory=True)),
+                "required": info.is_required(),
+                "meaning": info.description or "",
+            }
+            for field, info in settings.model_fields.items()
+        },
+    }
+
+
+def _show_recipe(described: dict[str, Any]) -> None:
+    click.secho(f"{described['recipe']} on {described['dataset']}", bold=True, nl=False)
+    click.echo(f": {described['pairs']:,} pairs in {described['shards']} shards")
+    click.echo(click.wrap_text(described["description"], initial_indent="  ", subsequent_indent="  ") + "\n")
+    for step in described["steps"]:
+        todo = step["shards_to_do"]
+        state = "done" if not todo else f"{todo} shards to do"
+        reads = f"  reads {', '.join(step['reads'])}" if step["reads"] else ""
+        click.echo(
+            f"  {step['name']:<16} {step['kind']:<10} {step['uses']:<20} {state:<18} {step['digest'][:8]}{reads}"
+        )
+    click.echo("\n  keep, in order:")
+    for name, expression in described["keep"].items():
+        click.echo(f"    {name:<18} {expression}")
+
+
+def _show_component(described: dict[str, Any]) -> None:
+    click.secho(f"{described['name']} ({described['kind']}, {described['module']})", bold=True)
+    click.echo(described["what"] + "\n")
+    if described["columns"]:
+        click.echo("  columns")
+        for column, kind in described["columns"].items():
+            click.echo(f"    {column:<24} {kind}")
+    click.echo("  settings")
+    for field, info in described["settings"].items():
+        default = "required" if info["required"] else f"default {info['default']}"
+        click.echo(f"    {field:<24} {default}  {info['meaning']}")

@@ -1,0 +1,39 @@
+"""`pairwright run RECIPE`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("run")
+@click.argument("recipe")
+@click.option("--data", metavar="DIR", help="Dataset to run on, instead of the recipe's own.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N shards; projects time for all of them.")
+@click.option(
+    "--only",
+    type=click.Choice(["curate", "train", "release"]),
+    help="Stop after this chain; earlier chains are run or reused.",
+)
+@click.option("--workspace", metavar="DIR", help="Where everything is written. [PAIRWRIGHT_WORKSPACE, ./workspace]")
+@click.option("--json", "as_json", is_flag=True, help="The run's record as JSON on standard output.")
+def command(
+    recipe: str, data: str | None, limit: int | None, only: str | None, workspace: str | None, as_json: bool
+) -> None:
+    """Run RECIPE (a name from `pairwright recipes`, or a YAML file) from crawl to served model.
+
+    What was done before is reused; a run that was killed goes on where it stopped.
+
+    \b
+    Examples:
+      pairwright run quickstart
+      pairwright run quickstart --limit 2         a sample, with the time for the whole projected
+      pairwright run mine.yaml --data ./crawl     your recipe on your dataset
+      pairwright run quickstart --only curate     no training
+    """
+    from flows.start import run_from_command
+
+    record = run_from_command(recipe, data=data, limit=limit, only=only, workspace=workspace, quiet=as_json)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(record, indent=1))

@@ -1,0 +1,39 @@
+"""`pairwright serve`."""
+
+from __future__ import annotations
+
+import signal
+
+import click
+
+
+@click.command("serve")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to be reached from other machines.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Server processes.")
+@click.option("--workspace", metavar="DIR", help="Workspace whose champion is served.")
+def command(port: int, host: str, workers: int, workspace: str | None) -> None:
+    """Serve the champion's Bento until Ctrl-C: embed, score, classify, search, lineage, and a page.
+
+    \b
+    Examples:
+      pairwright serve                       then open http://127.0.0.1:3000
+      curl -s localhost:3000/search -H 'content-type: application/json' -d '{"text": "a red car", "k": 3}'
+    """
+    from components.environment import Environment, silence
+
+    silence()
+    from flows.champion import bento_home, champion_bento
+    from serving.packaging import serve, stop
+
+    environment = Environment.load(workspace=workspace)
+    bento = champion_bento(environment)
+    click.echo(f"version {bento['version']} ({bento['tag']}) on http://{host}:{port}", err=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by `make down` as by Ctrl-C
+    server = serve(bento["tag"], port, host, home=bento_home(environment), workers=workers)
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:
+        stop(server)
+        code = 0
+    raise SystemExit(max(code, 0))

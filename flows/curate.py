@@ -1,0 +1,183 @@
+"""Curate: gate the raw data, score it, select across it, keep by rules, gate what is kept, recaption.
+
+pairwright curate quickstart --data data/raw
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.dataset.columns import to_arrow
+from components.digest import canonical, sha256_text, source_digest
+from components.errors import BudgetExceeded
+from components.filter.ledger import Ledger
+from components.filter.rules import Rule, check_rules
+from components.filter.selection import read_summary, write_selection
+from flows.gates import check_gates, run_gate
+from flows.plan import PlannedStep
+from flows.run import Run
+from flows.stage import Stage, run_stage
+from flows.train import check_training
+
+FORTY_ROWS = 40  # rows of a table a person reads in Prefect's UI
+
+
+def curate_stages(run: Run) -> Path:
+    """Every stage of curation; returns the selection's folder.
+
+    Raises:
+        InvalidRule: before anything runs, when a rule is not an expression over known columns.
+        GateFailed, BudgetExceeded: after the stage that found it.
+    """
+    rules = check_recipe(run)
+    run_gate(run, "raw")
+    for number, (scorers, selections) in enumerate(run.plan.passes("filter")):
+        score_pass(run, "score" if number == 0 else f"score {number + 1}", scorers)
+        for step in selections:
+            select_step(run, step)
+    folder = keep_stage(run, rules)
+    run_gate(run, "curated")
+    for scorers, selections in run.plan.passes("recaption"):
+        score_pass(run, "recaption", scorers)
+        for step in selections:
+            select_step(run, step)
+    return folder
+
+
+def check_recipe(run: Run) -> list[Rule]:
+    """Refuse whatever cannot be right in the recipe; its keep-rules otherwise.
+
+    Raises:
+        InvalidRecipe: a step, setting, column, rule, gate or arm.
+    """
+    rules = [Rule(name, expression) for name, expression in run.recipe.filter.keep.items()]
+    check_rules(rules, run.plan.column_types())
+    check_gates(run)
+    check_training(run)
+    return rules
+
+
+def score_pass(run: Run, name: str, steps: list[PlannedStep]) -> None:
+    """One pass over the shards that fills every missing column of these steps."""
+    if not steps:
+        return
+    shards = run.dataset.shards
+    digest = sha256_text(canonical([[s.digest for s in steps], [s.digest for s in shards]]))
+
+    def reuse() -> bool | None:
+        return True if not any(run.store.missing(step.columns, shards) for step in steps) else None
+
+    def work(stage: Stage) -> bool:
+        from components.dataset.scan import ScanTask
+        from components.engine.shard_map import map_shards
+
+        todo = [s for s in shards if any(not run.store.has(step.columns, s.digest) for step in steps)]
+        read = {need for step in steps for need in step.reads} - {step.name for step in steps}
+        task = ScanTask(
+            jobs=[job_of(step) for step in steps],
+            store_root=run.store.root,
+            captions={n: c for n, c in run.plan.where(read).items() if run.plan.steps[n].kind == "captioner"},
+            inputs={n: c for n, c in run.plan.where(read).items() if run.plan.steps[n].kind != "captioner"},
+            device=run.device,
+        )
+        with stage.accelerator():
+            reports = map_shards(
+                task,
+                todo,
+                run.session,
+                workers=run.environment.shard_workers,
+                gpus_per_worker=1 if run.device == "cuda" else 0,
+                on_progress=lambda p: stage.progress(p.done, p.total, speed(p)),
+            )
+        stage.facts(pairs=sum(report.rows for report in reports), shards=len(reports))
+        return True
+
+    run_stage(run, name, digest, reuse=reuse, work=work)
+    run.made |= {step.name for step in steps}
+
+
+def job_of(step: PlannedStep) -> Any:
+    """A planned step as a worker is told of it."""
+    from components.dataset.scan import ColumnJob
+
+    settings = step.component.settings.model_dump(mode="json")
+    module = type(step.component).__module__
+    return ColumnJob(step.name, step.kind, step.component.name, settings, step.columns, module=module)
+
+
+def speed(progress: Any) -> str:
+    """Pairs a second and the seconds left, in words."""
+    left = "" if progress.eta is None else f", {progress.eta:,.0f} s left"
+    return f"{progress.rate:,.0f} pairs/s{left}"
+
+
+def select_step(run: Run, step: PlannedStep) -> None:
+    """A global step: columns of all shards in, columns of all shards out."""
+
+    def reuse() -> bool | None:
+        return True if not run.store.missing(step.columns, run.dataset.shards) else None
+
+    def work(stage: Stage) -> bool:
+        component = step.component
+        component.setup(run.device)
+        made = component.select(run.view())  # type: ignore[attr-defined]  a Selection, by its kind
+        arrays = {name: to_arrow(made[name], kind) for name, kind in step.schema().items()}
+        start = 0
+        for number, shard in enumerate(run.dataset.shards):
+            part = {name: array.slice(start, shard.rows) for name, array in arrays.items()}
+            run.store.write(step.columns, shard.digest, part, shard.rows)
+            start += shard.rows
+            stage.progress(number + 1, len(run.dataset.shards), "written")
+        stage.facts(pairs=run.dataset.rows)
+        return True
+
+    run_stage(run, step.name, step.digest, reuse=reuse, work=work)
+    run.made.add(step.name)
+
+
+def keep_stage(run: Run, rules: list[Rule]) -> Path:
+    """Apply the keep-rules; the folder holds kept rows, a verdict a pair, thresholds and the ledger."""
+    recipe = run.recipe
+    digest = sha256_text(
+        canonical(
+            {
+                "rules": [[rule.name, rule.expression] for rule in rules],
+                "frozen": recipe.filter.frozen,
+                "steps": {s.name: s.digest for s in run.plan.steps.values() if s.section == "filter"},
+                "dataset": run.dataset.digest,
+                "source": source_digest("components.filter.rules"),
+            }
+        )
+    )
+    folder = run.artifacts.path("selections", digest)
+
+    def reuse() -> Path | None:
+        return folder if run.artifacts.has("selections", digest) else None
+
+    def work(stage: Stage) -> Path:
+        with run.artifacts.commit("selections", digest) as partial:
+            summary = write_selection(run.view(), rules, partial, frozen=recipe.filter.frozen or None)
+        ledger = Ledger.from_dict(summary["ledger"])
+        stage.facts(kept=ledger.kept, dropped=ledger.pairs_dropped, failed=ledger.pairs_failed)
+        return folder
+
+    run_stage(run, "keep", digest, reuse=reuse, work=work)
+    summary = read_summary(folder)
+    ledger = Ledger.from_dict(summary["ledger"])
+    ledger.check()
+    run.results |= {"selection": digest, "selection_folder": str(folder), "ledger": ledger.as_dict()}
+    show_funnel(run, summary["funnel"])
+    if ledger.over_budget(recipe.filter.budget):
+        raise BudgetExceeded(
+            f"{run.dataset.name}: {ledger.lost} of {ledger.pairs_in} pairs failed or were lost, over "
+            f"the budget of {recipe.filter.budget:.0%}; see `pairwright why`, mend the data or raise filter.budget"
+        )
+    return folder
+
+
+def show_funnel(run: Run, funnel: list[dict[str, Any]]) -> None:
+    """The funnel as a table in Prefect's UI."""
+    from prefect.artifacts import create_table_artifact
+
+    create_table_artifact(table=funnel[:FORTY_ROWS], key="funnel", description=f"Funnel of {run.recipe.name}")

@@ -1,0 +1,96 @@
+"""The gates of a run: which Great Expectations suite looks at what, once a digest of what it looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.dataset import storage
+from components.digest import canonical, sha256_text, source_digest
+from components.validation.result import GateResult
+from components.validation.settings import CuratedGateSettings, EvaluationGateSettings, RawGateSettings
+from flows.run import Run
+from flows.stage import Stage, run_stage
+
+SETTINGS = {"raw": RawGateSettings, "curated": CuratedGateSettings, "evaluation": EvaluationGateSettings}
+
+
+def check_gates(run: Run) -> None:
+    """Refuse a recipe whose gates name settings that do not exist, before long work starts."""
+    for name, values in run.recipe.gates.items():
+        _settings(run, name, values)
+
+
+def run_gate(run: Run, name: str) -> None:
+    """Validate; Great Expectations is imported only if this was not validated before.
+
+    Raises:
+        GateFailed: a critical expectation does not hold; expectation, observed value and worst shards are named.
+    """
+    settings = _settings(run, name, run.recipe.gates.get(name, {}))
+    about = {
+        "raw": run.dataset.digest,
+        "curated": run.results.get("selection"),
+        "evaluation": run.results.get("evaluation"),
+    }
+    said = [name, settings.model_dump(mode="json"), about[name], source_digest("components.validation.gates")]
+    digest = sha256_text(canonical(said))
+    path = run.artifacts.path("gates", digest)
+
+    def reuse() -> GateResult | None:
+        if not run.artifacts.has("gates", digest):
+            return None
+        return GateResult.from_dict(storage.read_json(str(path / "gate.json")))
+
+    def work(stage: Stage) -> GateResult:
+        docs = Path(run.environment.workspace) / "gates" / "docs" / digest
+        result = _judge(run, name, settings, docs)
+        with run.artifacts.commit("gates", digest) as partial:
+            storage.write_json(str(partial / "gate.json"), result.as_dict())
+        stage.facts(checks=len(result.checks), failed=len(result.failures), warned=len(result.warnings))
+        return result
+
+    result = run_stage(run, f"gate {name}", digest, reuse=reuse, work=work)
+    run.results.setdefault("gates", {})[name] = result.as_dict()
+    run.warnings.extend(
+        f"gate {name}: {c['name']} is {c['observed']}, expected {c['expected']}" for c in result.warnings
+    )
+    result.raise_if_failed()
+
+
+def _settings(run: Run, name: str, values: dict[str, Any]) -> Any:
+    from components.errors import InvalidRecipe, nearest
+
+    if name not in SETTINGS:
+        raise InvalidRecipe(f'{run.recipe.name}: no gate is called "{name}"{nearest(name, SETTINGS)}')
+    return SETTINGS[name].parse(values, f"{run.recipe.name}: gates.{name}")
+
+
+def _judge(run: Run, name: str, settings: Any, docs: Path) -> GateResult:
+    import pyarrow.parquet as pq
+
+    from components.filter.selection import load_selection
+    from components.validation.gates import curated_gate, evaluation_gate, raw_gate
+
+    if name == "raw":
+        return raw_gate(run.dataset, settings=settings, docs=docs)
+    if name == "curated":
+        folder = Path(run.results["selection_folder"])
+        kept = pq.read_table(folder / "kept.parquet", columns=["shard", "row", "key"])
+        return curated_gate(
+            run.view(), kept, load_selection(folder, verdicts=False).ledger, settings=settings, docs=docs
+        )
+    return evaluation_gate(_released_metrics(run), settings=settings, docs=docs)
+
+
+def _released_metrics(run: Run) -> list[dict[str, Any]]:
+    """Metrics of the model that would be released, as `split.benchmark.metric`."""
+    release = run.recipe.release
+    arms = run.results["metrics"]
+    arm = release.arm if release else next(iter(arms))
+    seed = str(release.seed) if release else next(iter(arms[arm]))
+    return [
+        metric | {"name": f"{split}.{metric['name']}"}
+        for split, folder in arms[arm][seed].items()
+        for metric in storage.read_json(str(Path(folder) / "metrics.json"))
+    ]

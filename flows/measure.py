@@ -1,0 +1,157 @@
+"""Measuring models: benchmarks on a split, arms side by side, embeddings of the kept pairs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from components.component import Benchmark
+from components.dataset import storage
+from components.dataset.dataset import Dataset
+from flows.run import Run
+
+GROUPS = "groups"  # in items.npz: which items belong together, so that a bootstrap draws groups
+REPORTED = "test"  # the split an ablation is reported on; dev only promotes and tunes
+SHOWN = 6  # comparisons drawn in the report
+
+
+def measure(
+    run: Run, model_folder: Path, dataset: Dataset, benchmarks: dict[str, Any], folder: Path
+) -> list[dict[str, Any]]:
+    """Run every benchmark; write `metrics.json` and the per-item values `items.npz`. Names are `benchmark.metric`."""
+    from components.models.dual_encoder import load_dual_encoder
+
+    model = load_dual_encoder(model_folder, run.device)
+    metrics: list[dict[str, Any]] = []
+    items: dict[str, np.ndarray] = {}
+    for name, benchmark in benchmarks.items():
+        assert isinstance(benchmark, Benchmark)
+        metrics += [asdict(m) | {"name": f"{name}.{m.name}"} for m in benchmark.evaluate(model, dataset)]
+        found = benchmark.evaluate_items(model, dataset)  # type: ignore[attr-defined]
+        items |= {f"{name}.{metric}": values for metric, values in found.items()}
+    storage.write_json(str(folder / "metrics.json"), metrics)
+    np.savez_compressed(folder / "items.npz", **items)  # type: ignore[arg-type]
+    return metrics
+
+
+def compare_arms(folders: dict[str, dict[str, dict[str, str]]], baseline: str = "raw") -> dict[str, Any]:
+    """Arms side by side on the test split: table rows, comparisons to draw, and what they show in words.
+
+    Args:
+        folders: arm -> seed -> split -> metrics folder.
+    """
+    from components.evaluate.ablation import ablation_table
+
+    read = {a: {int(s): Path(splits[REPORTED]) for s, splits in seeds.items()} for a, seeds in folders.items()}
+    listed = {a: {s: storage.read_json(str(f / "metrics.json")) for s, f in seeds.items()} for a, seeds in read.items()}
+    values = {
+        a: {s: {m["name"]: m["value"] for m in found} for s, found in seeds.items()} for a, seeds in listed.items()
+    }
+    items = {a: {s: _load_items(folder) for s, folder in seeds.items()} for a, seeds in read.items()}
+    first = next(iter(next(iter(items.values())).values()))
+    groups = {name: first[f"{name.partition('.')[0]}.{GROUPS}"].tolist() for name in first if not name.endswith(GROUPS)}
+    rows = ablation_table(values, baseline=baseline, items=items, groups=groups)
+    definitions = {m["name"]: m["definition"] for m in next(iter(next(iter(listed.values())).values()))}
+    names = list(dict.fromkeys(row.metric for row in rows))
+    comparisons = [
+        _comparison(name, [r for r in rows if r.metric == name], values, definitions[name]) for name in names
+    ]
+    return {
+        "rows": [{k: _finite(v) for k, v in asdict(row).items()} for row in rows],
+        "ablations": [c for c in comparisons if "median_rank" not in c["metric"]][:SHOWN],
+        "headline": next((c["verdict"] for c in comparisons if c["verdict"]), ""),
+    }
+
+
+def _load_items(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "items.npz") as found:
+        return dict(found)
+
+
+def _comparison(metric: str, rows: list[Any], values: Any, definition: str) -> dict[str, Any]:
+    arms = [
+        {
+            "name": row.arm,
+            "mean": row.mean,
+            "low": row.mean if row.seeds < 2 else row.low,
+            "high": row.mean if row.seeds < 2 else row.high,
+            "values": [found[metric] for found in values[row.arm].values() if metric in found],
+        }
+        for row in rows
+    ]
+    verdict = " ".join(_in_words(metric, row) for row in rows if row.difference is not None)
+    return {"metric": metric, "arms": arms, "definition": definition, "verdict": verdict}
+
+
+def _in_words(metric: str, row: Any) -> str:
+    """What the paired difference over items shows, and nothing more."""
+    if row.item_low is None:
+        return f"{row.arm} against {row.baseline}: {row.difference:+.3f} in {metric}."
+    if row.item_low > 0 or row.item_high < 0:
+        shows = "higher" if row.difference > 0 else "lower"
+        return (
+            f"{row.arm} is {shows} than {row.baseline} in {metric}: {row.difference:+.3f} "
+            f"[{row.item_low:+.3f}, {row.item_high:+.3f}]."
+        )
+    return (
+        f"{row.arm} and {row.baseline} cannot be told apart in {metric}: {row.difference:+.3f} "
+        f"[{row.item_low:+.3f}, {row.item_high:+.3f}]."
+    )
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def embed_kept(run: Run, model_folder: Path, kept: pa.Table) -> np.ndarray:
+    """(n, d) unit-norm image embeddings of the kept pairs, in the table's order.
+
+    From the cached features of the tower where the recipe made them, else from the pictures.
+    """
+    from components.models.dual_encoder import load_dual_encoder
+
+    model = load_dual_encoder(model_folder, run.device)
+    column = (run.recipe.pretrain.with_ if run.recipe.pretrain else {}).get("image_features")
+    shards = kept["shard"].to_pylist()
+    rows = kept["row"].to_numpy()
+    view = run.view()
+    if column is not None and column.partition(".")[0] in run.plan.steps:
+        offsets = np.array([view.offsets[shard] for shard in shards], dtype=np.int64)
+        features = view.numpy(column)[offsets + rows]
+        parts = [
+            model.encode_image_features(part).float().cpu().numpy()
+            for part in np.array_split(features, len(features) // 4096 + 1)
+        ]
+        return np.concatenate(parts)
+    return _embed_pictures(run, model, shards, rows)
+
+
+def embed_captions(run: Run, model_folder: Path) -> np.ndarray:
+    """(q, d) unit-norm embeddings of the dev split's captions: what people might search for."""
+    from components.dataset.pairs import caption_of
+    from components.models.dual_encoder import load_dual_encoder
+
+    model = load_dual_encoder(model_folder, run.device)
+    texts = {
+        caption_of(captions, "alt")
+        for _, table in run.splits["dev"].iter_sidecars(["captions"])
+        for captions in table["captions"].to_pylist()
+    }
+    vectors: np.ndarray = model.encode_text(sorted(text for text in texts if text)).float().cpu().numpy()
+    return vectors
+
+
+def _embed_pictures(run: Run, model: Any, shards: list[str], rows: np.ndarray) -> np.ndarray:
+    from components.dataset.scan import read_pairs
+
+    vectors: list[np.ndarray] = []
+    for digest in dict.fromkeys(shards):
+        shard = run.dataset.shard_by_digest(digest)
+        wanted = [int(r) for s, r in zip(shards, rows, strict=True) if s == digest]
+        for batch in read_pairs(shard, pixels=model.image_size, rows=wanted):
+            vectors.append(model.encode_image(batch.images).float().cpu().numpy())
+    return np.concatenate(vectors)

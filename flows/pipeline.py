@@ -1,0 +1,182 @@
+"""The flows: one a chain and one for the whole. Prefect draws a form from their parameters and docstrings.
+
+from flows.pipeline import pipeline
+pipeline(recipe="quickstart")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+from prefect import flow
+from pydantic import Field
+
+from components.environment import Environment, silence
+from flows.curate import curate_stages
+from flows.recipes import load_recipe
+from flows.release import release_stages
+from flows.report import report_stage
+from flows.run import Run, open_run
+from flows.start import check_workspace, find_dataset
+from flows.train import evaluate_stages, train_stages
+
+Limit = Annotated[int | None, Field(ge=1)]
+
+
+@contextmanager
+def _opened(
+    name: str, recipe: str, data: str | None, limit: int | None, workspace: str | None, quiet: bool
+) -> Iterator[Run]:
+    silence()
+    environment = Environment.load(workspace=workspace)
+    check_workspace(environment.workspace)
+    loaded = load_recipe(recipe)
+    dataset = find_dataset(data or loaded.data)
+    with open_run(loaded, environment, dataset, flow=name, limit=limit, quiet=quiet) as run:
+        run.console.say(
+            f"{loaded.name} on {dataset.name}: {run.dataset.rows:,} pairs in {len(run.dataset.shards)} shards"
+        )
+        yield run
+
+
+def _finish(run: Run) -> dict[str, Any]:
+    """The report, the projection of a sample, and the run's record."""
+    report_stage(run)
+    if run.limited:
+        run.results["projection"] = projection = project(run)
+        run.console.say(
+            f"  the whole of {run.full_dataset.name} would take about {projection['seconds'] / 60:.1f} minutes"
+        )
+    run.save()
+    from components.dataset import storage
+
+    record: dict[str, Any] = storage.read_json(str(run.folder / "run.json"))
+    return record
+
+
+def _whole(
+    name: str, recipe: str, data: str | None, limit: int | None, workspace: str | None, quiet: bool
+) -> dict[str, Any]:
+    with _opened(name, recipe, data, limit, workspace, quiet) as run:
+        selection = curate_stages(run)
+        models = train_stages(run, selection)
+        evaluate_stages(run, models)
+        release_stages(run, selection, models)
+        return _finish(run)
+
+
+def project(run: Run) -> dict[str, float]:
+    """Time for all shards from that of the sample: stages that read shards grow with them, the others do not.
+
+    Reused stages cost nothing now and say nothing of what they would cost, so they are left out.
+    """
+    share = len(run.full_dataset.shards) / len(run.dataset.shards)
+    ran = [stage for stage in run.stages if stage.status == "ran"]
+    growing = sum(stage.seconds for stage in ran if "shards" in stage.facts)
+    fixed = sum(stage.seconds for stage in ran) - growing
+    return {"seconds": round(growing * share + fixed, 1), "of_shards": share, "sample_seconds": growing + fixed}
+
+
+@flow(name="pipeline")
+def pipeline(
+    recipe: str = "quickstart",
+    data: str | None = None,
+    limit: Limit = None,
+    workspace: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """The whole: curate, train, evaluate, release, report.
+
+    Args:
+        recipe: A shipped recipe's name, or the path of a YAML file on the worker.
+        data: Dataset folder or URL; empty for the recipe's own.
+        limit: Only this many shards, as a sample; empty for all.
+        workspace: Folder everything is written to; empty for the worker's own.
+        quiet: Print nothing to the worker's terminal.
+    """
+    return _whole("pipeline", recipe, data, limit, workspace, quiet)
+
+
+@flow(name="curate")
+def curate(
+    recipe: str = "quickstart",
+    data: str | None = None,
+    limit: Limit = None,
+    workspace: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Gate, score, select, keep, gate, recaption: a curated set and the reason of every drop.
+
+    Args:
+        recipe: A shipped recipe's name, or the path of a YAML file on the worker.
+        data: Dataset folder or URL; empty for the recipe's own.
+        limit: Only this many shards, as a sample; empty for all.
+        workspace: Folder everything is written to; empty for the worker's own.
+        quiet: Print nothing to the worker's terminal.
+    """
+    with _opened("curate", recipe, data, limit, workspace, quiet) as run:
+        curate_stages(run)
+        return _finish(run)
+
+
+@flow(name="train")
+def train(
+    recipe: str = "quickstart",
+    data: str | None = None,
+    limit: Limit = None,
+    workspace: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train and evaluate on the curated set; curation is run first, or reused.
+
+    Args:
+        recipe: A shipped recipe's name, or the path of a YAML file on the worker.
+        data: Dataset folder or URL; empty for the recipe's own.
+        limit: Only this many shards, as a sample; empty for all.
+        workspace: Folder everything is written to; empty for the worker's own.
+        quiet: Print nothing to the worker's terminal.
+    """
+    with _opened("train", recipe, data, limit, workspace, quiet) as run:
+        models = train_stages(run, curate_stages(run))
+        evaluate_stages(run, models)
+        return _finish(run)
+
+
+@flow(name="release")
+def release(
+    recipe: str = "quickstart",
+    data: str | None = None,
+    limit: Limit = None,
+    workspace: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Register, compare with the champion, promote by the recipe's rule, package.
+
+    Args:
+        recipe: A shipped recipe's name, or the path of a YAML file on the worker.
+        data: Dataset folder or URL; empty for the recipe's own.
+        limit: Only this many shards, as a sample; empty for all.
+        workspace: Folder everything is written to; empty for the worker's own.
+        quiet: Print nothing to the worker's terminal.
+    """
+    return _whole("release", recipe, data, limit, workspace, quiet)
+
+
+@flow(name="retrain")
+def retrain(
+    recipe: str = "quickstart",
+    data: str | None = None,
+    workspace: str | None = None,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Scheduled: the pipeline on whatever the data is now. New shards are scored, old ones reused.
+
+    Args:
+        recipe: A shipped recipe's name, or the path of a YAML file on the worker.
+        data: Dataset folder or URL; empty for the recipe's own.
+        workspace: Folder everything is written to; empty for the worker's own.
+        quiet: Print nothing to the worker's terminal.
+    """
+    return _whole("retrain", recipe, data, None, workspace, quiet)

@@ -1,0 +1,221 @@
+"""Release: version the curated data, register the model, compare it with the champion, package it.
+
+A challenger becomes champion only if it beats the champion on `dev` by the recipe's rule; the Bento
+is built for whatever is champion then.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.dataset import storage
+from components.digest import canonical, folder_digest, sha256_text, source_digest
+from components.errors import InvalidRecipe, nearest
+from components.recipe import EvaluateSection, ReleaseSection
+from components.tracking.promotion import Comparison, Decision, PromotionRule, decide
+from flows.measure import GROUPS
+from flows.pedigree import pedigree_of
+from flows.run import Run, registry_of
+from flows.stage import Stage, run_stage
+from flows.train import evaluate_one
+
+
+def release_stages(run: Run, selection: Path, models: dict[str, dict[int, Path]]) -> None:
+    """Version, register, decide, index and package."""
+    release, evaluate = run.recipe.release, run.recipe.evaluate
+    if release is None or evaluate is None or not models:
+        return
+    model = models[release.arm][release.seed]
+    version = version_stage(run, selection)
+    released = register_stage(run, release, evaluate, model, version)
+    run.results |= {"release": released}
+    if released["champion"] == released["version"]:
+        index = index_stage(run, selection, model)
+        run.results["bento"] = bento_stage(run, model, index, released)
+
+
+def version_stage(run: Run, selection: Path) -> dict[str, Any]:
+    """The curated set as a DVC version of the workspace's own repository, pushed to its remote."""
+    digest = sha256_text(canonical([run.dataset.digest, selection.name, source_digest("components.versioning")]))
+
+    def reuse() -> dict[str, Any] | None:
+        if not run.artifacts.has("versions", digest):
+            return None
+        found: dict[str, Any] = storage.read_json(str(run.artifacts.path("versions", digest) / "version.json"))
+        return found
+
+    def work(stage: Stage) -> dict[str, Any]:
+        from components.versioning.curated import CuratedVersions
+
+        remote = run.environment.dvc_remote or f"{run.environment.workspace}/dvc-remote"
+        made = CuratedVersions(run.environment.workspace, remote).snapshot(run.recipe.name, _files_of(run, selection))
+        version = {"md5": made.md5, "dvc_text": made.dvc_text, "size": made.size, "remote": remote}
+        with run.artifacts.commit("versions", digest) as partial:
+            storage.write_json(str(partial / "version.json"), version)
+        stage.facts(md5=made.md5, mebibytes=round(made.size / 2**20, 1))
+        return version
+
+    version = run_stage(run, "version", digest, reuse=reuse, work=work)
+    run.results["data_version"] = version["md5"]
+    return version
+
+
+def _files_of(run: Run, selection: Path) -> dict[str, Path]:
+    """What a curated version holds: manifest, sidecars, local shards, the selection and the captions made.
+
+    Shards on object storage stay where they are; the manifest names them by path and hash.
+    """
+    files = {f"selection/{p.name}": p for p in sorted(selection.iterdir()) if p.is_file()}
+    root = Path(run.dataset.root)
+    files["dataset/dataset.json"] = root / "dataset.json"
+    for shard in run.dataset.shards:
+        for path in (shard.tar, shard.sidecar):
+            if not storage.is_remote(path):
+                files[f"dataset/{Path(path).name}"] = Path(path)
+    for step in run.plan.steps.values():
+        if step.kind == "captioner" and not storage.is_remote(run.store.root):
+            for shard in run.dataset.shards:
+                files[f"captions/{step.name}/{shard.name}.parquet"] = Path(run.store.path(step.columns, shard.digest))
+    return files
+
+
+def register_stage(
+    run: Run, release: ReleaseSection, evaluate: EvaluateSection, model: Path, version: dict[str, Any]
+) -> dict[str, Any]:
+    """Register the model as challenger; make it champion if the rule says so."""
+    rule = PromotionRule.parse(release.promote, f"{run.recipe.name}: release.promote")
+    said = [folder_digest(model), version["md5"], rule.model_dump(mode="json"), run.environment.tracking]
+    digest = sha256_text(canonical([*said, run.environment.registered_model]))
+
+    def reuse() -> dict[str, Any] | None:
+        if not run.artifacts.has("releases", digest):
+            return None
+        found: dict[str, Any] = storage.read_json(str(run.artifacts.path("releases", digest) / "release.json"))
+        return found
+
+    def work(stage: Stage) -> dict[str, Any]:
+        registry = registry_of(run.environment)
+        metrics = _metrics_of(run, release)
+        pedigree = pedigree_of(run, version)
+        number = registry.register(model, run_id=run.tracked.id, pedigree=pedigree, metrics=metrics)
+        registry.set_challenger(number)
+        champion = registry.champion()
+        if champion == number:
+            reason, promoted = "it is the champion already", False
+        else:
+            decision = weigh(run, rule, evaluate, model, champion)
+            reason, promoted = decision.reason, decision.promote
+            if promoted:
+                registry.promote(number, decision.reason)
+        record = {"version": number, "champion": number if promoted else champion, "promoted": promoted}
+        with run.artifacts.commit("releases", digest) as partial:
+            storage.write_json(str(partial / "release.json"), record | {"reason": reason, "model": str(model)})
+        stage.facts(version=number, promoted="yes" if promoted else "no", reason=reason)
+        return record | {"reason": reason, "model": str(model)}
+
+    return run_stage(run, "register", digest, reuse=reuse, work=work)
+
+
+def weigh(run: Run, rule: PromotionRule, evaluate: EvaluateSection, challenger: Path, champion: int | None) -> Decision:
+    """Challenger against champion, the same items of `dev`, paired."""
+    from components.evaluate.bootstrap import paired_bootstrap
+
+    dev = run.splits["dev"]
+    mine, groups = _items(evaluate_one(run, evaluate, challenger, dev, "challenger dev"), rule.metric)
+    if champion is None:
+        return decide(Comparison(rule.metric, float(mine.mean()), len(mine)), rule)
+    folder = Path(registry_of(run.environment).resolve(f"models:/{run.environment.registered_model}/{champion}")[0])
+    theirs, _ = _items(evaluate_one(run, evaluate, folder, dev, "champion dev"), rule.metric)
+    paired = paired_bootstrap(mine, theirs, groups, confidence=rule.confidence)
+    comparison = Comparison(
+        rule.metric,
+        float(mine.mean()),
+        len(mine),
+        float(theirs.mean()),
+        paired.difference,
+        paired.low,
+        paired.high,
+        rule.confidence,
+    )
+    return decide(comparison, rule)
+
+
+def _items(folder: Path, metric: str) -> tuple[np.ndarray, list[str]]:
+    """A value an item, and the group each item belongs to.
+
+    Raises:
+        InvalidRecipe: the promotion rule names a metric that was not measured.
+    """
+    with np.load(folder / "items.npz") as items:
+        if metric not in items:
+            known = [name for name in items if not name.endswith(GROUPS)]
+            raise InvalidRecipe(f'release.promote.metric is "{metric}", which was not measured{nearest(metric, known)}')
+        return items[metric], items[f"{metric.partition('.')[0]}.{GROUPS}"].tolist()
+
+
+def _metrics_of(run: Run, release: ReleaseSection) -> dict[str, float]:
+    """The released model's metrics on both splits, as `split.benchmark.metric`."""
+    found: dict[str, float] = {}
+    for split, folder in run.results["metrics"][release.arm][str(release.seed)].items():
+        for metric in storage.read_json(str(Path(folder) / "metrics.json")):
+            found[f"{split}.{metric['name']}"] = metric["value"]
+    return found
+
+
+def index_stage(run: Run, selection: Path, model: Path) -> Path:
+    """The search index over the curated set, by the released model."""
+    said = [folder_digest(model), run.dataset.digest, selection.name, source_digest("serving.index")]
+    digest = sha256_text(canonical(said))
+    folder = run.artifacts.path("indexes", digest)
+
+    def reuse() -> Path | None:
+        return folder if run.artifacts.has("indexes", digest) else None
+
+    def work(stage: Stage) -> Path:
+        import pyarrow.parquet as pq
+
+        from flows.measure import embed_captions, embed_kept
+        from serving.index import build_index
+
+        kept = pq.read_table(selection / "kept.parquet", columns=["shard", "row", "key"])
+        vectors = embed_kept(run, model, kept)
+        queries = embed_captions(run, model)
+        with run.artifacts.commit("indexes", digest) as partial:
+            facts = build_index(
+                run.dataset, kept, vectors, partial, query_vectors=queries, model_digest=folder_digest(model)
+            )
+        stage.facts(items=facts["n"], recall_at_10=(facts["approximate"] or {}).get("recall_at_10", 1.0))
+        return folder
+
+    return run_stage(run, "index", digest, reuse=reuse, work=work)
+
+
+def bento_stage(run: Run, model: Path, index: Path, released: dict[str, Any]) -> str:
+    """The champion's Bento, with its lineage frozen as a receipt."""
+    said = [folder_digest(model), index.name, released["version"], source_digest("serving.service")]
+    digest = sha256_text(canonical([*said, source_digest("serving.packaging"), run.environment.registered_model]))
+
+    def reuse() -> str | None:
+        if not run.artifacts.has("bentos", digest):
+            return None
+        record = storage.read_json(str(run.artifacts.path("bentos", digest) / "bento.json"))
+        return record["tag"] if Path(record["path"]).is_dir() else None
+
+    def work(stage: Stage) -> str:
+        from components.tracking.lineage import lineage
+        from serving.packaging import bento_folder, build_bento
+
+        receipt = lineage(registry_of(run.environment), released["version"])
+        home = Path(run.environment.workspace) / "bentoml"
+        tag = build_bento(model, index, receipt, home=home, tag_version=f"v{released['version']}-{digest[:8]}")
+        with run.artifacts.commit("bentos", digest) as partial:
+            record = {"tag": tag, "path": str(bento_folder(tag, home)), "version": released["version"]}
+            storage.write_json(str(partial / "bento.json"), record)
+        storage.write_json(str(home / "champion.json"), record)
+        stage.facts(tag=tag)
+        return tag
+
+    return run_stage(run, "package", digest, reuse=reuse, work=work)

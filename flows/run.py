@@ -1,0 +1,195 @@
+"""One run of a recipe: its data, its stores, its Ray session, its tracked parent run, its record.
+
+    <workspace>/runs/<run id>/run.json       what was run, stage by stage, and what came of it
+    <workspace>/runs/latest                  the id of the newest one
+    <workspace>/reports/<digest>/report.html the page to look at
+
+Ray and MLflow are started by the first stage that has something to do, and by no other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from components.artifact import ArtifactStore
+from components.dataset import storage
+from components.dataset.columns import ColumnStore, ColumnsView
+from components.dataset.dataset import Dataset
+from components.environment import Environment
+from components.models.resolve import resolve_model
+from components.recipe import Recipe
+from components.settings import ModelFolder
+from flows.console import Console
+from flows.plan import Plan, plan_recipe
+from flows.stage import StageRecord
+
+
+@dataclass
+class Run:
+    """What every stage of one run shares."""
+
+    recipe: Recipe
+    environment: Environment
+    dataset: Dataset
+    full_dataset: Dataset
+    console: Console
+    id: str
+    flow: str
+    stages: list[StageRecord] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)
+    started: float = field(default_factory=time.time)
+    _exits: ExitStack = field(default_factory=ExitStack)
+
+    @cached_property
+    def store(self) -> ColumnStore:
+        return ColumnStore(self.environment.columns_root)
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        return ArtifactStore(self.environment.workspace)
+
+    @cached_property
+    def plan(self) -> Plan:
+        return plan_recipe(self.recipe, self.dataset, self.resolve)
+
+    def resolve(self, reference: str) -> ModelFolder:
+        """A model reference as a folder and its weights' hash; the registry is asked for `models:/`."""
+        return resolve_model(reference, registry=lambda uri: registry_of(self.environment).resolve(uri))
+
+    @cached_property
+    def splits(self) -> dict[str, Dataset]:
+        """The evaluation splits `dev` and `test`; those of the demo corpus are pulled when they are not there."""
+        from flows.start import find_dataset
+
+        section = self.recipe.evaluate
+        return {} if section is None else {"dev": find_dataset(section.dev), "test": find_dataset(section.test)}
+
+    @cached_property
+    def session(self) -> Any:
+        """The run's one Ray session; Ray itself starts when something has to run."""
+        from components.engine.cluster import Session
+
+        session = Session(address=self.environment.ray_address, workers=self.environment.shard_workers)
+        self._exits.callback(session.close)
+        return session
+
+    @cached_property
+    def tracked(self) -> Any:
+        """The parent run in MLflow, begun by the first stage that runs; a killed run's goes on."""
+        from components.tracking.runs import Tracker
+
+        tracker = Tracker(self.environment.tracking, "pairwright")
+        same = {"recipe_digest": self.recipe.digest, "dataset_digest": self.dataset.digest, "flow": self.flow}
+        tags = same | {"recipe": self.recipe.name, "run": self.id}
+        unfinished = tracker.unfinished(same)
+        tracked = self._exits.enter_context(tracker.pipeline(self.recipe.name, tags, run_id=unfinished))
+        tracked.log_dataset(self.dataset.name, self.dataset.digest, self.dataset.root, self.dataset.rows, "raw")
+        return tracked
+
+    @property
+    def device(self) -> str:
+        if self.environment.device != "auto":
+            return self.environment.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def view(self) -> ColumnsView:
+        """The columns of every step made or reused so far."""
+        return ColumnsView(self.dataset, self.store, self.plan.where(self.made))
+
+    def finish_stage(self, record: StageRecord) -> None:
+        """Show it, record it, and track it as a child run if it did anything."""
+        text = "  ".join(f"{name} {_short(value)}" for name, value in record.facts.items() if _is_plain(value))
+        self.console.stage(record.name, record.status, record.seconds, text)
+        if record.status == "ran":
+            with self.tracked.stage(record.name) as child:
+                child.log_params({"digest": record.digest})
+                numbers = {k: float(v) for k, v in record.facts.items() if isinstance(v, (int, float))}
+                child.log_metrics(numbers | {"seconds": record.seconds})
+        self.save()
+
+    @property
+    def limited(self) -> bool:
+        """Whether this is a sample of the dataset's shards."""
+        return len(self.dataset.shards) < len(self.full_dataset.shards)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.environment.workspace) / "runs" / self.id
+
+    def save(self) -> None:
+        """Write `run.json`, whole, after every stage."""
+        record = {
+            "id": self.id,
+            "flow": self.flow,
+            "recipe": self.recipe.name,
+            "recipe_digest": self.recipe.digest,
+            "dataset": {"name": self.dataset.name, "digest": self.dataset.digest, "root": self.dataset.root},
+            "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self.started, 1),
+            "stages": [asdict(stage) for stage in self.stages],
+            "columns": {n: asdict(c) for n, c in self.plan.where(self.made).items()},
+            "captions": [n for n in self.plan.steps if n in self.made and self.plan.steps[n].kind == "captioner"],
+            "results": self.results,
+            "warnings": self.warnings,
+        }
+        storage.write_json(str(self.folder / "run.json"), record)
+        storage.write_bytes(str(self.folder.parent / "latest"), self.id.encode())
+
+    @property
+    def reused_everything(self) -> bool:
+        return all(stage.status == "reused" for stage in self.stages)
+
+
+@contextmanager
+def open_run(
+    recipe: Recipe,
+    environment: Environment,
+    dataset: Dataset,
+    *,
+    flow: str,
+    limit: int | None = None,
+    quiet: bool = False,
+) -> Iterator[Run]:
+    """A run whose Ray session and tracked parent are ended however it ends."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    run = Run(recipe, environment, dataset.limited(limit), dataset, Console(quiet), f"{stamp}-{recipe.name}", flow)
+    with run._exits:
+        yield run
+
+
+def registry_of(environment: Environment) -> Any:
+    """The model registry this environment names."""
+    from components.tracking.registry import Registry
+
+    cache = Path(environment.workspace) / "downloads"
+    return Registry(environment.tracking, environment.registered_model, cache=cache)
+
+
+def latest_run(workspace: str) -> dict[str, Any] | None:
+    """The newest run's record, or None if nothing was run here yet."""
+    path = Path(workspace) / "runs" / "latest"
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = storage.read_json(str(path.parent / path.read_text() / "run.json"))
+    return record
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,99 @@
+"""From a command line or Prefect's form to a running flow: environment, data, Prefect's own settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from components.environment import Environment, silence
+from components.errors import WorkspaceError
+
+FREE_BYTES = 256 << 20  # what the servers' databases alone may want; columns and models come on top
+
+
+def quiet_prefect(workspace: str) -> None:
+    """Prefect's home and log level for a run from the command line; what the user set stands.
+
+    Without a server (`PREFECT_API_URL`) Prefect starts one of its own for the run, whose database is
+    kept in the workspace, so that `make up` shows these runs too.
+    """
+    os.environ.setdefault("PREFECT_HOME", f"{workspace}/prefect")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # errors are ours to print, once
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_CLI_COLORS", "false")
+
+
+def run_from_command(
+    recipe: str, *, data: str | None, limit: int | None, only: str | None, workspace: str | None, quiet: bool
+) -> dict[str, Any]:
+    """Run the flow that `pairwright run` names, in this process; the run's record.
+
+    Mistakes in the recipe, the data or the environment are found before Prefect is imported.
+    """
+    silence()
+    environment = Environment.load(workspace=workspace)
+    check_workspace(environment.workspace)
+    from flows.recipes import load_recipe
+
+    loaded = load_recipe(recipe)
+    preflight(loaded, find_dataset(data or loaded.data), environment)
+    quiet_prefect(environment.workspace)
+    from flows.pipeline import curate, pipeline, train
+
+    flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]
+    record: dict[str, Any] = flow(recipe=recipe, data=data, limit=limit, workspace=workspace, quiet=quiet)
+    return record
+
+
+def preflight(recipe: Any, dataset: Any, environment: Environment) -> None:
+    """Everything a recipe can have wrong, found in a second and before any server starts.
+
+    Raises:
+        InvalidRecipe: a step, setting, column, rule, gate or arm that cannot be right.
+    """
+    from flows.curate import check_recipe
+    from flows.run import open_run
+
+    with open_run(recipe, environment, dataset, flow="preflight", quiet=True) as run:
+        check_recipe(run)
+
+
+def check_workspace(workspace: str) -> None:
+    """Refuse a workspace that cannot be written or is as good as full, before any work.
+
+    Raises:
+        WorkspaceError: read-only or full, with the remedy.
+    """
+    from components.dataset.storage import write_bytes
+
+    probe = Path(workspace) / ".writable"
+    write_bytes(str(probe), b"pairwright\n")
+    probe.unlink(missing_ok=True)
+    free = shutil.disk_usage(workspace).free
+    if free < FREE_BYTES:
+        raise WorkspaceError(
+            f"{workspace} has {free / 2**20:.0f} MiB left, a run needs {FREE_BYTES / 2**20:.0f}; "
+            "free space or set PAIRWRIGHT_WORKSPACE elsewhere"
+        )
+
+
+def find_dataset(path: str) -> Any:
+    """The dataset at a path; the demo corpus is pulled from the embedded remote when it is not there yet.
+
+    Raises:
+        DatasetError: there is no dataset.
+    """
+    from components.dataset.dataset import open_dataset
+    from components.dataset.storage import exists, is_remote, join
+
+    if not is_remote(path) and not exists(join(path, "dataset.json")):
+        root = Path(path).resolve().parent
+        if root.name == "data" and (root.parent / "data.dvc").is_file():
+            from components.versioning import pull_data
+
+            pull_data(root.parent)
+    return open_dataset(str(Path(path).resolve()) if not is_remote(path) else path)

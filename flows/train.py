@@ -1,0 +1,237 @@
+"""Train and evaluate: a model an arm and a seed, benchmarks on dev and test, the ablation table.
+
+Arms are what a model is trained on: `curated` (the kept pairs), `raw` (every pair that could be
+read) and `random` (as many raw pairs as were kept, drawn at random), all at the same number of
+optimizer steps and the same seeds. `random` is the baseline a selection has to beat.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.component import Fit
+from components.dataset import storage
+from components.dataset.dataset import Dataset
+from components.digest import canonical, op_digest, sha256_text, source_digest
+from components.errors import InvalidRecipe, nearest
+from components.recipe import EvaluateSection, PretrainSection, StepSpec
+from flows.gates import run_gate
+from flows.plan import build, fit_reads
+from flows.run import Run
+from flows.stage import Stage, run_stage
+
+ARMS = ("curated", "raw", "random")
+
+
+def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
+    """A model folder for every arm and seed of the recipe."""
+    section = run.recipe.pretrain
+    if section is None:
+        return {}
+    arms = arms_of(run)
+    models = {arm: {seed: train_one(run, section, selection, arm, seed) for seed in section.seeds} for arm in arms}
+    run.results["models"] = {
+        arm: {str(seed): str(path) for seed, path in seeds.items()} for arm, seeds in models.items()
+    }
+    return models
+
+
+def arms_of(run: Run) -> tuple[str, ...]:
+    return run.recipe.evaluate.ablation if run.recipe.evaluate else ("curated",)
+
+
+def check_training(run: Run) -> None:
+    """Refuse a pretrain, evaluate or release section that cannot be right, before long work starts.
+
+    Raises:
+        InvalidRecipe: an unknown arm, component or setting, or a release of what is not trained.
+    """
+    recipe = run.recipe
+    for arm in arms_of(run):
+        if arm not in ARMS:
+            raise InvalidRecipe(f'{recipe.name}: evaluate.ablation names "{arm}"{nearest(arm, ARMS)}')
+    if recipe.pretrain is not None:
+        _fit(run, recipe.pretrain, recipe.pretrain.seeds[0])
+    if recipe.evaluate is not None:
+        _benchmarks(run, recipe.evaluate)
+    if recipe.release is not None:
+        from components.tracking.promotion import PromotionRule
+
+        PromotionRule.parse(recipe.release.promote, f"{recipe.name}: release.promote")
+        if recipe.pretrain is None or recipe.evaluate is None:
+            raise InvalidRecipe(f"{recipe.name}: release needs the sections pretrain and evaluate")
+        if recipe.release.arm not in arms_of(run) or recipe.release.seed not in recipe.pretrain.seeds:
+            raise InvalidRecipe(
+                f"{recipe.name}: release names arm {recipe.release.arm}, seed {recipe.release.seed}, not trained here; "
+                f"arms are {', '.join(arms_of(run))}, seeds {', '.join(map(str, recipe.pretrain.seeds))}"
+            )
+
+
+def _fit(run: Run, section: PretrainSection, seed: int) -> Fit[Any]:
+    spec = StepSpec(uses=section.uses, **{"with": {**section.with_, "seed": seed}})
+    fit = build(spec, f"{run.recipe.name}: pretrain", run.resolve, kind="fit")
+    assert isinstance(fit, Fit)
+    known = run.plan.column_types()
+    for column in fit.column_names():
+        if column not in known:
+            raise InvalidRecipe(
+                f'{run.recipe.name}: pretrain reads "{column}", which no step makes{nearest(column, known)}'
+            )
+    return fit
+
+
+def _benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
+    return {
+        key: build(spec, f"{run.recipe.name}: benchmark {key}", run.resolve, kind="benchmark")
+        for key, spec in section.benchmarks.items()
+    }
+
+
+def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, seed: int) -> Path:
+    """One model, launched by Ray Train; a killed run goes on from its last checkpoint."""
+    fit = _fit(run, section, seed)
+    reads = {name: run.plan.steps[name].digest for name in sorted(fit_reads(fit, run.plan))}
+    said = [op_digest(fit, inputs=reads), run.dataset.digest, arm, selection.name, run.recipe.seed]
+    digest = sha256_text(canonical(said if arm != "raw" else [*said[:3], "raw"]))
+    folder = run.artifacts.path("models", digest)
+
+    def reuse() -> Path | None:
+        return folder if run.artifacts.has("models", digest) else None
+
+    def work(stage: Stage) -> Path:
+        from components.engine.launch import launch_training
+
+        rows = pairs_of_arm(selection, arm, run.recipe.seed)
+        scratch = Path(run.environment.workspace) / "checkpoints" / digest
+        scratch.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows, scratch / "pairs.parquet")
+        with stage.accelerator(), run.artifacts.commit("models", digest) as partial:
+            config = fit.train_config(  # type: ignore[attr-defined]
+                dataset=run.dataset,
+                store_root=run.store.root,
+                steps=run.plan.where(set(reads)),
+                pairs=scratch / "pairs.parquet",
+                checkpoints=scratch,
+                folder=partial,
+                device=run.device,
+            )
+            result = launch_training(
+                "components.pretrain.loop:train",
+                config,
+                session=run.session,
+                name=digest,
+                storage_path=str(scratch / "ray"),
+                workers=run.environment.train_workers,
+                use_gpu=run.device == "cuda",
+                on_report=lambda m: stage.progress(int(m["step"]), int(m["steps"]), f"loss {m['loss']:.3f}"),
+            )
+        shutil.rmtree(scratch, ignore_errors=True)
+        stage.facts(pairs=len(rows), arm=arm, seed=seed, loss=float(result["loss"]), steps=int(result["step"]))
+        _track_curves(run, f"{arm} {seed}", folder)
+        return folder
+
+    return run_stage(run, f"train {arm} {seed}", digest, reuse=reuse, work=work)
+
+
+def _track_curves(run: Run, name: str, folder: Path) -> None:
+    """Training metrics by step, into a child run of their own."""
+    import json
+
+    with run.tracked.stage(f"curve {name}") as child:
+        for line in (folder / "metrics.jsonl").read_text().splitlines():
+            values = json.loads(line)
+            numbers = {k: float(v) for k, v in values.items() if k != "step" and isinstance(v, (int, float))}
+            child.log_metrics(numbers, step=int(values["step"]))
+
+
+def pairs_of_arm(selection: Path, arm: str, seed: int) -> pa.Table:
+    """Rows (shard, row, key) an arm trains on."""
+    kept = pq.read_table(selection / "kept.parquet", columns=["shard", "row", "key"])
+    if arm == "curated":
+        return kept
+    verdicts = pq.read_table(selection / "verdicts.parquet", columns=["shard", "row", "key", "status"])
+    readable = verdicts.filter(pc.not_equal(verdicts["status"], "failed")).drop_columns(["status"])
+    if arm == "raw":
+        return readable
+    drawn = np.random.default_rng(seed).choice(len(readable), size=min(len(kept), len(readable)), replace=False)
+    return readable.take(pa.array(np.sort(drawn)))
+
+
+def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None:
+    """Metrics of every model on both splits, then the ablation over arms and seeds."""
+    section = run.recipe.evaluate
+    if section is None or not models:
+        return None
+    _refuse_leaks(run)
+    metrics: dict[str, Any] = {}
+    for arm, seeds in models.items():
+        for seed, folder in seeds.items():
+            for split, dataset in run.splits.items():
+                found = evaluate_one(run, section, folder, dataset, f"{arm} {seed} {split}")
+                metrics.setdefault(arm, {}).setdefault(str(seed), {})[split] = str(found)
+    folder = ablation_stage(run, metrics)
+    run.results |= {"evaluation": folder.name, "metrics": metrics}
+    run_gate(run, "evaluation")
+    return folder
+
+
+def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Dataset, name: str) -> Path:
+    """`metrics.json` (a list of metrics) and `items.npz` (a value an item, for paired tests)."""
+    benchmarks = _benchmarks(run, section)
+    digests = {key: op_digest(benchmark) for key, benchmark in benchmarks.items()}
+    digest = sha256_text(canonical([model.name, dataset.digest, digests]))
+    folder = run.artifacts.path("metrics", digest)
+
+    def reuse() -> Path | None:
+        return folder if run.artifacts.has("metrics", digest) else None
+
+    def work(stage: Stage) -> Path:
+        from flows.measure import measure
+
+        with run.artifacts.commit("metrics", digest) as partial:
+            metrics = measure(run, model, dataset, benchmarks, partial)
+        stage.facts(items=dataset.rows, **{m["name"]: m["value"] for m in metrics[:4]})
+        return folder
+
+    return run_stage(run, f"evaluate {name}", digest, reuse=reuse, work=work)
+
+
+def ablation_stage(run: Run, metrics: dict[str, Any]) -> Path:
+    """The arms side by side: mean over seeds with interval, and paired differences."""
+    names = {
+        arm: {s: {k: Path(p).name for k, p in v.items()} for s, v in seeds.items()} for arm, seeds in metrics.items()
+    }
+    digest = sha256_text(canonical([names, source_digest("components.evaluate.ablation")]))
+    folder = run.artifacts.path("ablations", digest)
+
+    def reuse() -> Path | None:
+        return folder if run.artifacts.has("ablations", digest) else None
+
+    def work(stage: Stage) -> Path:
+        from flows.measure import compare_arms
+
+        with run.artifacts.commit("ablations", digest) as partial:
+            storage.write_json(str(partial / "ablation.json"), compare_arms(metrics))
+        return folder
+
+    run_stage(run, "ablation", digest, reuse=reuse, work=work)
+    rows = storage.read_json(str(folder / "ablation.json"))["rows"]
+    from prefect.artifacts import create_table_artifact
+
+    create_table_artifact(table=rows, key="metrics", description=f"Evaluation of {run.recipe.name}")
+    return folder
+
+
+def _refuse_leaks(run: Run) -> None:
+    """Nothing judges what it was trained on: an evaluation shard among the training shards is refused."""
+    trained = {shard.digest for shard in run.full_dataset.shards}
+    for name, dataset in run.splits.items():
+        if trained & {shard.digest for shard in dataset.shards}:
+            raise InvalidRecipe(f"{run.recipe.name}: the {name} split is part of {run.dataset.name}; never train on it")

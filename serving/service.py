@@ -1,0 +1,214 @@
+"""The service: one model, one search index, seven questions.
+
+    embed_text  embed_image     vectors, batched across requests; a bad item leaves the others answered
+    score                       how well texts fit a picture
+    classify                    zero-shot, with prompt templates
+    search                      the curated set, by text or picture
+    lineage                     what is being served, and what made it
+
+It runs from a Bento's own files (`bento.json`, `receipt.json` and `index/` beside this package; the
+model in the Bento's store) and needs no registry, no dataset and no network.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import numpy as np
+
+from components.digest import canonical, sha256_text
+from components.environment import silence
+from components.errors import ModelError
+from serving import wire
+from serving.limits import MAX_TEXTS, Refusal
+from serving.web import OneErrorShape, QuietRefusals, web_app
+
+silence()
+
+ROOT = Path(__file__).resolve().parents[1]
+FACTS: dict[str, Any] = json.loads((ROOT / "bento.json").read_text()) if (ROOT / "bento.json").is_file() else {}
+INDEX_VARIABLE = "PAIRWRIGHT_INDEX"  # a mounted index folder; stands before the Bento's own
+MAX_LATENCY_MS = 20_000  # a request that would wait longer for its batch gets 503
+# Texts a batch; 1 answers each request by itself (benchmarks/serving_throughput.py compares the two).
+TEXT_BATCH = int(os.environ.get("PAIRWRIGHT_MAX_BATCH", MAX_TEXTS))
+IMAGE_BATCH = min(32, TEXT_BATCH)
+BATCHING = TEXT_BATCH > 1
+SHOWN = set(wire.Item.model_fields)
+DIGITS = 7  # of each vector element: float32 has no more
+
+WEB = web_app()
+logger = logging.getLogger("bentoml.pairwright")
+logging.getLogger("bentoml._internal.server.http_app").addFilter(QuietRefusals())
+
+
+@bentoml.asgi_app(WEB, path="/")
+@bentoml.service(
+    name="pairwright",
+    traffic={"timeout": 60},
+    threads=4,
+    workers=int(os.environ.get("PAIRWRIGHT_SERVE_WORKERS", "1")),
+)
+class Pairwright:
+    """Embeds, scores, classifies and searches pictures and texts with a Pairwright dual encoder."""
+
+    if "model" in FACTS:
+        stored = bentoml.models.BentoModel(FACTS["model"])
+
+    def __init__(self) -> None:
+        from serving.encoder import Encoder
+        from serving.index import SearchIndex
+
+        started = time.perf_counter()
+        if not FACTS:
+            raise ModelError(f"{ROOT} is no Bento; `pairwright run` a recipe, then `pairwright serve`")
+        self.encoder = Encoder(self.stored.path, os.environ.get("PAIRWRIGHT_DEVICE", "auto"))
+        folder = os.environ.get(INDEX_VARIABLE) or (ROOT / "index" if FACTS["index_inside"] else FACTS["index"])
+        self.index = SearchIndex.load(folder) if folder else None
+        self.index_version = sha256_text(canonical(self.index.about))[:12] if self.index else ""
+        self._check_index()
+        self.receipt = json.loads((ROOT / "receipt.json").read_text())
+        self._warm_up()
+        WEB.state.service = self
+        logger.info("serving %s from %s in %.1f s", self.bento_tag, ROOT, time.perf_counter() - started)
+
+    def _warm_up(self) -> None:
+        """The first forward pass and the first search open files; no caller should wait for them."""
+        vector = self.encoder.text("warm up")
+        if self.index:
+            self.index.search(vector[None], 1)
+
+    def _check_index(self) -> None:
+        """Vectors of one model mean nothing to another."""
+        made_by = self.index.about["model_digest"] if self.index else ""
+        if made_by and made_by != FACTS["model_digest"]:
+            raise ModelError(
+                f"the index was made by model {made_by[:12]}, this Bento holds {FACTS['model_digest'][:12]}; "
+                f"point {INDEX_VARIABLE} at the index of this model"
+            )
+
+    @property
+    def bento_tag(self) -> str:
+        return str(FACTS.get("bento", "pairwright"))
+
+    @bentoml.api(
+        input_spec=wire.Texts,
+        output_spec=wire.Embeddings,
+        batchable=BATCHING,
+        max_batch_size=max(TEXT_BATCH, 2),
+        max_latency_ms=MAX_LATENCY_MS,
+    )
+    def embed_text(self, texts: list[str]) -> list[dict[str, Any]]:
+        """Unit vectors of texts. Requests that arrive together share a batch; a bad text fails alone."""
+        return [_result(outcome) for outcome in self.encoder.texts(texts)]
+
+    @bentoml.api(
+        input_spec=wire.Images,
+        output_spec=wire.Embeddings,
+        batchable=BATCHING,
+        max_batch_size=max(IMAGE_BATCH, 2),
+        max_latency_ms=MAX_LATENCY_MS,
+    )
+    def embed_image(self, images: list[str | bytes]) -> list[dict[str, Any]]:
+        """Unit vectors of pictures. Requests that arrive together share a batch; a bad picture fails alone."""
+        return [_result(outcome) for outcome in self.encoder.images(images)]
+
+    @bentoml.api(input_spec=wire.Pair, output_spec=wire.Scores)
+    def score(self, image: str | bytes, texts: list[str]) -> wire.Scores:
+        """How well each text fits the picture: the cosine of their vectors."""
+        picture = self.encoder.image(image)
+        cosines = self.encoder.all_texts(texts) @ picture
+        return wire.Scores(
+            scores=[
+                wire.Score(text=text, cosine=round(float(cosine), DIGITS))
+                for text, cosine in zip(texts, cosines, strict=True)
+            ]
+        )
+
+    @bentoml.api(input_spec=wire.Classify, output_spec=wire.Classes)
+    def classify(
+        self, image: str | bytes, labels: list[str] | None, templates: list[str] | None, top: int
+    ) -> wire.Classes:
+        """Which label fits the picture best, without training for it; by default the curated set's categories."""
+        labels = list(dict.fromkeys(labels or self._categories()))
+        templates = templates or FACTS["templates"]
+        for template in templates:
+            if "{}" not in template:
+                raise Refusal(422, f'the template "{template}" has no {{}} for the label')
+        cosines, odds = self.encoder.classify(image, labels, templates)
+        best = np.argsort(-cosines, kind="stable")[:top]
+        return wire.Classes(
+            labels=[
+                wire.Label(
+                    label=labels[i], probability=round(float(odds[i]), 6), cosine=round(float(cosines[i]), DIGITS)
+                )
+                for i in best
+            ],
+            templates=templates,
+        )
+
+    def _categories(self) -> list[str]:
+        categories = list(self.index.about["categories"]) if self.index else []
+        if not categories:
+            raise Refusal(422, 'the curated set has no categories; give "labels"')
+        return categories
+
+    @bentoml.api(input_spec=wire.Query, output_spec=wire.Found)
+    def search(self, text: str | None, image: str | bytes | None, k: int, exact: bool) -> wire.Found:
+        """The curated pictures nearest to a text or a picture, with captions, licence and origin."""
+        if self.index is None:
+            raise Refusal(422, f"this server has no search index; set {INDEX_VARIABLE} to an index folder")
+        started = time.perf_counter()
+        query = self.encoder.text(text) if text is not None else self.encoder.image(image or b"")
+        exact = exact or not self.index.approximate
+        hits = self.index.search(query[None], k, exact)
+        items = [
+            wire.Item(
+                n=int(number),
+                score=round(float(score), DIGITS),
+                thumbnail=f"/thumbnails/{number}.jpg?v={self.index_version}",
+                **{name: value for name, value in self.index.item(int(number)).items() if name in SHOWN},
+            )
+            for number, score in zip(hits.items[0], hits.scores[0], strict=True)
+        ]
+        return wire.Found(
+            items=items,
+            exact=exact,
+            recall_at_10=None if exact else self.index.about["approximate"]["recall_at_10"],
+            searched=len(self.index),
+            milliseconds=round(1000 * (time.perf_counter() - started), 2),
+        )
+
+    @bentoml.api(input_spec=wire.Nothing, output_spec=wire.Lineage)
+    def lineage(self) -> wire.Lineage:
+        """What is being served: the Bento, its model, its index, and the receipt of what made them."""
+        return wire.Lineage(**self.what_is_served())
+
+    def what_is_served(self) -> dict[str, Any]:
+        about = {name: value for name, value in self.index.about.items() if name != "tars"} if self.index else None
+        return {
+            "bento": self.bento_tag,
+            "model": {"tag": FACTS["model"], "digest": FACTS["model_digest"]},
+            "index": about,
+            "receipt": self.receipt,
+        }
+
+
+def _result(outcome: np.ndarray | Refusal) -> dict[str, Any]:
+    if isinstance(outcome, Refusal):
+        return {"vector": None, "error": {"status": outcome.status, "reason": outcome.reason}}
+    return {"vector": _rounded(outcome), "error": None}
+
+
+def _rounded(vector: np.ndarray) -> Sequence[float]:
+    rounded: list[float] = np.round(vector.astype(np.float64), DIGITS).tolist()
+    return rounded
+
+
+Pairwright.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service

@@ -1,0 +1,187 @@
+"""The whole pipeline on a project in miniature: what it makes, what it reuses, what it can answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from shapes import shapes_dataset
+from tiny import pairwright, run_tiny, tiny_project
+
+from components.dataset.dataset import Dataset, open_dataset
+
+pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    recipe = tiny_project(tmp_path_factory.mktemp("tiny"))
+    return recipe, run_tiny(recipe)
+
+
+def folder_of(record) -> Path:
+    return Path(record["results"]["selection_folder"])
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "selection.json").read_text())
+
+
+def test_every_room_did_its_work(project):
+    _, record = project
+    stages = {stage["name"]: stage["status"] for stage in record["stages"]}
+    for name in ("gate raw", "score", "near", "keep", "gate curated", "recaption", "train curated 0", "train raw 0"):
+        assert stages[name] == "ran"
+    for name in ("gate evaluation", "version", "register", "index", "package", "report"):
+        assert stages[name] == "ran"
+    assert record["results"]["release"]["promoted"]
+    assert Path(record["results"]["report"]).stat().st_size > 10_000
+
+
+def test_the_ledger_balances_and_every_pair_has_a_verdict(project):
+    _, record = project
+    ledger = record["results"]["ledger"]
+    assert ledger["pairs_in"] == ledger["kept"] + sum(ledger["dropped"].values()) + sum(ledger["failed"].values())
+    assert len(pq.read_table(folder_of(record) / "verdicts.parquet")) == ledger["pairs_in"] == 96
+
+
+def test_again_reuses_everything_and_starts_nothing(project):
+    recipe, first = project
+    code = """
+import json, sys
+from flows.cli import leave
+from flows.start import run_from_command
+record = run_from_command("tiny.yaml", data=None, limit=None, only=None, workspace="workspace", quiet=True)
+heavy = [name for name in ("ray", "great_expectations", "mlflow", "bentoml") if name in sys.modules]
+print(json.dumps([record, heavy]))
+leave(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=recipe.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record, heavy = json.loads(done.stdout.splitlines()[-1])
+    assert {stage["status"] for stage in record["stages"]} == {"reused"}
+    assert heavy == []
+    assert record["results"]["selection"] == first["results"]["selection"]
+    assert record["results"]["report"] == first["results"]["report"]
+
+
+def test_a_changed_threshold_decodes_nothing_and_makes_another_selection(project):
+    recipe, first = project
+    said = yaml.safe_load(recipe.read_text())
+    said["filter"]["keep"]["sharp_enough"] = "pdq.quality >= quantile(pdq.quality, 0.5)"
+    changed = recipe.with_name("changed.yaml")
+    changed.write_text(yaml.safe_dump(said, sort_keys=False))
+    done = pairwright(
+        "run", "changed.yaml", "--only", "curate", "--json", "--workspace", "workspace", cwd=recipe.parent
+    )
+    record = json.loads(done.stdout)
+    stages = {stage["name"]: stage["status"] for stage in record["stages"]}
+    assert stages["score"] == stages["near"] == stages["recaption"] == "reused"
+    assert stages["keep"] == "ran"
+    assert record["results"]["ledger"]["kept"] < first["results"]["ledger"]["kept"]
+
+
+def test_a_new_shard_costs_one_shard(project, tmp_path):
+    recipe, _ = project
+    old = open_dataset(str(recipe.parent / "data" / "raw"))
+    new = shapes_dataset(tmp_path, 24, 1, name="new", start=5_000)
+    Dataset("raw", str(tmp_path / "grown"), (*old.shards, *new.shards)).save()
+    done = pairwright(
+        "run", "tiny.yaml", "--data", str(tmp_path / "grown"), "--only", "curate", "--json", "--workspace", "workspace",
+        cwd=recipe.parent,
+    )  # fmt: skip
+    stages = {stage["name"]: stage for stage in json.loads(done.stdout)["stages"]}
+    assert stages["score"]["status"] == "ran"
+    assert stages["score"]["facts"]["shards"] == 1
+    assert stages["recaption"]["facts"]["shards"] == 1
+
+
+def test_why_gives_true_reasons(project):
+    recipe, record = project
+    verdicts = pq.read_table(folder_of(record) / "verdicts.parquet").to_pylist()
+    dropped = [v for v in verdicts if v["status"] == "dropped"]
+    assert dropped
+    for verdict in dropped[:10]:
+        done = pairwright(
+            "why",
+            f"raw/{verdict['key']}",
+            "--json",
+            "--workspace",
+            "workspace",
+            "--run",
+            record["id"],
+            cwd=recipe.parent,
+        )
+        (answer,) = json.loads(done.stdout)
+        assert answer["status"] == "dropped"
+        assert answer["rule"] == verdict["rule"]
+        assert answer["expression"] == yaml.safe_load(recipe.read_text())["filter"]["keep"][verdict["rule"]]
+        if verdict["rule"] == "sharp_enough":
+            cut = record_of(folder_of(record))["thresholds"]["sharp_enough"]
+            assert answer["columns"]["pdq.quality"] < min(cut.values())
+
+
+def test_lineage_leads_from_the_model_to_the_data_recipe_and_gates(project):
+    recipe, record = project
+    done = pairwright("lineage", "champion", "--json", "--workspace", "workspace", cwd=recipe.parent)
+    answer = json.loads(done.stdout)
+    assert answer["data"]["dataset_digest"] == record["dataset"]["digest"]
+    assert answer["data"]["data_version"] == record["results"]["data_version"]
+    assert answer["recipe"]["digest"] == record["recipe_digest"]
+    assert {gate["name"] for gate in answer["gates"]} == {"raw", "curated", "evaluation"}
+    assert len(answer["code"]["lock_hash"]) == 64
+    shown = pairwright("lineage", "champion", "--workspace", "workspace", cwd=recipe.parent).stdout
+    assert answer["data"]["dataset_digest"] in shown
+    assert "passed" in shown
+
+
+def test_checkout_restores_the_data_byte_for_byte(project, tmp_path):
+    recipe, _ = project
+    pairwright("checkout", "champion", str(tmp_path / "out"), "--workspace", "workspace", cwd=recipe.parent)
+    raw = open_dataset(str(recipe.parent / "data" / "raw"))
+    for shard in raw.shards:
+        restored = tmp_path / "out" / "dataset" / Path(shard.tar).name
+        assert restored.read_bytes() == Path(shard.tar).read_bytes()
+    assert open_dataset(str(tmp_path / "out" / "dataset")).digest == raw.digest
+    assert (tmp_path / "out" / "selection" / "kept.parquet").is_file()
+
+
+def test_export_is_what_was_kept(project, tmp_path):
+    recipe, record = project
+    pairwright("export", str(tmp_path / "out"), "--run", record["id"], "--workspace", "workspace", cwd=recipe.parent)
+    assert open_dataset(str(tmp_path / "out")).rows == record["results"]["ledger"]["kept"]
+
+
+def test_rollback_without_a_way_back_says_so(project):
+    recipe, _ = project
+    done = pairwright("rollback", "--workspace", "workspace", cwd=recipe.parent, check=False)
+    assert done.returncode == 1
+    assert "NoChampion" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sample_projects_the_time_of_the_whole(project):
+    recipe, _ = project
+    done = pairwright(
+        "run", "tiny.yaml", "--limit", "1", "--only", "curate", "--json", "--workspace", "sample", cwd=recipe.parent
+    )
+    projection = json.loads(done.stdout)["results"]["projection"]
+    assert projection["of_shards"] == 4
+    assert projection["seconds"] > projection["sample_seconds"]
+
+
+def test_a_gate_that_says_no_stops_the_chain_in_one_line(project):
+    recipe, _ = project
+    said = yaml.safe_load(recipe.read_text())
+    said["gates"] = {"raw": {"min_pairs": 1000}}
+    strict = recipe.with_name("strict.yaml")
+    strict.write_text(yaml.safe_dump(said, sort_keys=False))
+    done = pairwright("run", "strict.yaml", "--workspace", "workspace", cwd=recipe.parent, check=False)
+    assert done.returncode == 1
+    assert "GateFailed: gate raw" in done.stderr
+    assert "Traceback" not in done.stderr

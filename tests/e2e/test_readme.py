@@ -1,0 +1,113 @@
+"""Every command of the README runs, but the make verbs that would recurse.
+
+`make demo` is stood in for by the README's own sample of it, `pairwright run quickstart --limit 2`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(1500)]
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SAMPLE = "pairwright run quickstart --limit 2"
+# Needs an earlier champion to go back to, which a single run does not make.
+REFUSED = {"pairwright rollback": "NoChampion"}
+
+
+def commands() -> list[str]:
+    """Commands of the table and of the console blocks, in the order written, the sample first."""
+    found = re.findall(r"`(pairwright [^`]+)`", README) + re.findall(r"^\$ (pairwright .+)$", README, re.MULTILINE)
+    return [SAMPLE, *(command for command in dict.fromkeys(found) if command != SAMPLE)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the demo corpus beside it, as a clone has it, and the README's recipe as mine.yaml."""
+    folder = tmp_path_factory.mktemp("readme")
+    from components.versioning import pull_data
+
+    (folder / "data").symlink_to(pull_data(REPOSITORY))
+    (example,) = re.findall(r"```yaml\n(name: mine\n.*?)```", README, re.DOTALL)
+    (folder / "mine.yaml").write_text(example)
+    return folder
+
+
+def run(command: str, place: Path) -> subprocess.CompletedProcess:
+    verb = shlex.split(command)[1:]
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *verb],
+        cwd=place,
+        env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+def prepared(command: str, place: Path) -> str:
+    """The command with the README's stand-ins filled in: a dropped pair's key, a crawl to ingest."""
+    if "KEY" in command:
+        latest = (place / "workspace" / "runs" / "latest").read_text()
+        record = json.loads((place / "workspace" / "runs" / latest / "run.json").read_text())
+        verdicts = pq.read_table(Path(record["results"]["selection_folder"]) / "verdicts.parquet").to_pylist()
+        return command.replace("KEY", next(v["key"] for v in verdicts if v["status"] == "dropped"))
+    if "./crawl" in command and not (place / "crawl").exists():
+        assert run("pairwright export ./crawl", place).returncode == 0
+        for ours in [place / "crawl" / "dataset.json", *(place / "crawl").glob("*.parquet")]:
+            ours.unlink()  # what is left is a WebDataset as anybody's
+    return command
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c != "pairwright serve"])
+def test_a_command_of_the_readme_runs(command, place):
+    done = run(prepared(command, place), place)
+    assert "Traceback" not in done.stderr
+    if done.returncode != 0:
+        assert REFUSED.get(command, "no refusal is expected") in done.stderr, done.stderr[-3000:]
+
+
+def test_serve_answers(place):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "serve", "--port", "3917"],
+        cwd=place,
+        env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get("http://127.0.0.1:3917/readyz", timeout=2).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.3)
+        answer = httpx.post("http://127.0.0.1:3917/search", json={"text": "a red car", "k": 3}, timeout=60)
+        assert len(answer.raise_for_status().json()["items"]) == 3
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+
+
+def test_every_file_the_readme_links_to_exists():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert "://" in target or (REPOSITORY / target).exists(), target
+
+
+def test_every_make_verb_of_the_readme_exists():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for verb in set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE)):
+        assert re.search(rf"^{verb}:", makefile, re.MULTILINE), verb

@@ -1,0 +1,217 @@
+"""The engine on a real local Ray: resume, per-row errors, killed workers, deadly shards, training."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from components.dataset.columns import ColumnsView, StepColumns
+from components.dataset.dataset import Dataset
+from components.dataset.scan import ColumnJob, ScanTask, run_local
+from components.engine.cluster import Session
+from components.engine.launch import launch_training
+from components.engine.shard_map import Progress, map_shards
+from components.errors import EngineError, ModelError, WorkspaceError
+
+pytestmark = [pytest.mark.slow, pytest.mark.platform]
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
+    session = Session(workers=2)
+    yield session
+    session.close()
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+def witness(root: Path, name: str = "witness", **settings: Any) -> ColumnJob:
+    notes = root / "notes"
+    notes.mkdir(exist_ok=True, parents=True)
+    settings |= {"notes": str(notes)}
+    return ColumnJob(
+        name, "scorer", "engine_witness", settings, StepColumns("engine_witness", "d" + name), "engine_components"
+    )
+
+
+def fussy() -> ColumnJob:
+    return ColumnJob("fussy", "scorer", "engine_fussy", {}, StepColumns("engine_fussy", "d"), "engine_components")
+
+
+def scan_task(root: Path, *jobs: ColumnJob, **options: Any) -> ScanTask:
+    return ScanTask(jobs, str(root / "columns"), **options)
+
+
+def column(task: ScanTask, dataset: Dataset, name: str) -> list[Any]:
+    view = ColumnsView(dataset, task.store, {job.step: job.columns for job in task.jobs})
+    return view.column(name).to_pylist()
+
+
+def notes(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "notes").iterdir())
+
+
+def record_times(task: ScanTask, dataset: Dataset) -> dict[str, float]:
+    """Shard -> when its first job was committed, of those that are."""
+    paths = {s.name: Path(task.store.path(task.jobs[0].columns, s.digest) + ".json") for s in dataset.shards}
+    return {name: path.stat().st_mtime for name, path in paths.items() if path.exists()}
+
+
+def test_the_map_equals_the_local_loop_and_reports_as_it_goes(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=60, shards=5)
+    seen: list[Progress] = []
+    here, there = (scan_task(tmp_path / where, witness(tmp_path / where), fussy()) for where in ("here", "there"))
+    local = run_local(here, dataset.shards)
+    mapped = map_shards(there, dataset.shards, session, workers=2, on_progress=seen.append)
+    for name in ("witness.mean", "witness._error", "fussy.length", "fussy._error"):
+        assert column(here, dataset, name) == column(there, dataset, name)
+    assert [report.shard for report in mapped] == [shard.name for shard in dataset.shards]
+    assert [report.failed for report in mapped] == [report.failed for report in local]
+    assert [progress.done for progress in seen] == list(range(6))
+    assert (seen[-1].rows, seen[-1].total, seen[-1].eta) == (60, 5, 0)
+    assert seen[-1].failed == sum(sum(report.failed.values()) for report in mapped) > 0
+    assert set(column(there, dataset, "fussy._error")) == {None, "ValueError: no yellow"}
+    assert set(column(there, dataset, "witness.threads")) == {1}, "two workers on two cores get one thread each"
+
+
+def test_what_is_finished_starts_no_ray_and_is_not_done_again(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=24, shards=3)
+    task = scan_task(tmp_path, witness(tmp_path))
+    map_shards(task, dataset.shards, session, workers=2)
+    before, times = notes(tmp_path), record_times(task, dataset)
+    idle = Session()
+    reports = map_shards(task, dataset.shards, idle)
+    assert not idle.started
+    assert {report.computed for report in reports} == {()}
+    lost = dataset.shards[1]
+    Path(task.store.path(task.jobs[0].columns, lost.digest)).write_bytes(b"cut short behind our back")
+    reports = map_shards(task, dataset.shards, session)
+    assert [report.computed for report in reports] == [(), ("witness",), ()]
+    assert len(notes(tmp_path)) == len(before) + 1
+    changed = {name for name, when in record_times(task, dataset).items() if when != times[name]}
+    assert changed == {lost.name}
+
+
+def test_a_killed_worker_costs_at_most_the_shard_in_its_hand(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=160, shards=8)
+    whole = scan_task(tmp_path / "whole", witness(tmp_path / "whole"), batch_size=5)
+    run_local(whole, dataset.shards)
+    killed = scan_task(tmp_path / "killed", witness(tmp_path / "killed", pause=0.1), batch_size=5)
+    murders: list[tuple[float, int]] = []
+
+    def murder() -> None:
+        while not notes(tmp_path / "killed"):
+            time.sleep(0.02)
+        time.sleep(random.uniform(0.1, 1.2))
+        victim = int(notes(tmp_path / "killed")[-1].split("-")[1])
+        murders.append((time.time(), victim))
+        os.kill(victim, signal.SIGKILL)
+
+    murderer = threading.Thread(target=murder)
+    murderer.start()
+    reports = map_shards(killed, dataset.shards, session, workers=2)
+    murderer.join()
+    for name in ("witness.mean", "witness._error"):
+        assert column(whole, dataset, name) == column(killed, dataset, name)
+    assert sum(report.rows for report in reports) == 160
+    begun = [name.split("-")[0] for name in notes(tmp_path / "killed")]
+    firsts = [f"{20 * shard:06d}" for shard in range(8)]
+    redone = sum(begun.count(key) - 1 for key in firsts)
+    assert len(murders) == 1
+    assert redone <= 1, "only the shard in the dead worker's hand is begun again"
+    finished_before = [name for name, when in record_times(killed, dataset).items() if when < murders[0][0]]
+    for name in finished_before:
+        assert begun.count(firsts[int(name)]) == 1, "a committed shard is never touched again"
+
+
+def test_a_shard_that_kills_its_workers_is_named_after_all_others_are_finished(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=30, shards=5)
+    task = scan_task(tmp_path, witness(tmp_path, deadly="000014"))
+    with pytest.raises(EngineError, match=r"shard 00002: its worker died .*after 2 tries.*other 4 shards are finished"):
+        map_shards(task, dataset.shards, session, workers=2, max_restarts=2)
+    assert [shard.name for shard in dataset.shards if task.missing(shard)] == ["00002"]
+
+
+def test_a_shard_that_cannot_be_read_is_named_after_all_others_are_finished(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=12, shards=3)
+    Path(dataset.shards[0].tar).unlink()
+    task = scan_task(tmp_path, witness(tmp_path))
+    with pytest.raises(EngineError, match=r"shard 00000: .*00000.tar cannot be opened"):
+        map_shards(task, dataset.shards, session, workers=1, max_restarts=2)
+    assert [shard.name for shard in dataset.shards if task.missing(shard)] == ["00000"]
+
+
+def test_an_unwritable_store_is_one_clear_error(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=12, shards=3)
+    (tmp_path / "columns").write_text("a file where the folder should be")
+    with pytest.raises(WorkspaceError, match="columns"):
+        map_shards(scan_task(tmp_path, witness(tmp_path)), dataset.shards, session, workers=1)
+
+
+def test_two_workers_train_as_one_group_and_their_reports_arrive(tmp_path: Path, session: Session) -> None:
+    reports: list[dict[str, Any]] = []
+    config = {"checkpoint_dir": str(tmp_path), "steps": 3}
+    result = launch_training(
+        "engine_components:train",
+        config,
+        session=session,
+        name="pair",
+        storage_path=str(tmp_path / "ray"),
+        workers=2,
+        on_report=reports.append,
+    )
+    assert result == {"steps": 3, "resumed_at": 0, "world": 2}
+    assert reports == [{"step": step, "world": 2} for step in range(3)]
+    assert list((tmp_path / "ray").iterdir()) == []
+
+
+def test_a_killed_training_worker_goes_on_from_its_newest_checkpoint(tmp_path: Path, session: Session) -> None:
+    reports: list[dict[str, Any]] = []
+    config = {"checkpoint_dir": str(tmp_path), "steps": 6, "die_at": 3}
+    result = launch_training(
+        "engine_components:train",
+        config,
+        session=session,
+        name="killed",
+        storage_path=str(tmp_path / "ray"),
+        on_report=reports.append,
+    )
+    assert result["resumed_at"] == 4
+    pids = [path.read_text().split()[0] for path in sorted(tmp_path.glob("step-*"))]
+    assert len(set(pids[:4])) == len(set(pids[4:])) == 1
+    assert pids[0] != pids[-1]
+    assert [report["step"] for report in reports][-2:] == [4, 5]
+
+
+def test_an_error_of_ours_in_training_arrives_as_it_was(tmp_path: Path) -> None:
+    with Session() as own, pytest.raises(ModelError, match="name a model folder"):
+        launch_training(
+            "engine_components:train_badly", {}, session=own, name="bad", storage_path=str(tmp_path / "ray")
+        )

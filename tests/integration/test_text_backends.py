@@ -1,0 +1,383 @@
+"""Text models against a real HTTP server on loopback, and real transformers folders made on the spot."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.component import Caption
+from components.dataset.pairs import PairBatch
+from components.digest import op_digest
+from components.errors import ModelError, TextModelError
+from components.models.text_backends import Completion, LocalTextModel, OpenAITextModel, open_text_model
+from components.models.text_backends.protocol import evidence_of
+from components.recaption.fuse import Fuse, FuseSettings
+from components.settings import ModelFolder
+
+SECRET = "sk-never-written-anywhere"
+Reply = tuple[int, dict[str, str], bytes]
+
+
+def answer(text: str, tokens: int = 10) -> Reply:
+    body = {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": {"total_tokens": tokens}}
+    return 200, {}, json.dumps(body).encode()
+
+
+@dataclass
+class Server:
+    """Answers each request by `reply(number, prompt)` and remembers what it was asked."""
+
+    url: str = ""
+    reply: Callable[[int, str], Reply] = lambda number, prompt: answer(f"a caption of {prompt}")
+    requests: list[dict] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    most_at_once: int = 0
+    now: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def prompts(self) -> list[str]:
+        return [request["messages"][-1]["content"] for request in self.requests]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with state.lock:
+                state.requests.append(body)
+                state.keys.append(self.headers.get("authorization"))
+                state.at.append(time.monotonic())
+                number = len(state.requests)
+                state.now += 1
+                state.most_at_once = max(state.most_at_once, state.now)
+            known = self.path == "/v1/chat/completions"
+            status, headers, content = state.reply(number, body["messages"][-1]["content"]) if known else (404, {}, b"")
+            with state.lock:
+                state.now -= 1
+            try:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the client gave up waiting, as it should
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{http.server_port}/v1"
+    yield state
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def model(server: Server, tmp_path: Path) -> Iterator[Callable[..., object]]:
+    opened = []
+
+    def open_with(**values: object) -> object:
+        settings = {"uses": "openai", "url": server.url, "model": "tiny", "cache": str(tmp_path / "answers.sqlite")}
+        quick = {"first_wait_s": 0.01, "longest_wait_s": 1.0, "timeout_s": 5.0}
+        opened.append(open_text_model(OpenAITextModel.parse({**settings, **quick, **values}, "text_model")))
+        return opened[-1]
+
+    yield open_with
+    for each in opened:
+        each.close()
+
+
+def texts(completions: list[Completion]) -> list[str | None]:
+    return [completion.text for completion in completions]
+
+
+def test_answers_come_in_order_of_the_prompts(server, model) -> None:
+    def slower_for_the_first(number: int, prompt: str) -> Reply:
+        time.sleep(0.1 if prompt == "p0" else 0)
+        return answer(prompt.upper())
+
+    server.reply = slower_for_the_first
+    assert texts(model().complete([f"p{i}" for i in range(12)])) == [f"P{i}" for i in range(12)]
+
+
+def test_equal_prompts_are_asked_once(server, model) -> None:
+    assert len(set(texts(model().complete(["same"] * 5)))) == 1
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (429, {}, b""),
+        (500, {}, b"oops"),
+        (503, {}, b"<html>busy</html>"),
+        (200, {}, b"{not json"),
+        (200, {}, b"[]"),
+        (200, {}, b'{"choices": []}'),
+        (200, {}, b'{"choices": [{"message": {"content": 7}}]}'),
+    ],
+)
+def test_trouble_that_passes_is_retried_until_an_answer(server, model, trouble: Reply) -> None:
+    server.reply = lambda number, prompt: trouble if number < 3 else answer("fine")
+    assert model().complete(["p"]) == [Completion("fine")]
+    assert len(server.requests) == 3
+
+
+def test_a_slow_answer_is_given_up_and_asked_again(server, model) -> None:
+    def slow_once(number: int, prompt: str) -> Reply:
+        time.sleep(2 if number == 1 else 0)
+        return answer("fine")
+
+    server.reply = slow_once
+    started = time.monotonic()
+    assert texts(model(timeout_s=0.3).complete(["p"])) == ["fine"]
+    assert time.monotonic() - started < 2
+
+
+def test_retry_after_is_honoured_and_capped(server, model) -> None:
+    server.reply = lambda number, prompt: (429, {"retry-after": "0.4"}, b"") if number == 1 else answer("fine")
+    model().complete(["p"])
+    assert server.at[1] - server.at[0] >= 0.4
+    server.reply = lambda number, prompt: (503, {"retry-after": "3600"}, b"") if number == 3 else answer("fine")
+    started = time.monotonic()
+    assert texts(model(longest_wait_s=0.2).complete(["q"])) == ["fine"]
+    assert time.monotonic() - started < 5
+
+
+def test_no_more_requests_in_flight_than_allowed(server, model) -> None:
+    def a_while(number: int, prompt: str) -> Reply:
+        time.sleep(0.05)
+        return answer("fine")
+
+    server.reply = a_while
+    model(concurrency=3).complete([f"p{i}" for i in range(15)])
+    assert server.most_at_once == 3
+
+
+def test_a_prompt_the_server_refuses_fails_alone(server, model) -> None:
+    server.reply = lambda number, prompt: (400, {}, b"") if prompt == "bad" else answer("fine")
+    found = model().complete(["good", "bad", "also good"])
+    assert found == [Completion("fine"), Completion(None, "refused:400"), Completion("fine")]
+    assert server.prompts.count("bad") == 1
+
+
+def test_a_server_that_stays_down_gives_reasons_then_ends_the_job(server, model) -> None:
+    server.reply = lambda number, prompt: (500, {}, b"")
+    assert model(retries=1).complete(["p"]) == [Completion(None, "http:500")]
+    with pytest.raises(TextModelError, match=r"no answer \(http:500\) after 1 retries; run the same command"):
+        model(retries=1, give_up_after=3, concurrency=1).complete([f"p{i}" for i in range(20)])
+    assert len(server.requests) <= 2 + 2 * 4
+
+
+def test_a_server_that_is_not_there_is_one_line(model) -> None:
+    with pytest.raises(TextModelError, match="unreachable:ConnectError"):
+        model(url="http://127.0.0.1:9/v1", retries=0, on_failure="stop").complete(["p"])
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(401, "environment variable MY_KEY"), (404, "text_model.model")])
+def test_a_wrong_key_or_model_ends_the_job_at_once(server, model, status: int, remedy: str) -> None:
+    server.reply = lambda number, prompt: (status, {}, b"")
+    with pytest.raises(TextModelError, match=remedy):
+        model(api_key_env="MY_KEY", concurrency=1).complete(["p", "q"])
+    assert len(server.requests) <= 2
+
+
+def test_the_budget_is_never_exceeded_and_the_rest_have_a_reason(server, model) -> None:
+    found = model(max_requests=4, concurrency=8).complete([f"p{i}" for i in range(10)])
+    assert len(server.requests) == 4
+    assert [completion.problem for completion in found].count("budget") == 6
+
+
+def test_a_token_budget_stops_asking_once_it_is_spent(server, model) -> None:
+    server.reply = lambda number, prompt: answer("fine", tokens=40)
+    found = model(max_tokens=100, concurrency=1).complete([f"p{i}" for i in range(10)])
+    assert len(server.requests) == 3  # 40, 80, 120: the third passes the mark
+    assert [completion.problem for completion in found].count("budget") == 7
+
+
+def test_a_spent_budget_can_stop_the_job_and_a_larger_one_goes_on(server, model) -> None:
+    prompts = [f"p{i}" for i in range(5)]
+    with pytest.raises(TextModelError, match=r"is used up \(3 requests.*answers are kept"):
+        model(max_requests=3, on_budget="stop", concurrency=1).complete(prompts)
+    found = model(max_requests=5, on_budget="stop").complete(prompts)
+    assert sorted(server.prompts) == prompts
+    assert [completion.cached for completion in found].count(True) == 3
+
+
+def test_a_killed_job_asks_nothing_twice(server, tmp_path: Path) -> None:
+    server.reply = lambda number, prompt: (time.sleep(0.05), answer(prompt))[1]
+    program = (
+        "import sys\n"
+        "from components.models.text_backends import OpenAITextModel, open_text_model\n"
+        "settings = OpenAITextModel(uses='openai', url=sys.argv[1], model='m', cache=sys.argv[2], concurrency=1)\n"
+        "print(len(open_text_model(settings).complete([f'p{i}' for i in range(30)])))\n"
+    )
+    command = [sys.executable, "-c", program, server.url, str(tmp_path / "a.sqlite")]
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while len(server.requests) < 8:
+        assert job.poll() is None
+        time.sleep(0.01)
+    job.kill()
+    job.wait()
+    with sqlite3.connect(tmp_path / "a.sqlite") as database:
+        kept = database.execute("select count(*) from answers").fetchone()[0]
+    before = len(server.requests)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "30"
+    assert kept >= before - 1  # all but the one in flight
+    assert len(server.requests) - before == 30 - kept
+
+
+def test_workers_share_one_budget(server, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from components.models.text_backends import OpenAITextModel, open_text_model\n"
+        "settings = OpenAITextModel(uses='openai', url=sys.argv[1], model='m', cache=sys.argv[2], max_requests=10)\n"
+        "found = open_text_model(settings).complete([f'{sys.argv[3]}-{i}' for i in range(20)])\n"
+        "print(sum(one.text is not None for one in found))\n"
+    )
+    command = [sys.executable, "-c", program, server.url, str(tmp_path / "a.sqlite")]
+    workers = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(3)]
+    answered = [int(worker.communicate()[0]) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert sum(answered) == len(server.requests) == 10
+
+
+def test_the_key_is_sent_and_written_nowhere(server, model, tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("MY_KEY", SECRET)
+    caplog.set_level("DEBUG")
+    server.reply = lambda number, prompt: answer("fine") if prompt == "p" else (401, {}, b"")
+    opened = model(api_key_env="MY_KEY")
+    opened.complete(["p"])
+    with pytest.raises(TextModelError) as refused:
+        opened.complete(["q"])
+    assert server.keys == [f"Bearer {SECRET}"] * 2
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert SECRET.encode() not in written
+    assert SECRET not in caplog.text + str(refused.value) + repr(opened.settings)
+
+
+def test_where_and_how_fast_do_not_change_the_digest_and_what_is_asked_does() -> None:
+    def digest(**values: object) -> str:
+        text_model = {"uses": "openai", "url": "http://a/v1", "model": "m"} | values
+        return op_digest(Fuse(FuseSettings.parse({"text_model": text_model}, "fused")))
+
+    same = [digest(), digest(url="http://b/v1", concurrency=2), digest(api_key_env="OTHER", cache="/x", retries=1)]
+    assert len(set(same)) == 1
+    assert len({digest(), digest(model="n"), digest(temperature=0.5), digest(max_requests=3)}) == 4
+
+
+def test_fusion_over_http_keeps_good_answers_and_falls_back_from_bad_ones(server, tmp_path) -> None:
+    alts = ["red truck", "blue boat", "old house", "small dog", "green tree"]
+    replies = {
+        "red truck": 'Caption: "A red truck that says STOP."',
+        "blue boat": "I'm sorry, I can't help with that.",
+        "old house": "",
+        "small dog": "a small dog runs " * 30,
+    }
+
+    def reply(number: int, prompt: str) -> Reply:
+        evidence = evidence_of(prompt)
+        assert evidence is not None
+        return answer(replies[evidence["caption"]]) if evidence["caption"] in replies else (422, {}, b"")
+
+    server.reply = reply
+    text_model = {"uses": "openai", "url": server.url, "model": "m", "cache": str(tmp_path / "a.sqlite")}
+    fuse = Fuse(FuseSettings.parse({"text_model": text_model}, "fused"))
+    fuse.setup("cpu")
+    sidecar = [{"captions": [{"source": "alt", "text": alt, "lang": "en", "ordinal": 0}]} for alt in alts]
+    pairs = PairBatch(np.arange(5, dtype=np.int32), alts, sidecar)
+    assert list(fuse.caption(pairs)) == [
+        Caption("A red truck that says STOP."),
+        Caption("blue boat", note="refusal"),
+        Caption("old house", note="empty"),
+        Caption("small dog", note="repeats"),
+        Caption("green tree", note="refused:422"),
+    ]
+
+
+def word_tokenizer(folder: Path) -> object:
+    """A WordPiece tokenizer over a vocabulary written here."""
+    from transformers import BertTokenizer
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "red", "truck", "dog", "house", "##s", ".", "of"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = BertTokenizer(vocab=vocabulary)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def causal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("llama")
+    tokenizer = word_tokenizer(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    config.max_position_embeddings, config.bos_token_id, config.eos_token_id, config.pad_token_id = 64, 2, 3, 0
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seq2seq_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("t5")
+    tokenizer = word_tokenizer(folder)
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, initializer_factor=9.0
+    )
+    config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = 0, 3, 0
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["causal_folder", "seq2seq_folder"])
+def test_a_local_folder_answers_each_prompt_whatever_stands_beside_it(kind: str, request) -> None:
+    folder = request.getfixturevalue(kind)
+    reference = ModelFolder(reference=str(folder), path=str(folder), weights="w")
+    settings = LocalTextModel(uses="local", model=reference, max_new_tokens=6, batch_size=2)
+    opened = open_text_model(settings)
+    prompts = ["a red truck", "the dog of the house the dog", "house " * 300]
+    together = texts(opened.complete(prompts))
+    alone = [texts(opened.complete([prompt]))[0] for prompt in prompts]
+    assert together == alone
+    assert all(len(text.split()) <= 6 for text in together)
+    assert any(together)
+
+
+def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
+    empty = ModelFolder(reference="x", path=str(tmp_path), weights="w")
+    with pytest.raises(ModelError, match="holds no text model"):
+        open_text_model(LocalTextModel(uses="local", model=empty))
+    with pytest.raises(ModelError, match="is not resolved"):
+        open_text_model(LocalTextModel(uses="local", model=ModelFolder(reference="hub/name")))

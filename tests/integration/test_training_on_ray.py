@@ -1,0 +1,75 @@
+"""The training loop under Ray Train: two workers equal one process, and a killed worker costs no bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from learning import features_view, tiny_config
+from safetensors.torch import load_file
+from shapes import shapes_dataset
+
+pytestmark = [pytest.mark.slow, pytest.mark.platform]
+
+
+def training_workers() -> list[int]:
+    """Processes of Ray Train's workers that descend from this one."""
+    import psutil
+
+    titles = ((p.pid, " ".join(p.cmdline())) for p in psutil.Process().children(recursive=True))
+    return [pid for pid, title in titles if "RayTrainWorker" in title]
+
+
+def test_two_ray_workers_equal_one_process_and_survive_a_kill(tmp_path: Path) -> None:
+    from components.engine.cluster import Session
+    from components.engine.launch import launch_training
+    from components.pretrain.loop import train
+
+    view = features_view(shapes_dataset(tmp_path, 48, 2), tmp_path)
+    changes: dict[str, Any] = {"steps": 60, "checkpoint_every": 5}
+    one, two = (tiny_config(view, tmp_path, name, **changes) for name in ("one", "two"))
+    alone = train(one, 0, 1, lambda m: None)
+
+    killed: list[int] = []
+    steps: list[int] = []
+    lock = threading.Lock()
+
+    def on_report(metrics: dict[str, Any]) -> None:
+        with lock:
+            steps.append(metrics["step"])
+            if metrics["step"] >= 20 and not killed:
+                found = training_workers()
+                if found:
+                    killed.append(found[0])
+                    os.kill(found[0], signal.SIGKILL)
+
+    session = Session(None, 2)
+    try:
+        result = launch_training(
+            "components.pretrain.loop:train",
+            two,
+            session=session,
+            name="train",
+            storage_path=str(tmp_path / "ray"),
+            workers=2,
+            on_report=on_report,
+        )
+    finally:
+        session.close()
+    assert killed, "the test must have killed a worker"
+    assert len(steps) > 60 - 5, "the steps since the last checkpoint were done again"
+    assert result["step"] == 60
+    assert abs(result["loss"] - alone["loss"]) < 1e-3
+    a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert max(float((value - b[name]).abs().max()) for name, value in a.items()) < 2e-3
+    assert [line["step"] for line in _history(tmp_path / "two")] == list(range(1, 61))
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    from components.pretrain.loop import read_history
+
+    return read_history(folder / "metrics.jsonl")

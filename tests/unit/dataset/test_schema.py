@@ -1,0 +1,131 @@
+"""Contract 1: schemas have versions; a newer one is refused with a remedy, an older one migrated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.dataset import storage
+from components.dataset.columns import ColumnStore, StepColumns
+from components.dataset.dataset import open_dataset
+from components.dataset.schema import CAPTION, MEDIA, SIDECAR, SIDECAR_VERSION, migrate_sidecar
+from components.dataset.sidecar import caption, medium, row, shard_digest, sidecar_table, write_sidecar
+from components.errors import ColumnError, DatasetError
+
+
+def _rewrite(path: str, change) -> None:
+    table = change(pq.read_table(path))
+    pq.write_table(table, path)
+
+
+def _as_version(version: int):
+    return lambda table: table.replace_schema_metadata({"schema_version": str(version)})
+
+
+def test_a_sidecar_of_a_newer_release_is_refused_with_the_remedy(shapes):
+    shard = shapes(pairs=2, shards=1).shards[0]
+    _rewrite(shard.sidecar, _as_version(SIDECAR_VERSION + 1))
+    with pytest.raises(ColumnError, match=r"schema version 2, this release reads up to 1; upgrade pairwright"):
+        shard.read_sidecar()
+
+
+def test_a_column_file_of_a_newer_release_is_refused_with_the_remedy(shapes, tmp_path):
+    shard = shapes(pairs=2, shards=1).shards[0]
+    store, step = ColumnStore(str(tmp_path / "columns")), StepColumns("c", "d")
+    store.write(step, shard.digest, {"x": pa.array([1, 2])}, 2)
+    path = store.path(step, shard.digest)
+    _rewrite(path, _as_version(99))
+    record = storage.read_json(path + ".json")
+    storage.write_json(path + ".json", record | {"bytes": storage.size_of(path)})
+    with pytest.raises(ColumnError, match="upgrade pairwright"):
+        store.read(step, shard)
+
+
+def test_a_dataset_manifest_of_a_newer_release_is_refused_with_the_remedy(shapes):
+    dataset = shapes(pairs=2, shards=1)
+    path = f"{dataset.root}/dataset.json"
+    storage.write_json(path, storage.read_json(path) | {"manifest_version": 99})
+    with pytest.raises(DatasetError, match="newer release; upgrade pairwright"):
+        open_dataset(dataset.root)
+
+
+@pytest.mark.parametrize("columns", [None, ["key", "labels", "captions"]])
+def test_a_sidecar_of_version_0_is_migrated_with_nothing_lost(shapes, columns):
+    shard = shapes(pairs=3, shards=1).shards[0]
+    before = shard.read_sidecar(columns)
+    newer = ["labels", "group", "author"]
+    _rewrite(shard.sidecar, lambda table: table.drop_columns(newer).replace_schema_metadata(None))
+    after = shard.read_sidecar(columns)
+    assert after.schema.names == (columns or SIDECAR.names)
+    for name in after.schema.names:
+        assert after.schema.field(name).type == SIDECAR.field(name).type
+        if name in newer:
+            assert after[name].null_count == 3
+        else:
+            assert after[name].equals(before[name])
+
+
+def test_todays_sidecar_is_left_as_it_is():
+    table = sidecar_table([row("a")])
+    assert migrate_sidecar(table, SIDECAR_VERSION) is table
+
+
+def test_a_written_sidecar_declares_its_version_and_reads_back_equal(tmp_path):
+    rows = [
+        row(
+            "k",
+            [medium("image", "image", 0, "k.jpg", 512, 9)],
+            [caption("t", "translation", 1, "de", "p")],
+            [("a", "b")],
+            licence="CC0-1.0",
+            author="me",
+            origin="o",
+            group="g",
+            meta=b"\xff\0",
+            error="e",
+        )
+    ]
+    table = sidecar_table(rows)
+    write_sidecar(table, str(tmp_path / "s.parquet"))
+    read = pq.read_table(tmp_path / "s.parquet")
+    assert read.schema.metadata[b"schema_version"] == b"1"
+    assert read.to_pylist() == rows
+
+
+def test_a_shards_digest_sees_every_value_and_the_order_of_rows():
+    rows = [row("a", captions=[caption("x")], meta=b"1"), row("b")]
+    base = shard_digest("tar", sidecar_table(rows))
+    changes = [
+        ("tar2", rows),
+        ("tar", rows[::-1]),
+        ("tar", [rows[0] | {"meta": b"2"}, rows[1]]),
+        ("tar", [rows[0] | {"captions": [caption("x", lang="en")]}, rows[1]]),
+        ("tar", [rows[0], rows[1] | {"error": "e"}]),
+        ("tar", [rows[0] | {"meta": None}, rows[1]]),
+    ]
+    digests = [shard_digest(tar, sidecar_table(changed)) for tar, changed in changes]
+    assert len({base, *digests}) == len(digests) + 1
+
+
+def test_a_shards_digest_does_not_depend_on_how_parquet_is_laid_out(shapes):
+    dataset = shapes(pairs=6, shards=1)
+    shard = dataset.shards[0]
+    _rewrite(shard.sidecar, lambda table: pa.concat_tables([table.slice(0, 2), table.slice(2)]))
+    table = shard.read_sidecar()
+    from components.digest import file_sha256
+
+    assert shard_digest(file_sha256(shard.tar), table) == shard.digest
+
+
+def test_a_sidecar_with_rows_missing_is_refused(shapes):
+    shard = shapes(pairs=3, shards=1).shards[0]
+    with pytest.raises(DatasetError, match="has 3 rows, its manifest says 4"):
+        replace(shard, rows=4).read_sidecar()
+
+
+def test_the_structs_of_contract_1_keep_their_fields():
+    assert [field.name for field in MEDIA] == ["role", "kind", "ordinal", "member", "offset", "size", "t0", "t1"]
+    assert [field.name for field in CAPTION] == ["source", "ordinal", "text", "lang", "producer"]

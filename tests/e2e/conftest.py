@@ -10,8 +10,9 @@ import pytest
 from browser import Problems, launch, watch
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One a module: while it is open, Playwright's event loop runs in this thread, where asyncio.run() then fails."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("Chromium is not installed; run infra/browser.sh (apt-get install chromium)")

@@ -4,6 +4,7 @@
     data: data/raw
     filter:
       score:  {image: image, text: {uses: caption_text, with: {source: alt}}}
+      fit:    {reward: {uses: reward, with: {accept: [silver]}}}
       select: {near: {uses: near_duplicates, with: {hash: pdq.hash}}}
       keep:   {readable: image.readable, long_enough: text.words >= 2}
     recaption: {fused: {uses: fuse}}
@@ -63,6 +64,7 @@ class FilterSection(Settings):
     """Scores, selections over them, and the keep-rules, evaluated in order."""
 
     score: StepMap = Field(default_factory=dict)
+    fit: StepMap = Field(default_factory=dict, description="models fitted on the columns; others name them `step:NAME`")
     select: StepMap = Field(default_factory=dict)
     keep: dict[str, str] = Field(default_factory=dict)
     budget: float = Field(0.05, ge=0, le=1, description="share of pairs that may fail or be lost")
@@ -128,7 +130,8 @@ class Recipe(Settings):
         """
         steps: dict[str, StepSpec] = {}
         listed = [(step.name, step) for step in self.steps]
-        for name, step in [*self.filter.score.items(), *self.filter.select.items(), *self.recaption.items(), *listed]:
+        sections = (self.filter.score, self.filter.fit, self.filter.select, self.recaption)
+        for name, step in [*(item for section in sections for item in section.items()), *listed]:
             if not STEP_NAME.match(name):
                 raise InvalidRecipe(f'{self.name}: step name "{name}" must be lower-case letters, digits and _')
             if name in steps:

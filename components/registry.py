@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from components.component import Benchmark, Captioner, Component, Fit, Objective, Scorer, Selection
@@ -114,9 +114,12 @@ def load_class(kind: str, name: str, module: str = "") -> type[Component]:
     return _registered.get((kind, name)) or component_class(kind, name)
 
 
-def find(name: str) -> type[Component]:
-    """The class registered as `name`, whatever its kind."""
+def find(name: str, kinds: Sequence[str] = ()) -> type[Component]:
+    """The class registered as `name`: of the first of `kinds` that has one, else of any kind."""
     discover()
+    for kind in kinds:
+        if (kind, name) in _registered:
+            return _registered[(kind, name)]
     for (_, known), cls in _registered.items():
         if known == name:
             return cls

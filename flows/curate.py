@@ -14,6 +14,7 @@ from components.errors import BudgetExceeded
 from components.filter.ledger import Ledger
 from components.filter.rules import Rule, check_rules
 from components.filter.selection import read_summary, write_selection
+from flows.fitted import fit_step
 from flows.gates import check_gates, run_gate
 from flows.plan import PlannedStep
 from flows.run import Run
@@ -32,16 +33,16 @@ def curate_stages(run: Run) -> Path:
     """
     rules = check_recipe(run)
     run_gate(run, "raw")
-    for number, (scorers, selections) in enumerate(run.plan.passes("filter")):
+    for number, (scorers, global_steps) in enumerate(run.plan.passes("filter")):
         score_pass(run, "score" if number == 0 else f"score {number + 1}", scorers)
-        for step in selections:
-            select_step(run, step)
+        for step in global_steps:
+            global_step(run, step)
     folder = keep_stage(run, rules)
     run_gate(run, "curated")
-    for scorers, selections in run.plan.passes("recaption"):
+    for scorers, global_steps in run.plan.passes("recaption"):
         score_pass(run, "recaption", scorers)
-        for step in selections:
-            select_step(run, step)
+        for step in global_steps:
+            global_step(run, step)
     return folder
 
 
@@ -110,6 +111,14 @@ def speed(progress: Any) -> str:
     """Pairs a second and the seconds left, in words."""
     left = "" if progress.eta is None else f", {progress.eta:,.0f} s left"
     return f"{progress.rate:,.0f} pairs/s{left}"
+
+
+def global_step(run: Run, step: PlannedStep) -> None:
+    """A step that sees the whole population: a selection's columns, or a fit's model."""
+    if step.kind == "fit":
+        fit_step(run, step)
+    else:
+        select_step(run, step)
 
 
 def select_step(run: Run, step: PlannedStep) -> None:

@@ -7,7 +7,8 @@ before any long work starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,9 @@ from components.settings import ModelFolder, Settings
 
 CAPTIONER_COLUMNS: dict[str, pa.DataType] = {"text": pa.string(), "lang": pa.string(), "note": pa.string()}
 COLUMN_KINDS = ("scorer", "selection", "captioner")
+STEP_KINDS = (*COLUMN_KINDS, "fit")
+GLOBAL_KINDS = ("selection", "fit")  # they see every shard, so that what reads them comes in a later pass
+STEP = "step:"  # a model reference to what a fit of the same recipe makes
 
 Resolve = Callable[[str], ModelFolder]
 
@@ -50,7 +54,7 @@ class PlannedStep:
         """Arrow types of the columns this step makes."""
         if isinstance(self.component, (Scorer, Selection)):
             return self.component.schema()
-        return CAPTIONER_COLUMNS
+        return {} if self.kind == "fit" else CAPTIONER_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -66,54 +70,108 @@ class Plan:
         return {f"{s.name}.{column}": kind for s in self.steps.values() for column, kind in s.schema().items()}
 
     def where(self, names: set[str] | None = None) -> dict[str, StepColumns]:
-        """Where steps' columns are stored."""
-        return {n: s.columns for n, s in self.steps.items() if names is None or n in names}
+        """Where steps' columns are stored; a fit has none."""
+        return {n: s.columns for n, s in self.steps.items() if (names is None or n in names) and s.kind != "fit"}
+
+    def fits(self) -> list[PlannedStep]:
+        """The steps that make a model folder."""
+        return [s for s in self.steps.values() if s.kind == "fit"]
 
     def passes(self, section: str) -> Iterator[tuple[list[PlannedStep], list[PlannedStep]]]:
         """(per-shard steps, global steps) of a section, level by level."""
         mine = [s for s in self.steps.values() if s.section == section]
         for level in sorted({s.level for s in mine}):
             here = [s for s in mine if s.level == level]
-            yield [s for s in here if s.kind != "selection"], [s for s in here if s.kind == "selection"]
+            yield [s for s in here if s.kind not in GLOBAL_KINDS], [s for s in here if s.kind in GLOBAL_KINDS]
 
 
-def plan_recipe(recipe: Recipe, dataset: Dataset, resolve: Resolve, precision: str = "float32") -> Plan:
-    """Plan every column-making step.
+def plan_recipe(
+    recipe: Recipe, dataset: Dataset, resolve: Resolve, precision: str = "float32", models: str = "workspace/models"
+) -> Plan:
+    """Plan every step that makes columns or a fitted model.
+
+    Args:
+        models: the folder under which fitted models are committed by digest.
 
     Raises:
         InvalidRecipe: an unknown component, setting, step or column.
         ModelError: a model reference that does not resolve.
     """
     specs = recipe.named_steps
-    built = {name: build(spec, f"{recipe.name}: step {name}", resolve) for name, spec in specs.items()}
-    reads = {name: _reads(component, specs) for name, component in built.items()}
+    parsed = {n: parse(s, f"{recipe.name}: step {n}", _kind(recipe, n)) for n, s in specs.items()}
+    reads = {name: _reads(component, specs) for name, component in parsed.items()}
     plan = Plan(recipe, dataset)
     for name in recipe.order(reads):
-        component = built[name]
+        component = resolved(parsed[name], with_steps(resolve, plan, models))
         _check_columns(recipe, name, component, plan)
         needs = tuple(sorted(reads[name]))
         digest = op_digest(component, inputs={n: plan.steps[n].digest for n in needs}, precision=precision)
-        if component.kind == "selection":
+        if component.kind in GLOBAL_KINDS:
             digest = sha256_text(canonical([digest, dataset.digest]))  # a global step saw this population
-        level = max((plan.steps[n].level + (plan.steps[n].kind == "selection") for n in needs), default=0)
-        if component.kind == "selection":
             level = max((plan.steps[n].level for n in needs), default=0)
-        section = "recaption" if name in recipe.recaption else "filter"
-        plan.steps[name] = PlannedStep(name, component, needs, digest, level, section)
+        else:
+            level = max((plan.steps[n].level + (plan.steps[n].kind in GLOBAL_KINDS) for n in needs), default=0)
+        plan.steps[name] = PlannedStep(name, component, needs, digest, level, "filter")
+    for name in _after_selection(recipe, plan):
+        plan.steps[name] = replace(plan.steps[name], section="recaption")
     return plan
+
+
+def _kind(recipe: Recipe, name: str) -> str | None:
+    return "fit" if name in recipe.filter.fit else None
+
+
+def _after_selection(recipe: Recipe, plan: Plan) -> set[str]:
+    """Recaption steps that no step of the filter reads, by whatever detour: they run once pairs are selected."""
+    wanted = [name for name in plan.steps if name not in recipe.recaption]
+    needed: set[str] = set()
+    while wanted:
+        reads = set(plan.steps[wanted.pop()].reads) - needed
+        needed |= reads
+        wanted.extend(reads)
+    return recipe.recaption.keys() - needed
+
+
+def with_steps(resolve: Resolve, plan: Plan, models: str) -> Resolve:
+    """`resolve`, which also knows `step:NAME`: the folder a planned fit will stand in, its digest as the weights'."""
+
+    def resolve_either(reference: str) -> ModelFolder:
+        if not reference.startswith(STEP):
+            return resolve(reference)
+        name = reference.removeprefix(STEP)
+        if name not in plan.steps or plan.steps[name].kind != "fit":
+            known = [step.name for step in plan.fits()]
+            raise InvalidRecipe(f'{plan.recipe.name}: "{reference}" names no fit of the recipe{nearest(name, known)}')
+        digest = plan.steps[name].digest
+        return ModelFolder(reference=reference, path=str(Path(models) / digest), weights=f"fit:{digest}")
+
+    return resolve_either
 
 
 def build(spec: StepSpec, where: str, resolve: Resolve, kind: str | None = None) -> Component[Any]:
     """A component with its settings parsed and its model references resolved to folders.
 
     Raises:
-        InvalidRecipe: unknown component or setting, or a kind that makes no columns.
+        InvalidRecipe: unknown component or setting, or a kind that is no step.
     """
-    cls = component_class(kind, spec.uses) if kind else find(spec.uses)
-    if kind is None and cls.kind not in COLUMN_KINDS:
+    return resolved(parse(spec, where, kind), resolve)
+
+
+def parse(spec: StepSpec, where: str, kind: str | None = None) -> Component[Any]:
+    """A component with its settings parsed, its model references as written.
+
+    Raises:
+        InvalidRecipe: unknown component or setting, or a kind that is no step.
+    """
+    cls = component_class(kind, spec.uses) if kind else find(spec.uses, STEP_KINDS)
+    if kind is None and cls.kind not in STEP_KINDS:
         raise InvalidRecipe(f"{where} uses {spec.uses}, which is a {cls.kind} and makes no columns")
-    settings = cls.settings_model().parse(spec.with_, where)
-    return cls(resolve_models(settings, resolve))
+    return cls(cls.settings_model().parse(spec.with_, where))
+
+
+def resolved(component: Component[Any], resolve: Resolve) -> Component[Any]:
+    """The same component, its model references resolved to folders."""
+    return type(component)(resolve_models(component.settings, resolve))
 
 
 def resolve_models(settings: Settings, resolve: Resolve) -> Settings:
@@ -129,10 +187,21 @@ def resolve_models(settings: Settings, resolve: Resolve) -> Settings:
 
 
 def _reads(component: Component[Any], steps: Mapping[str, StepSpec]) -> set[str]:
-    """Steps whose columns or captions the component's settings name."""
+    """Steps whose columns, captions or fitted models the component's settings name."""
     named = {column.partition(".")[0] for column in component.column_names()}
-    named |= {source for source in component.caption_sources() if source in steps}
-    return named
+    for value in component.caption_sources():
+        named |= {source for source in ([value] if isinstance(value, str) else value or ()) if source in steps}
+    return named | {name for name in _fits_named(component.settings) if name in steps}
+
+
+def _fits_named(settings: Settings) -> Iterator[str]:
+    """NAME of every `step:NAME` the settings hold, nested ones too."""
+    for field_name in type(settings).model_fields:
+        value = getattr(settings, field_name)
+        if isinstance(value, ModelFolder) and value.reference.startswith(STEP):
+            yield value.reference.removeprefix(STEP)
+        elif isinstance(value, Settings):
+            yield from _fits_named(value)
 
 
 def fit_reads(fit: Fit[Any], plan: Plan) -> set[str]:

@@ -27,7 +27,7 @@ from components.models.resolve import resolve_model
 from components.recipe import Recipe
 from components.settings import ModelFolder
 from flows.console import Console
-from flows.plan import Plan, plan_recipe
+from flows.plan import Plan, plan_recipe, with_steps
 from flows.stage import StageRecord
 
 
@@ -59,11 +59,18 @@ class Run:
 
     @cached_property
     def plan(self) -> Plan:
-        return plan_recipe(self.recipe, self.dataset, self.resolve)
+        return plan_recipe(self.recipe, self.dataset, self._resolve, models=self._models)
 
     def resolve(self, reference: str) -> ModelFolder:
-        """A model reference as a folder and its weights' hash; the registry is asked for `models:/`."""
+        """A model reference as a folder and its weights' hash: `step:` from the plan, `models:/` from the registry."""
+        return with_steps(self._resolve, self.plan, self._models)(reference)
+
+    def _resolve(self, reference: str) -> ModelFolder:
         return resolve_model(reference, registry=lambda uri: registry_of(self.environment).resolve(uri))
+
+    @property
+    def _models(self) -> str:
+        return str(Path(self.artifacts.root) / "models")
 
     @cached_property
     def splits(self) -> dict[str, Dataset]:

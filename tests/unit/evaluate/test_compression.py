@@ -1,0 +1,110 @@
+"""The compression curve: nested shares, an honest bound, and a planted order that beats chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.evaluate.compression import (
+    HeadSettings,
+    Judged,
+    Queries,
+    TrainingPairs,
+    best_rows,
+    in_words,
+    judge,
+    pigeonhole_means,
+    power_of,
+    random_rows,
+    smallest_not_worse,
+    train_and_query,
+)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-3, 3)), min_size=1, max_size=40), st.data())
+def test_a_smaller_share_is_part_of_a_larger(values, data):
+    order = np.array([np.nan if value is None else value for value in values], float)
+    large = data.draw(st.integers(0, len(values)))
+    small = data.draw(st.integers(0, large))
+    kept = best_rows(order, large)
+    assert set(best_rows(order, small)) <= set(kept)
+    assert np.isfinite(order[kept]).all()
+    left = np.setdiff1d(np.flatnonzero(np.isfinite(order)), kept)
+    assert not len(kept) or not len(left) or order[kept].min() >= order[left].max()
+    assert set(random_rows(len(values), small, 3)) <= set(random_rows(len(values), large, 3))
+
+
+def judged(not_worse: bool) -> Judged:
+    return Judged(0.5, 0.0, -0.01, 0.01, not_worse, 0.8)
+
+
+def test_the_first_share_that_fails_ends_the_sequence():
+    assert smallest_not_worse({1.0: judged(True), 0.5: judged(True), 0.25: judged(False), 0.1: judged(True)}) == 0.5
+    assert smallest_not_worse({0.5: judged(False), 0.25: judged(True)}) is None
+
+
+def test_words_say_when_chance_does_as_well():
+    good, bad = {0.5: judged(True), 0.1: judged(True)}, {0.5: judged(True), 0.1: judged(False)}
+    assert "does not beat chance" in in_words("reward", bad, good, 0.03)
+    assert "of random pairs it takes 50%" in in_words("reward", good, bad, 0.03)
+    assert in_words("reward", {0.5: judged(False)}, bad, 0.03).startswith("No share")
+
+
+def test_the_bound_covers_what_it_claims():
+    """Equal models: the one-sided 95% bound lies above the true difference of 0 in about 5% of trials."""
+    random, above = np.random.default_rng(0), 0
+    groups = np.repeat(np.arange(60), 2)
+    for trial in range(300):
+        shift = random.normal(0, 0.02, (5, 1)) + np.repeat(random.normal(0, 0.2, (1, 60)), 2, axis=1)
+        found = judge(shift + random.normal(0, 0.1, (5, 120)), np.zeros((5, 120)), groups, 0.05, seed=trial)
+        above += found.low > 0
+    assert 0.01 <= above / 300 <= 0.10
+
+
+def test_seeds_count_as_a_source_of_chance():
+    """Models that differ by seed alone: an interval over queries only would have no width."""
+    values = np.repeat(np.array([[0.1], [-0.1], [0.2], [-0.2]]), 50, axis=1)
+    assert pigeonhole_means(values, np.arange(50)).std() > 0.05
+
+
+def test_power_grows_with_the_margin():
+    assert power_of(0.02, 0.0) == pytest.approx(0.05)
+    assert power_of(0.02, 0.03) < power_of(0.02, 0.06) < power_of(0.0, 0.06) == 1.0
+
+
+def planted(rows: int, damaged: float, seed: int) -> tuple[TrainingPairs, np.ndarray]:
+    """Pictures and captions of 40 topics, `damaged` of the captions drawn from another topic's."""
+    random = torch.Generator().manual_seed(seed)
+    topics = torch.randn(40, 24, generator=random)
+    which = torch.randint(40, (rows,), generator=random)
+    wrong = torch.rand(rows, generator=random) < damaged
+    said = torch.where(wrong, (which + torch.randint(1, 40, (rows,), generator=random)) % 40, which)
+    image = topics[which] + 0.3 * torch.randn(rows, 24, generator=random)
+    text = topics[said] @ torch.randn(24, 24, generator=torch.Generator().manual_seed(9))
+    return TrainingPairs(image, text, said.numpy()), wrong.numpy()
+
+
+def test_a_clean_half_beats_a_random_half_and_the_whole():
+    pairs, wrong = planted(600, 0.6, seed=1)
+    clean, _ = planted(80, 0.0, seed=1)
+    split = Queries(clean.image, clean.text, clean.captions[:, None] == clean.captions[None, :], np.arange(80))
+    settings = HeadSettings(steps=60, batch_size=64, lr=3e-3, dim=16)
+    kept = best_rows(-wrong.astype(float), 240)
+
+    def items(rows):
+        return np.stack([train_and_query(pairs, rows, [split], settings, seed) for seed in range(3)])
+
+    whole, ours, chance = items(np.arange(600)), items(kept), items(random_rows(600, 240, 5))
+    assert judge(ours, whole, split.groups, 0.0).low > 0
+    assert judge(ours, chance, split.groups, 0.0).low > 0
+
+
+def test_the_same_seed_trains_the_same_model():
+    pairs, _ = planted(100, 0.2, seed=2)
+    split = Queries(pairs.image, pairs.text, np.eye(100, dtype=bool), np.arange(100))
+    settings = HeadSettings(steps=5, batch_size=32, dim=8)
+    once, again = (train_and_query(pairs, np.arange(100), [split], settings, 4) for _ in range(2))
+    assert np.array_equal(once, again)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,17 +199,23 @@ def new_dual_encoder(
     dim: int,
     *,
     train_towers: bool = False,
+    own_towers: Collection[str] = (),
     seed: int = 0,
     bias: float | None = None,
     device: str = "cpu",
 ) -> TwoTower:
-    """Pretrained towers under fresh projections; towers to be trained are copies of their own."""
-    image = load_image_tower(image_tower, device, shared=not train_towers)
-    text = load_text_tower(text_tower, device, shared=not train_towers)
+    """Pretrained towers under fresh projections; towers to be trained are copies of their own.
+
+    Args:
+        own_towers: "image", "text": towers that stay locked but will be adapted, so are not shared.
+    """
+    own = {"image", "text"} if train_towers else set(own_towers)
+    image = load_image_tower(image_tower, device, shared="image" not in own)
+    text = load_text_tower(text_tower, device, shared="text" not in own)
     model = TwoTower(image, text, dim, seed=seed, bias=bias).to(device)
-    for tower in (image, text):
+    for side, tower in (("image", image), ("text", text)):
         tower.requires_grad_(train_towers)
-        if train_towers:
+        if side in own:
             tower.weights = None
     return model
 

@@ -9,8 +9,9 @@ import torch
 from components.component import Objective
 from components.errors import ModelError
 from components.models.dual_encoder import DualEncoder, new_dual_encoder
+from components.models.lora import ATTENTION_LAYERS, adapt
 from components.pretrain.config import TrainConfig
-from components.pretrain.loader import FeatureLoader, Loader, PictureLoader
+from components.pretrain.loader import CaptionLoader, FeatureLoader, Loader, PictureLoader
 from components.pretrain.pairs import open_pairs
 from components.pretrain.settings import DualEncoderSettings
 from components.registry import load_class
@@ -42,10 +43,13 @@ def build_model(settings: DualEncoderSettings, objective: Objective[Any], device
             settings.text_tower,
             settings.dim,
             train_towers=settings.trainable == "all",
+            own_towers=settings.lora.towers if settings.trainable == "lora" else (),
             seed=settings.seed,
             bias=bias,
             device=str(device),
         )
+    if settings.trainable == "lora":
+        _adapt(model, settings)
     with torch.no_grad():
         model.log_scale.fill_(getattr(objective, "initial_log_scale", float(model.log_scale)))
         if bias is not None and model.logit_bias is not None:
@@ -63,15 +67,32 @@ def _transformers(settings: DualEncoderSettings, bias: float | None, device: tor
     if (bias is None) != (model.logit_bias is None):
         wanted = "clip" if model.logit_bias is None else "siglip"
         raise ModelError(f"{settings.tower.reference} is trained with the objective {wanted}; name that one")
-    if settings.trainable == "heads":
+    if settings.trainable != "all":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("_projection" in name or "logit_" in name)
     return model
 
 
+def _adapt(model: DualEncoder, settings: DualEncoderSettings) -> None:
+    """Adapters in the towers the settings name; all else is as with `heads`."""
+    wish = settings.lora
+    if not wish.projections:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("_projection" not in name and parameter.requires_grad)
+    for side in sorted(set(wish.towers)):
+        if settings.tower is None:
+            tower = model.get_submodule(f"{side}_tower")
+        else:
+            tower = model.get_submodule({"image": "net.vision_model", "text": "net.text_model"}[side])
+        layers = wish.layers or ATTENTION_LAYERS
+        adapt(tower, rank=wish.rank, alpha=wish.alpha, layers=layers, seed=settings.seed)
+
+
 def build_loader(config: TrainConfig, model: DualEncoder) -> Loader:
-    """Cached features where the towers are locked, else pictures."""
+    """Cached features where the towers are locked, captions where the text tower alone is not, else pictures."""
     pairs = open_pairs(config)
     if config.settings.from_features:
         return FeatureLoader(pairs, config.settings)
+    if config.settings.image_from_features:
+        return CaptionLoader(pairs, config.settings)
     return PictureLoader(pairs, config.settings, model)

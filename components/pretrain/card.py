@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from components.pretrain.config import TrainConfig
+from components.pretrain.settings import DualEncoderSettings
 
 
-def model_card(config: TrainConfig, pairs: int, excluded: int, history: list[dict[str, Any]]) -> str:
-    """Markdown; the same run gives the same text."""
+def model_card(config: TrainConfig, pairs: int, excluded: int, history: list[dict[str, Any]], share: float) -> str:
+    """Markdown; the same run gives the same text. `share` of the parameters were trained, 0..1."""
     settings = config.settings
     towers = (
         f"`{settings.tower.reference}`"
@@ -30,7 +31,8 @@ model.encode_text(["a red square"]) @ model.encode_image([picture]).T
 
 | | |
 |---|---|
-| towers | {towers}, {"trained" if settings.trainable == "all" else "locked; only the projections are trained"} |
+| towers | {towers}, {_trained(settings)} |
+| trained | {share:.2%} of the parameters |
 | objective | {settings.objective.uses} |
 | data | {pairs} pairs of {len(config.shards)} shards ({excluded} more had no picture or caption) |
 | captions | {captions} |
@@ -40,3 +42,17 @@ model.encode_text(["a red square"]) @ model.encode_image([picture]).T
 It knows what it was shown: short captions of its training set's kind. It was not tested for
 fairness or for safety, and its scores are no probabilities.
 """
+
+
+def _trained(settings: DualEncoderSettings) -> str:
+    if settings.trainable == "all":
+        return "trained"
+    if settings.trainable == "heads":
+        return "locked; only the projections are trained"
+    lora = settings.lora
+    sides = " and ".join(sorted(set(lora.towers)))
+    return (
+        f"locked; LoRA of rank {lora.rank} and alpha {lora.alpha:g} in the {sides} tower"
+        f"{', and the projections,' if lora.projections else ''} trained; adapters are folded into the weights "
+        "and kept in adapter.safetensors, too"
+    )

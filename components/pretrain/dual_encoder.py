@@ -5,7 +5,8 @@
       with: {image_tower: builtin:efficientnet-lite0, text_tower: builtin:minilm, objective: siglip}
 
 With locked towers (the default) it trains two projections on cached features, as in locked-image
-tuning (Zhai et al., 2022), in seconds on a CPU; `trainable: all` trains everything from pictures.
+tuning (Zhai et al., 2022), in seconds on a CPU; `trainable: lora` puts low-rank adapters into the
+towers beside (Hu et al., 2021), and `trainable: all` trains everything from pictures.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
     libraries = ("torch", "transformers")
 
     def column_names(self) -> tuple[str, ...]:
+        image = (self.settings.image_features,) if self.settings.image_from_features else ()
         if not self.settings.from_features:
-            return ()
-        return (self.settings.image_features, *(self.settings.text_features[s] for s in self.settings.sources))
+            return image
+        return (*image, *(self.settings.text_features[s] for s in self.settings.sources))
 
     def train_config(
         self,

@@ -1,7 +1,7 @@
 """Batches: cached features of locked towers, or pictures and captions for towers being trained.
 
-Both loaders answer `embed(model, numbers, epoch)`; which caption a pair has in an epoch is drawn by
-`components.dataset.caption_mix`, so neither loader has any state beyond the sampler's place.
+All loaders answer `embed(model, numbers, epoch)`; which caption a pair has in an epoch is drawn by
+`components.dataset.caption_mix`, so no loader has any state beyond the sampler's place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Batch = dict[str, Any]
 
 
 class Loader:
-    """What both loaders share: keys, groups and the caption mix of the usable pairs.
+    """What all loaders share: keys, groups and the caption mix of the usable pairs.
 
     Attributes:
         pairs: usable pairs; `excluded` had no picture or no caption of a drawn source.
@@ -123,6 +123,36 @@ class FeatureLoader(Loader):
 
     def embed(self, model: DualEncoder, batch: Batch) -> tuple[Tensor, Tensor]:
         return model.project_image(batch["image"]), model.project_text(batch["text"])
+
+
+class CaptionLoader(Loader):
+    """Pictures as a locked tower's cached features, float16 (n, width); captions as text, for a tower being trained."""
+
+    def __init__(self, pairs: TrainingPairs, settings: DualEncoderSettings) -> None:
+        super().__init__(settings)
+        images: list[np.ndarray] = []
+        self.texts: dict[str, list[str | None]] = {source: [] for source in settings.sources}
+        for shard, rows in pairs:
+            table = pairs.view.read_shard(shard, [settings.image_features]).take(pa.array(rows))
+            image, seen = _vectors(table, settings.image_features)
+            captions = shard.read_sidecar(["captions"]).take(pa.array(rows))["captions"]
+            texts = {source: _texts(pairs, shard, rows, source, captions) for source in settings.sources}
+            has = {source: np.array([bool(text) for text in found], bool) for source, found in texts.items()}
+            fine = self._admit(shard, rows, seen, has)
+            images.append(image[fine])
+            for source, found in texts.items():
+                self.texts[source].extend(found[at] for at in np.flatnonzero(fine))
+        self._finish()
+        self.images = np.concatenate(images)
+
+    def read(self, numbers: np.ndarray, epoch: int) -> Batch:
+        chosen, names = self.drawn(numbers, epoch), list(self.settings.sources)
+        texts = [self.texts[names[source]][number] for number, source in zip(numbers, chosen, strict=True)]
+        image = torch.from_numpy(self.images[numbers].astype(np.float32))
+        return {"image": image, "texts": texts, "groups": self.groups[numbers]}
+
+    def embed(self, model: DualEncoder, batch: Batch) -> tuple[Tensor, Tensor]:
+        return model.project_image(batch["image"]), model.embed_tokens(model.tokens(batch["texts"]))
 
 
 class PictureLoader(Loader):

@@ -25,6 +25,7 @@ from components.errors import ModelError, WorkspaceError
 from components.models.contrastive import distributed, same_group
 from components.models.dual_encoder import DualEncoder
 from components.models.heads import learning_rate, parameter_groups
+from components.models.lora import merge, save_adapter, trained_share
 from components.pretrain.build import build_loader, build_model, build_objective
 from components.pretrain.checkpoint import (
     Checkpoint,
@@ -205,7 +206,11 @@ class _Run:
 
             folder = Path(self.config.folder)
             history = read_history(self.root / HISTORY)
-            self.model.save(folder, model_card(self.config, self.loader.pairs, self.loader.excluded, history))
+            share = trained_share(self.model)
+            if self.settings.trainable == "lora":
+                save_adapter(self.model, folder)
+                merge(self.model)  # the folder's weights are plain layers, adapters folded in
+            self.model.save(folder, model_card(self.config, self.loader.pairs, self.loader.excluded, history, share))
             curve = ({k: v for k, v in line.items() if k not in TIMED} for line in history)
             (folder / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in curve), encoding="utf-8")
         if distributed():

@@ -23,13 +23,28 @@ class ObjectiveChoice(Settings):
         return {"uses": value} if isinstance(value, str) else value
 
 
+class LoraSettings(Settings):
+    """What `trainable: lora` adapts (components/models/lora.py)."""
+
+    rank: int = Field(8, ge=0, le=1024, description="of B A; 0 adapts nothing, which is `heads`")
+    alpha: float = Field(16.0, ge=0, description="B A is scaled by alpha / rank; 0 equals the locked tower")
+    towers: tuple[Literal["image", "text"], ...] = Field(("image", "text"), min_length=1, description="towers adapted")
+    layers: tuple[str, ...] | None = Field(
+        None, min_length=1, description="names of linear layers; None: queries and values of every attention"
+    )
+    projections: bool = Field(True, description="train the projections too, as `heads` does; fresh ones need it")
+
+
 class DualEncoderSettings(Settings):
     image_tower: ModelFolder = ModelFolder(reference="builtin:efficientnet-lite0")
     text_tower: ModelFolder = ModelFolder(reference="builtin:minilm")
     tower: ModelFolder | None = Field(
         None, description="a transformers CLIP or SigLIP folder, instead of the two towers; trained from pictures"
     )
-    trainable: Literal["heads", "all"] = Field("heads", description="projections on locked towers, or everything")
+    trainable: Literal["heads", "lora", "all"] = Field(
+        "heads", description="projections on locked towers, low-rank adapters in them beside, or everything"
+    )
+    lora: LoraSettings = LoraSettings()
     dim: int = Field(256, ge=2, le=4096, description="width of the shared space (a transformers tower has its own)")
     objective: ObjectiveChoice = ObjectiveChoice()
     steps: int = Field(400, ge=1, description="optimizer steps")
@@ -65,6 +80,12 @@ class DualEncoderSettings(Settings):
     def from_features(self) -> bool:
         """Whether training reads cached features and opens no picture."""
         return self.trainable == "heads" and self.tower is None
+
+    @property
+    def image_from_features(self) -> bool:
+        """Whether pictures are cached features of a locked tower, whatever captions are."""
+        adapts_text_alone = self.trainable == "lora" and "image" not in self.lora.towers
+        return self.tower is None and (self.trainable == "heads" or adapts_text_alone)
 
     @property
     def sources(self) -> dict[str, float]:

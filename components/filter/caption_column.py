@@ -1,4 +1,4 @@
-"""A population's captions as one normalised column, so that equal captions are equal strings."""
+"""A population's captions as one column; normalised, so that equal captions are equal strings."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from components.dataset.columns import ColumnsView
 
 def caption_column(view: ColumnsView, source: str) -> pa.ChunkedArray:
     """Each row's first caption of `source`, normalised: case, accents' form, punctuation and space aside."""
-    if source in view.steps:
-        texts = view.column(f"{source}.text")
-    else:
-        tables = (table for _, table in view.dataset.iter_sidecars(["captions"]))
-        texts = pa.chunked_array(
-            [_first_texts(table["captions"].combine_chunks(), source) for table in tables], "string"
-        )
-    plain = pc.utf8_lower(pc.utf8_normalize(texts, "NFKC"))
+    plain = pc.utf8_lower(pc.utf8_normalize(caption_texts(view, source), "NFKC"))
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"[^\p{L}\p{N}]+", " "))
 
 
-def _first_texts(captions: pa.ListArray, source: str) -> pa.Array:
-    """The text of each row's first caption of a source, null where there is none."""
+def caption_texts(view: ColumnsView, source: str) -> pa.ChunkedArray:
+    """Each row's first caption of `source` as it stands, null where there is none."""
+    if source in view.steps:
+        return view.column(f"{source}.text")
+    return caption_field(view, source, "text")
+
+
+def caption_field(view: ColumnsView, source: str, field: str) -> pa.ChunkedArray:
+    """A field (text, lang, producer) of each row's first sidecar caption of a source, null where there is none."""
+    tables = (table for _, table in view.dataset.iter_sidecars(["captions"]))
+    return pa.chunked_array(
+        [_first_of(table["captions"].combine_chunks(), source, field) for table in tables], "string"
+    )
+
+
+def _first_of(captions: pa.ListArray, source: str, field: str) -> pa.Array:
     rows = pc.list_parent_indices(captions).to_numpy(zero_copy_only=False)
     entries = pc.list_flatten(captions)
     name, _, lang = source.partition("@")
@@ -34,4 +41,4 @@ def _first_texts(captions: pa.ListArray, source: str) -> pa.Array:
     owners, first = np.unique(rows[places], return_index=True)
     index = np.full(len(captions), -1, np.int64)
     index[owners] = places[first]
-    return pc.struct_field(entries, "text").take(pa.array(index, pa.int64(), mask=index < 0))
+    return pc.struct_field(entries, field).take(pa.array(index, pa.int64(), mask=index < 0))

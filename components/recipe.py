@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -67,6 +67,7 @@ class FilterSection(Settings):
     fit: StepMap = Field(default_factory=dict, description="models fitted on the columns; others name them `step:NAME`")
     select: StepMap = Field(default_factory=dict)
     keep: dict[str, str] = Field(default_factory=dict)
+    lazy: bool = Field(False, description="a pair that a rule has dropped reaches no model that a later rule needs")
     budget: float = Field(0.05, ge=0, le=1, description="share of pairs that may fail or be lost")
     frozen: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="rule -> {aggregate: value}, thresholds pinned from an earlier run"
@@ -83,13 +84,31 @@ class PretrainSection(Settings):
     seeds: tuple[int, ...] = (0,)
 
 
+class CompressionSection(Settings):
+    """The curve of quality over kept share, down an order of the pairs (components/evaluate/compression.py)."""
+
+    order: str = Field(description="step.column by which pairs are kept; pairs without a value are kept last of all")
+    best: Literal["high", "low"] = Field("high", description="which end of the order is kept first")
+    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    margin: float = Field(0.03, gt=0, lt=1, description="by how much a share's mean recall may lie below the whole's")
+    source: str = "alt"  # caption that is trained on
+    image_features: str = "image_features.vector"
+    text_features: str = "text_features.vector"
+    steps: int = Field(300, ge=1, description="optimizer steps of every model of the curve")
+    batch_size: int = Field(256, ge=2)
+    lr: float = Field(1e-3, gt=0)
+    dim: int = Field(256, ge=2)
+
+
 class EvaluateSection(Settings):
     """Benchmarks on two splits: `dev` promotes and tunes, `test` only reports."""
 
     dev: str
     test: str
-    benchmarks: StepMap
+    benchmarks: StepMap = Field(default_factory=dict)
     ablation: tuple[str, ...] = Field(("curated",), description="arms trained: curated, raw, random")
+    compression: CompressionSection | None = None
 
 
 class ReleaseSection(Settings):

@@ -18,13 +18,17 @@ from components.report.data import (
     Arm,
     Check,
     Composition,
+    Compression,
     Curve,
+    Figure,
     FunnelRow,
     Gate,
     LedgerCounts,
     ReportData,
+    SharePoint,
     StageCost,
 )
+from flows.fitted import fitted_figures
 from flows.run import Run
 from flows.stage import Stage, run_stage
 
@@ -87,6 +91,10 @@ def report_data(run: Run) -> ReportData:
         parts |= _curation(run, Path(run.results["selection_folder"]))
     if "metrics" in run.results:
         parts |= _learning(run)
+    if "compression" in run.results:
+        parts["compression"] = _compression(Path(run.results["compression"]))
+        parts.setdefault("headline", parts["compression"].verdict)
+    parts["figures"] = [Figure(f["title"], f["svg"], f.get("caption", ""), f["step"]) for f in fitted_figures(run)]
     if "release" in run.results:
         parts["lineage"] = _chain(run)
     return ReportData(**parts)
@@ -216,6 +224,13 @@ def _learning(run: Run) -> dict[str, Any]:
         for entry in found["ablations"]
     ]
     return {"curves": curves, "metrics": metrics, "ablations": ablations, "headline": found.get("headline", "")}
+
+
+def _compression(folder: Path) -> Compression:
+    found = storage.read_json(str(folder / "compression.json"))
+    points = [SharePoint(**row) for row in found["rows"]]
+    told = (found[name] for name in ("whole", "margin", "seeds", "definition", "verdict"))
+    return Compression(points, *told)
 
 
 def _chain(run: Run) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from components.dataset.dataset import Dataset
 from components.digest import canonical, op_digest, sha256_text, source_digest
 from components.errors import InvalidRecipe, nearest
 from components.recipe import EvaluateSection, PretrainSection, StepSpec
+from flows.compress import check_compression, compression_stage
 from flows.gates import run_gate
 from flows.plan import build, fit_reads
 from flows.run import Run
@@ -61,6 +62,8 @@ def check_training(run: Run) -> None:
         _fit(run, recipe.pretrain, recipe.pretrain.seeds[0])
     if recipe.evaluate is not None:
         _benchmarks(run, recipe.evaluate)
+        if recipe.evaluate.compression is not None:
+            check_compression(run, recipe.evaluate.compression)
     if recipe.release is not None:
         from components.tracking.promotion import PromotionRule
 
@@ -167,9 +170,12 @@ def pairs_of_arm(selection: Path, arm: str, seed: int) -> pa.Table:
 def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None:
     """Metrics of every model on both splits, then the ablation over arms and seeds."""
     section = run.recipe.evaluate
-    if section is None or not models:
+    if section is None:
         return None
     _refuse_leaks(run)
+    compression_stage(run)
+    if not models:
+        return None
     metrics: dict[str, Any] = {}
     for arm, seeds in models.items():
         for seed, folder in seeds.items():

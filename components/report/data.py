@@ -125,6 +125,48 @@ class Ablation:
 
 
 @dataclass(frozen=True)
+class SharePoint:
+    """Models trained on one kept share of the pairs, against models trained on all of them.
+
+    Attributes:
+        low, high: 90% interval of the difference; its lower end is the one-sided 95% bound.
+        not_worse: that bound lies above minus the margin.
+    """
+
+    order: str
+    share: float
+    kept: int
+    mean: float
+    difference: float
+    low: float
+    high: float
+    not_worse: bool
+    power: float
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Quality over kept share, one order's points after the other's; `whole` is the mean of training on all."""
+
+    points: Sequence[SharePoint]
+    whole: float
+    margin: float
+    seeds: int
+    definition: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture a step drew of its own work, as SVG text."""
+
+    title: str
+    svg: str
+    caption: str = ""
+    step: str = ""
+
+
+@dataclass(frozen=True)
 class Check:
     """One expectation of a gate and what was observed."""
 
@@ -171,6 +213,8 @@ class ReportData:
     curves: Sequence[Curve] = ()
     metrics: Mapping[str, Sequence[Metric]] = field(default_factory=dict)
     ablations: Sequence[Ablation] = ()
+    compression: Compression | None = None
+    figures: Sequence[Figure] = ()
     gates: Sequence[Gate] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
     composition: Sequence[Composition] = ()

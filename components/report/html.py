@@ -20,6 +20,7 @@ from components.dataset import storage
 from components.digest import canonical, sha256_text
 from components.report import charts
 from components.report.data import Ablation, ReportData, Sample
+from components.report.shares import share_chart
 
 PICTURE_BYTES = 4_200_000  # JPEG bytes in all; base64 makes 5.6 MB of them
 HERE = Path(__file__).parent
@@ -53,6 +54,7 @@ def render(run: ReportData) -> str:
         percent=_percent,
         duration=duration,
         jpeg=_data_uri,
+        svg=_svg_uri,
         words=_words,
         listed=_listed,
     )
@@ -65,6 +67,7 @@ def render(run: ReportData) -> str:
         script=Markup(script),
         script_hash=policy,
         histogram=charts.histogram,
+        share_chart=share_chart,
         curve_charts=_curve_charts(run),
         scales=[_scale(ablation) for ablation in run.ablations],
         metric_scale=_metric_scale,
@@ -168,6 +171,8 @@ def _flags(run: ReportData) -> Mapping[str, bool]:
         "training": bool(run.curves),
         "evaluation": bool(run.metrics),
         "ablation": bool(run.ablations),
+        "compression": run.compression is not None,
+        "figures": bool(run.figures),
         "gates": bool(run.gates),
         "lineage": bool(run.lineage),
         "corpus": bool(run.composition),
@@ -209,6 +214,11 @@ def _words(name: str) -> str:
 def _listed(value: Any) -> str:
     """A list as `a, b`; anything else as its text."""
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _svg_uri(text: str) -> str:
+    """As a picture, in which no script of the SVG can run."""
+    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
 
 
 def _data_uri(data: bytes) -> str:

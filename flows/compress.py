@@ -1,0 +1,175 @@
+"""The compression stage: quality over kept share, for an order of the pairs and for chance.
+
+Each point (a share, a seed) is committed by itself, so that a killed run loses one model of a few
+seconds, and another share or seed costs its own points alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.dataset import storage
+from components.digest import canonical, sha256_text, source_digest
+from components.errors import InvalidRecipe, nearest
+from components.recipe import CompressionSection
+from flows.run import Run
+from flows.stage import Stage, run_stage
+
+CHANCE = "random"
+CODE = ("components.evaluate.compression", "components.models.heads")
+
+
+def check_compression(run: Run, section: CompressionSection) -> None:
+    """Refuse columns that no step makes, before long work starts.
+
+    Raises:
+        InvalidRecipe: with the nearest column there is.
+    """
+    known = run.plan.column_types()
+    for column in (section.order, section.image_features, section.text_features):
+        if column not in known:
+            raise InvalidRecipe(
+                f'{run.recipe.name}: evaluate.compression names "{column}", which no step makes{nearest(column, known)}'
+            )
+
+
+def compression_stage(run: Run) -> Path | None:
+    """`compression.json`: the whole's mean, a row a share and order, what it shows in words."""
+    section = run.recipe.evaluate.compression if run.recipe.evaluate else None
+    if section is None:
+        return None
+    digest = sha256_text(canonical(["compression", *_said(run, section)]))
+    folder = run.artifacts.path("curves", digest)
+
+    def reuse() -> Path | None:
+        return folder if run.artifacts.has("curves", digest) else None
+
+    def work(stage: Stage) -> Path:
+        with run.artifacts.commit("curves", digest) as partial:
+            found = _Curve(run, section, stage).measure()
+            storage.write_json(str(partial / "compression.json"), found)
+        stage.facts(models=len(found["rows"]) * len(section.seeds), whole=found["whole"], verdict=found["verdict"])
+        return folder
+
+    run_stage(run, "compression", digest, reuse=reuse, work=work)
+    run.results["compression"] = str(folder)
+    return folder
+
+
+def _said(run: Run, section: CompressionSection) -> list[Any]:
+    """Everything a point of the curve follows from, but its share and seed."""
+    columns = {name: getattr(section, name) for name in ("order", "image_features", "text_features")}
+    return [
+        section.model_dump(mode="json"),
+        {name: run.plan.steps[column.partition(".")[0]].digest for name, column in columns.items()},
+        run.dataset.digest,
+        {name: split.digest for name, split in run.splits.items()},
+        [source_digest(module) for module in CODE],
+    ]
+
+
+class _Curve:
+    """One curve's data and its points."""
+
+    def __init__(self, run: Run, section: CompressionSection, stage: Stage) -> None:
+        from components.evaluate.compression import HeadSettings, TrainingPairs
+        from components.models.heads import as_features
+
+        self.run, self.section, self.stage = run, section, stage
+        view = run.view()
+        image, text = view.column(section.image_features), view.column(section.text_features)
+        usable = image.is_valid().to_numpy() & text.is_valid().to_numpy()
+        rows = np.flatnonzero(usable.astype(bool))
+        order = view.column(section.order).to_numpy().astype(np.float64)[rows]
+        self.order = order if section.best == "high" else -order
+        features = [as_features(view.numpy(c)[rows]) for c in (section.image_features, section.text_features)]
+        self.pairs = TrainingPairs(features[0], features[1], _caption_ids(view, section.source)[rows])
+        self.splits = [_queries(run, section, split) for split in run.splits.values()]
+        self.groups = np.unique(
+            np.concatenate([np.char.add(f"{i}/", s.groups.astype(str)) for i, s in enumerate(self.splits)]),
+            return_inverse=True,
+        )[1]
+        self.settings = HeadSettings(section.steps, section.batch_size, section.lr, section.dim)
+        self.said = _said(run, section)[1:]
+        self.total = (1 + 2 * len(section.shares)) * len(section.seeds)
+        self.done = 0
+
+    def measure(self) -> dict[str, Any]:
+        from components.evaluate.compression import (
+            DEFINITION,
+            best_rows,
+            curve_rows,
+            in_words,
+            judge,
+            random_rows,
+        )
+
+        section, n = self.section, len(self.pairs)
+        whole = self._items("all", 1.0, lambda seed: np.arange(n))
+        draws = {
+            section.order: lambda count, seed: best_rows(self.order, count),
+            CHANCE: lambda count, seed: random_rows(n, count, seed),
+        }
+        judged: dict[str, dict[float, Any]] = {}
+        kept: dict[str, dict[float, int]] = {}
+        for name, draw in draws.items():
+            for share in section.shares:
+                count = max(2, round(share * n))
+                kept.setdefault(name, {})[share] = len(draw(count, section.seeds[0]))
+                items = self._items(name, share, lambda seed, d=draw, c=count: d(c, seed))  # type: ignore[misc]
+                judged.setdefault(name, {})[share] = judge(items, whole, self.groups, section.margin)
+        return {
+            "rows": curve_rows(judged, kept),
+            "whole": float(whole.mean()),
+            "pairs": n,
+            "queries": len(self.groups),
+            "margin": section.margin,
+            "seeds": len(section.seeds),
+            "definition": DEFINITION,
+            "verdict": in_words(section.order, judged[section.order], judged[CHANCE], section.margin),
+        }
+
+    def _items(self, name: str, share: float, rows_of: Any) -> np.ndarray:
+        """(seeds, queries): each seed's model, trained or reused."""
+        return np.stack([self._point(name, share, seed, rows_of(seed)) for seed in self.section.seeds])
+
+    def _point(self, name: str, share: float, seed: int, rows: np.ndarray) -> np.ndarray:
+        from components.evaluate.compression import train_and_query
+
+        self.done += 1
+        self.stage.progress(self.done, self.total, f"{name} {share:.0%}, seed {seed}")
+        artifacts = self.run.artifacts
+        said = [self.said, vars(self.settings), seed, sha256_text(rows.astype(np.int64).tobytes().hex())]
+        digest = sha256_text(canonical(said))
+        if not artifacts.has("points", digest):
+            with artifacts.commit("points", digest) as partial:
+                np.save(partial / "items.npy", train_and_query(self.pairs, rows, self.splits, self.settings, seed))
+        items: np.ndarray = np.load(artifacts.path("points", digest) / "items.npy")
+        return items
+
+
+def _caption_ids(view: Any, source: str) -> np.ndarray:
+    """Equal captions have equal ids; a pair without one has its own."""
+    from components.filter.caption_column import caption_column
+    from components.filter.groups import labels_of
+
+    labels = labels_of(caption_column(view, source))
+    return np.where(labels < 0, len(labels) + np.arange(len(labels)), labels)
+
+
+def _queries(run: Run, section: CompressionSection, dataset: Any) -> Any:
+    """An evaluation split through the towers whose features the curve trains on."""
+    from components.evaluate.compression import Queries
+    from components.evaluate.split import features_of, positives_of
+    from components.models.dual_encoder import new_dual_encoder
+
+    towers = [
+        run.plan.steps[column.partition(".")[0]].component.settings.tower
+        for column in (section.image_features, section.text_features)
+    ]
+    model = new_dual_encoder(*towers, dim=2, device=run.device)
+    split = features_of(model, dataset, section.source if section.source not in run.plan.steps else "alt")
+    return Queries(split.image.cpu(), split.text.cpu(), positives_of(split), np.asarray(split.groups))

@@ -64,6 +64,38 @@ class Outcome:
     suffix: str | None = None
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a download is for.
+
+    Attributes:
+        accept: the Accept header.
+        refuse_type: content type (lower case, without parameters) -> why it is not wanted, or None.
+        suffix: first bytes, content type -> the file's suffix, or None where it is not what was wanted.
+        what: its name in a reason ("not a picture").
+    """
+
+    accept: str
+    refuse_type: Callable[[str], str | None]
+    suffix: Callable[[bytes, str], str | None]
+    what: str
+
+
+PAGE_TYPES = ("text/html", "application/xhtml+xml")
+PICTURE = Wanted(
+    "image/*,*/*;q=0.5",
+    lambda kind: "HTML instead of a picture" if kind in PAGE_TYPES else None,
+    lambda head, kind: image_suffix(head),
+    "a picture",
+)
+PAGE = Wanted(
+    "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1",
+    lambda kind: f"not a page ({kind})" if kind and kind not in PAGE_TYPES else None,
+    lambda head, kind: None if image_suffix(head) else "html",
+    "a page",
+)
+
+
 class Refused(Exception):
     """A download that will not be better the next time; the message is the reason."""
 
@@ -73,7 +105,11 @@ class Hiccup(Exception):
 
 
 def fetch_all(
-    urls: Sequence[str], options: FetchOptions, folder: Path, progress: Callable[[int], None]
+    urls: Sequence[str],
+    options: FetchOptions,
+    folder: Path,
+    progress: Callable[[int], None],
+    wanted: Wanted = PICTURE,
 ) -> list[Outcome]:
     """Fetch every URL into `folder`; the outcomes stand in the order of `urls`.
 
@@ -84,7 +120,7 @@ def fetch_all(
 
     def work() -> None:
         try:
-            result.extend(asyncio.run(_fetch_all(urls, options, folder, progress)))
+            result.extend(asyncio.run(_fetch_all(urls, options, folder, progress, wanted)))
         except BaseException as error:
             problem.append(error)
 
@@ -97,7 +133,7 @@ def fetch_all(
 
 
 async def _fetch_all(
-    urls: Sequence[str], options: FetchOptions, folder: Path, progress: Callable[[int], None]
+    urls: Sequence[str], options: FetchOptions, folder: Path, progress: Callable[[int], None], wanted: Wanted
 ) -> list[Outcome]:
     hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(options.per_host))
     everywhere = asyncio.Semaphore(options.concurrency)
@@ -106,7 +142,7 @@ async def _fetch_all(
     async def one(client: httpx.AsyncClient, number: int, url: str) -> Outcome:
         nonlocal done
         async with hosts[_host(url)], everywhere:
-            outcome = await fetch(client, url, options, folder / f"{number:09d}")
+            outcome = await fetch(client, url, options, folder / f"{number:09d}", wanted)
         done += 1
         progress(done)
         return outcome
@@ -124,7 +160,9 @@ def _host(url: str) -> str:
         return ""
 
 
-async def fetch(client: httpx.AsyncClient, url: str, options: FetchOptions, path: Path) -> Outcome:
+async def fetch(
+    client: httpx.AsyncClient, url: str, options: FetchOptions, path: Path, wanted: Wanted = PICTURE
+) -> Outcome:
     """One URL, tried 1 + `retries` times; whatever goes wrong is an outcome, not an exception."""
     reason = ""
     for attempt in range(options.retries + 1):
@@ -132,7 +170,7 @@ async def fetch(client: httpx.AsyncClient, url: str, options: FetchOptions, path
             await asyncio.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1) * (1 + random.random()))
         try:
             async with asyncio.timeout(options.timeout):
-                return Outcome(SUCCESS, None, path, await _follow(client, url, options, path))
+                return Outcome(SUCCESS, None, path, await _follow(client, url, options, path, wanted))
         except Refused as error:
             return Outcome(FAILED, str(error))
         except Hiccup as error:
@@ -144,23 +182,23 @@ async def fetch(client: httpx.AsyncClient, url: str, options: FetchOptions, path
     return Outcome(FAILED, reason)
 
 
-async def _follow(client: httpx.AsyncClient, url: str, options: FetchOptions, path: Path) -> str:
-    """Fetch a URL through its redirects into `path`; returns the picture's suffix."""
+async def _follow(client: httpx.AsyncClient, url: str, options: FetchOptions, path: Path, wanted: Wanted) -> str:
+    """Fetch a URL through its redirects into `path`; returns the file's suffix."""
     for _ in range(options.max_redirects + 1):
-        request = await _pinned_request(client, url, options.allow_private)
+        request = await _pinned_request(client, url, options.allow_private, wanted.accept)
         response = await client.send(request, stream=True)
         try:
             if response.is_redirect:
                 url = _next_hop(url, response.headers["location"])
                 continue
-            _check_head(response, options)
-            return await _save(response, options.max_bytes, path)
+            _check_head(response, options, wanted)
+            return await _save(response, options.max_bytes, path, wanted)
         finally:
             await response.aclose()
     raise Refused(f"more than {options.max_redirects} redirects")
 
 
-async def _pinned_request(client: httpx.AsyncClient, url: str, allow_private: bool) -> httpx.Request:
+async def _pinned_request(client: httpx.AsyncClient, url: str, allow_private: bool, accept: str) -> httpx.Request:
     """A request whose connection goes to the address that was checked, under the host's own name."""
     try:
         target = httpx.URL(url)
@@ -183,7 +221,7 @@ async def _pinned_request(client: httpx.AsyncClient, url: str, allow_private: bo
         headers={
             "Host": target.netloc.decode("ascii"),
             "User-Agent": AGENT,
-            "Accept": "image/*,*/*;q=0.5",
+            "Accept": accept,
             "Accept-Encoding": "identity",
         },
         extensions={"sni_hostname": target.raw_host.decode("ascii")},
@@ -197,7 +235,7 @@ def _next_hop(url: str, location: str) -> str:
         raise Refused("redirected to what is no URL") from None
 
 
-def _check_head(response: httpx.Response, options: FetchOptions) -> None:
+def _check_head(response: httpx.Response, options: FetchOptions, wanted: Wanted) -> None:
     """Refuse by status, by robots header and by announced size and type, before the body is read.
 
     Raises:
@@ -211,9 +249,14 @@ def _check_head(response: httpx.Response, options: FetchOptions) -> None:
     announced = response.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > options.max_bytes:
         raise Refused(f"too big ({announced} bytes)")
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("text/html", "application/xhtml+xml"):
-        raise Refused("HTML instead of a picture")
+    refusal = wanted.refuse_type(_content_type(response))
+    if refusal is not None:
+        raise Refused(refusal)
+
+
+def _content_type(response: httpx.Response) -> str:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower()
 
 
 def is_disallowed(headers: Sequence[str], agent: str = AGENT_TOKEN) -> bool:
@@ -226,7 +269,7 @@ def is_disallowed(headers: Sequence[str], agent: str = AGENT_TOKEN) -> bool:
     return False
 
 
-async def _save(response: httpx.Response, max_bytes: int, path: Path) -> str:
+async def _save(response: httpx.Response, max_bytes: int, path: Path, wanted: Wanted) -> str:
     """Stream the body to `path`; returns the suffix its signature asks for."""
     size, head = 0, b""
     with path.open("wb") as stream:
@@ -238,12 +281,9 @@ async def _save(response: httpx.Response, max_bytes: int, path: Path) -> str:
             stream.write(chunk)
     if not size:
         raise Refused("empty answer")
-    suffix = image_suffix(head)
+    suffix = wanted.suffix(head, _content_type(response))
     if suffix is None:
+        is_page = b"<html" in head.lower() or b"<!doctype" in head.lower()
         kind: Any = response.headers.get("content-type", "no content type")
-        raise Refused(
-            "HTML instead of a picture"
-            if b"<html" in head.lower() or b"<!doctype" in head.lower()
-            else f"not a picture ({kind})"
-        )
+        raise Refused(f"HTML instead of {wanted.what}" if is_page else f"not {wanted.what} ({kind})")
     return suffix

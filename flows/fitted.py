@@ -1,8 +1,8 @@
 """Fits among a recipe's steps: a model folder made from columns, which other steps name `step:NAME`.
 
-    filter:
-      fit:   {reward: {uses: reward, with: {preferences: [silver.judgements], accept: [silver]}}}
-      score: {judged: {uses: reward, with: {model: "step:reward"}}}
+filter:
+  fit:   {reward: {uses: reward, with: {preferences: [silver.judgements], accept: [silver]}}}
+  score: {judged: {uses: reward, with: {model: "step:reward"}}}
 """
 
 from __future__ import annotations

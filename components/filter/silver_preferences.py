@@ -1,0 +1,165 @@
+"""Silver preferences: a trusted caption beats a damaged one, for those who have not labelled yet.
+
+    select:
+      silver:
+        uses: silver_preferences
+        with: {trusted: {collection: tuxpaint-stamps-default}, kinds: {swapped: 2, truncated: 1}}
+
+Where the truth is known (a person wrote the caption), what is worse can be made: the judgement "the
+written caption is better than this damaged one" then holds without a judge, as hard negatives of
+composition do (Yuksekgonul et al., 2023). It teaches what damage looks like and nothing about taste,
+so each such judgement says `origin: silver`, and nothing that fits on it may take it for a person's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from components.component import Captions, Columns, Selection
+from components.dataset.columns import ColumnsView
+from components.dataset.damage import KINDS, Texts, damaged
+from components.dataset.judgements import JUDGEMENTS, SILVER
+from components.errors import InvalidRecipe, nearest
+from components.filter.caption_column import caption_column, caption_texts
+from components.filter.groups import joined, labels_of
+from components.registry import selection
+from components.settings import Settings
+
+BY = "silver_preferences"
+WORSE_SOURCE = "damage"
+TRIES = 4  # draws for each judgement wanted
+
+
+class SilverPreferencesSettings(Settings):
+    trusted: dict[str, str] = Field(
+        min_length=1, description="sidecar labels whose pairs' captions are true, e.g. {collection: stamps}"
+    )
+    source: str = "alt"  # the trusted caption
+    kinds: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {
+            "swapped": 2,
+            "swapped_within": 2,
+            "object_replaced": 2,
+            "truncated": 1,
+            "file_name": 1,
+            "boilerplate": 1,
+            "shuffled": 1,
+            "repeated": 1,
+        },
+        description="kind of damage -> judgements of it a pair",
+    )
+    category: str | None = "category"  # sidecar label that swapped_within and object_replaced stay in
+    near: str | None = "near_duplicates.group"  # pairs of one group never lend each other captions
+    seed: int = 0
+
+    @field_validator("kinds")
+    @classmethod
+    def _known(cls, kinds: dict[str, int]) -> dict[str, int]:
+        for kind in kinds:
+            if kind not in KINDS:
+                raise ValueError(f'no kind of damage is called "{kind}"{nearest(kind, KINDS)}')
+        return kinds
+
+
+@selection("silver_preferences")
+class SilverPreferences(Selection[SilverPreferencesSettings]):
+    """Columns over every pair.
+
+    Columns:
+        judgements: of a trusted pair with a caption; null for every other. A kind that cannot damage
+            a caption (a swap where all captions of the category are the same) makes none for it.
+    """
+
+    requires = Columns("near") + Captions("source")
+    columns = {"judgements": JUDGEMENTS}
+
+    def select(self, view: ColumnsView) -> Mapping[str, Any]:
+        wish = self.settings
+        captions = caption_texts(view, wish.source)
+        rows = np.flatnonzero(_trusted(view, wish.trusted) & captions.is_valid().to_numpy().astype(bool))
+        texts = self._texts(view, captions, rows)
+        rng = np.random.default_rng(wish.seed)
+        made: list[list[dict[str, Any]] | None] = [None] * view.rows
+        described = texts.rows()
+        for kind, count in wish.kinds.items():
+            for place, variants in zip(described, _distinct(texts, kind, count, rng), strict=True):
+                judged = [self._judgement(texts.captions[place], worse, kind) for worse in variants]
+                made[rows[place]] = [*(made[rows[place]] or ()), *judged]
+        return {"judgements": pa.array(made, JUDGEMENTS)}
+
+    def _texts(self, view: ColumnsView, captions: pa.ChunkedArray, rows: np.ndarray) -> Texts:
+        """The trusted pairs' captions and what damage needs to know of them, in the order of `rows`."""
+        labellings = [
+            labels_of(caption_column(view, self.settings.source)),
+            labels_of(view.sidecar(["group"])["group"]),
+        ]
+        if self.settings.near is not None:
+            labellings.append(view.column(self.settings.near).fill_null(-1).to_numpy().astype(np.int64))
+        which = pa.array(rows)
+        return Texts(
+            captions.take(which).to_pylist(),
+            _label_of(view, self.settings.category, which) if self.settings.category else None,
+            _translations(view, which) if self.settings.kinds.get("wrong_language") else None,
+            joined(labellings)[rows],
+        )
+
+    def _judgement(self, better: str | None, worse: str, kind: str) -> dict[str, Any]:
+        return {
+            "better": better,
+            "worse": worse,
+            "tie": False,
+            "better_source": self.settings.source,
+            "worse_source": WORSE_SOURCE,
+            "kind": kind,
+            "by": BY,
+            "origin": SILVER,
+        }
+
+
+def _distinct(texts: Texts, kind: str, count: int, rng: np.random.Generator) -> list[list[str]]:
+    """For each pair that has a caption up to `count` different damaged ones, drawn a few times if they recur."""
+    described = texts.rows()
+    found: list[dict[str, None]] = [{} for _ in described]
+    for _ in range(TRIES * count):
+        if all(len(variants) == count for variants in found):
+            break
+        for variants, worse in zip(found, damaged(texts, kind, described, rng), strict=True):
+            if worse is not None and len(variants) < count:
+                variants[worse] = None
+    return [list(variants) for variants in found]
+
+
+def _trusted(view: ColumnsView, labels: Mapping[str, str]) -> np.ndarray:
+    """(rows,) bool: sound sidecar rows that carry every one of these labels.
+
+    Raises:
+        InvalidRecipe: no row carries one of them, so a name or value must be wrong.
+    """
+    table = view.sidecar(["labels", "error"])
+    chosen = table["error"].is_null().to_numpy().astype(bool)
+    every = [{(one["name"], one["value"]) for one in row or ()} for row in table["labels"].to_pylist()]
+    for label in labels.items():
+        carried = np.array([label in row for row in every], dtype=bool)
+        if not carried.any():
+            known = {f"{name}: {value}" for row in every for name, value in row if name == label[0]}
+            names = known or {name for row in every for name, _ in row}
+            raise InvalidRecipe(
+                f"silver_preferences: no pair is labelled {label[0]}: {label[1]}{nearest(': '.join(label), names)}"
+            )
+        chosen &= carried
+    return chosen
+
+
+def _label_of(view: ColumnsView, name: str, rows: pa.Array) -> list[str | None]:
+    labels = view.sidecar(["labels"])["labels"].take(rows).to_pylist()
+    return [next((one["value"] for one in row or () if one["name"] == name), None) for row in labels]
+
+
+def _translations(view: ColumnsView, rows: pa.Array) -> list[list[str]]:
+    captions = view.sidecar(["captions"])["captions"].take(rows).to_pylist()
+    return [[one["text"] for one in row or () if one["source"] == "translation"] for row in captions]

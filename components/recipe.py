@@ -33,6 +33,7 @@ from components.digest import canonical, sha256_text
 from components.errors import InvalidRecipe, nearest
 from components.settings import Settings
 
+PROSE = ("name", "description", "paper", "status", "left")  # fields that change nothing a recipe makes
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
 
@@ -124,6 +125,9 @@ class Recipe(Settings):
 
     name: str
     description: str = ""
+    paper: str = Field("", description="the published system it follows")
+    status: Literal["works", "part"] = Field("works", description="part: `left` says what of the paper is not here yet")
+    left: str = ""
     data: str = "data/raw"
     seed: int = 0
     filter: FilterSection = FilterSection()
@@ -136,8 +140,8 @@ class Recipe(Settings):
 
     @cached_property
     def digest(self) -> str:
-        """Of what the recipe says; its name, prose and layout do not count."""
-        said = self.model_dump(mode="json", exclude={"name", "description"}, by_alias=True)
+        """Of what the recipe makes; its name, prose and layout do not count."""
+        said = self.model_dump(mode="json", exclude=set(PROSE), by_alias=True)
         return sha256_text(canonical([said, list(self.filter.keep)]))  # the rules' order counts too
 
     @property

@@ -8,7 +8,7 @@ import click
 @click.command("recipes")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(as_json: bool) -> None:
-    """List the recipes that ship with Pairwright, with what each one does.
+    """List the recipes that ship with Pairwright: what each one does, the paper it follows, whether it is whole.
 
     \b
     Examples:
@@ -21,8 +21,16 @@ def command(as_json: bool) -> None:
 
     loaded = [load_recipe(name) for name in recipe_names()]
     if as_json:
-        click.echo(json.dumps([{"name": r.name, "description": r.description.strip()} for r in loaded], indent=1))
+        told = ("name", "description", "paper", "status", "left")
+        click.echo(json.dumps([{name: getattr(r, name).strip() for name in told} for r in loaded], indent=1))
         return
     for recipe in loaded:
-        click.echo(click.style(recipe.name, bold=True))
-        click.echo(click.wrap_text(recipe.description.strip(), initial_indent="  ", subsequent_indent="  "))
+        colour = "green" if recipe.status == "works" else "yellow"
+        click.echo(f"{click.style(recipe.name, bold=True)}  {click.style(recipe.status, fg=colour)}")
+        for text in (recipe.description, f"After {recipe.paper}" if recipe.paper else "", _left(recipe.left)):
+            if text:
+                click.echo(click.wrap_text(text.strip(), initial_indent="  ", subsequent_indent="  "))
+
+
+def _left(text: str) -> str:
+    return f"Not here yet: {text}" if text else ""

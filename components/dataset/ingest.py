@@ -18,6 +18,12 @@ from components.dataset.coco import CocoOptions, coco_inputs, looks_like_coco, r
 from components.dataset.dataset import MANIFEST, Dataset, open_dataset
 from components.dataset.imagefolder import ImageFolderOptions, looks_like_imagefolder, read_imagefolder
 from components.dataset.parquet_bytes import ParquetBytesOptions, looks_like_parquet_bytes, read_parquet_bytes
+from components.dataset.product_pages import (
+    ProductPagesOptions,
+    looks_like_product_pages,
+    product_pages_inputs,
+    read_product_pages,
+)
 from components.dataset.source import Progress, Source, SourceOptions, absolute, fingerprints, list_files
 from components.dataset.url_list import UrlOptions, looks_like_urls, read_urls
 from components.dataset.webdataset_source import (
@@ -86,6 +92,14 @@ SOURCES: dict[str, Source] = {
             looks_like_urls,
             read_urls,
             UrlOptions,
+        ),
+        Source(
+            "product-pages",
+            "a shop's saved pages (JSON-LD, microdata, OpenGraph) with their pictures, or a list of their URLs",
+            looks_like_product_pages,
+            read_product_pages,
+            ProductPagesOptions,
+            product_pages_inputs,
         ),
         Source(
             "imagefolder",

@@ -19,6 +19,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       img2dataset    an img2dataset folder, indexed in place     webdataset   any WebDataset, in place
       imagefolder    pictures with metadata.jsonl or .csv        coco         captions JSON + pictures
       parquet        image bytes (Hugging Face layout)           urls         Parquet or CSV of URLs
+      product-pages  a shop's saved pages, or a list of their URLs
       debian-clipart the demo corpus, from Debian's packages (no SOURCE needed)
 
     \b
@@ -26,6 +27,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       pairwright ingest webdataset ./crawl ./indexed
       pairwright ingest urls urls.parquet ./crawl --set url_column=URL --set caption_column=TEXT
       pairwright ingest imagefolder ./photos ./photos-dataset
+      pairwright ingest product-pages ./saved-pages ./shop
       pairwright ingest debian-clipart ./data
     """
     import json

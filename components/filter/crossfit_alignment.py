@@ -12,7 +12,7 @@ from this corpus: such a score likes what is easy and repeated; show a random se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +26,13 @@ from components.filter.groups import joined, labels_of
 from components.registry import selection
 from components.settings import Settings
 
+if TYPE_CHECKING:
+    from components.models.heads import Heads
+
 
 class CrossfitAlignmentSettings(Settings):
     image: str = "image_features.vector"
+    scored_image: str | None = None  # features scored instead of those fitted on, e.g. without rendered text
     text: str = "text_features.vector"  # of the captions named by `source`
     source: str = "alt"  # whose equal texts share a group; a captioner step's name or a sidecar source
     near: str | None = "near_duplicates.group"  # labels of near-duplicates; None: captions and sidecar groups only
@@ -49,7 +53,7 @@ class CrossfitAlignment(Selection[CrossfitAlignmentSettings]):
         group: row number, in the dataset's order, of its group's first pair; a group is in one fold.
     """
 
-    requires = Columns("image", "text", "near") + Captions("source")
+    requires = Columns("image", "scored_image", "text", "near") + Captions("source")
     libraries = ("torch",)
     columns = {"score": pa.float32(), "fold": pa.int8(), "group": pa.int64()}
 
@@ -59,7 +63,8 @@ class CrossfitAlignment(Selection[CrossfitAlignmentSettings]):
     def select(self, view: ColumnsView) -> Mapping[str, Any]:
         wish = self.settings
         images, texts = view.column(wish.image), view.column(wish.text)
-        known = _valid(images) & _valid(texts)
+        judged = images if wish.scored_image is None else view.column(wish.scored_image)
+        known = _valid(images) & _valid(texts) & _valid(judged)
         captions = caption_column(view, wish.source)
         group = self._groups(view, captions)
         fold = balanced_folds(group, known)
@@ -67,11 +72,14 @@ class CrossfitAlignment(Selection[CrossfitAlignmentSettings]):
         labels = labels_of(captions)
         score = np.full(view.rows, np.nan, np.float32)
         image, text = to_numpy(images), to_numpy(texts)
+        seen = image if judged is images else to_numpy(judged)
         for scored in (0, 1):
             train = np.flatnonzero(fitting & (fold != scored))
             test = np.flatnonzero(known & (fold == scored))
             if len(train) >= 2 and len(test):
-                score[test] = self._fitted_scores(image, text, labels, train, test)
+                heads = self._fitted(image[train], text[train], labels[train])
+                cosines = (heads.image(seen[test]) * heads.text(text[test])).sum(-1)
+                score[test] = np.asarray(cosines.clamp(-1, 1), dtype=np.float32)
         return {
             "score": pa.array(score, pa.float32(), mask=np.isnan(score)),
             "fold": pa.array(fold, pa.int8(), mask=~known),
@@ -84,26 +92,21 @@ class CrossfitAlignment(Selection[CrossfitAlignmentSettings]):
             labellings.append(view.column(self.settings.near).fill_null(-1).to_numpy().astype(np.int64))
         return joined(labellings)
 
-    def _fitted_scores(
-        self, image: np.ndarray, text: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray
-    ) -> np.ndarray:
-        """(len(test),) cosines by heads fitted on the rows `train` alone."""
+    def _fitted(self, image: np.ndarray, text: np.ndarray, labels: np.ndarray) -> Heads:
+        """Heads fitted on these rows alone; equal captions, by `labels`, are positives of each other."""
         from components.models.heads import fit_heads
 
-        # Equal captions are positives of each other; a pair without one is only its own.
-        alone = labels[train] < 0
-        positives = np.where(alone, labels.max(initial=0) + 1 + np.arange(len(train)), labels[train])
-        heads = fit_heads(
-            image[train],
-            text[train],
+        alone = labels < 0  # a pair without a caption is only its own
+        positives = np.where(alone, labels.max(initial=0) + 1 + np.arange(len(labels)), labels)
+        return fit_heads(
+            image,
+            text,
             dim=self.settings.dim,
             steps=self.settings.steps,
             batch_size=self.settings.batch_size,
             seed=self.settings.seed,
             groups=positives,
         )
-        cosines = (heads.image(image[test]) * heads.text(text[test])).sum(-1)
-        return np.asarray(cosines.clamp(-1, 1), dtype=np.float32)
 
 
 def balanced_folds(group: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -87,6 +87,23 @@ def test_swapped_captions_score_lower_than_their_own(tmp_path: Path) -> None:
     assert (np.abs(score) <= 1).all()
 
 
+def test_heads_are_fitted_on_one_picture_and_may_score_another(tmp_path: Path) -> None:
+    """`scored_image`, e.g. the picture without its text: where it is the same, so is the score, bit for bit."""
+    image, text = features()
+    masked = image.copy()
+    masked[:20] = np.random.default_rng(9).normal(size=(20, WIDTH))
+    columns = {
+        "image_features.vector": vectors(image),
+        "masked.vector": vectors(masked),
+        "text_features.vector": vectors(text),
+        "near_duplicates.group": pa.array(np.arange(ROWS), pa.int64()),
+    }
+    view = view_of(tmp_path, columns)
+    plain, seen = select(view, steps=150), select(view, steps=150, scored_image="masked.vector")
+    assert np.array_equal(plain["score"][20:], seen["score"][20:])
+    assert (plain["score"] - seen["score"])[:20].mean() > 0.3
+
+
 def test_the_same_seed_gives_the_same_scores_and_another_does_not(tmp_path: Path) -> None:
     view = population(tmp_path, *features())
     assert (select(view)["score"] == select(view)["score"]).all()

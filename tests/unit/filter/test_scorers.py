@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,51 +12,19 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image as Pil
+from scans import png, scored, write
 from shapes import encoded, picture
 
 from components.component import Scorer
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
+from components.dataset.columns import StepColumns
 from components.dataset.dataset import Dataset
 from components.dataset.pairs import PairBatch
 from components.dataset.pdq import hamming
 from components.dataset.scan import ColumnJob, ScanTask
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
 from components.errors import UnknownComponent
 from components.filter.exact_hash import ExactHash, ExactHashSettings
-from components.filter.ocr_text import covered_share
+from components.models.text_reader import covered_share
 from components.registry import component_class
-
-
-def png(image: np.ndarray, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    Pil.fromarray(image).save(stream, "PNG", **options)
-    return stream.getvalue()
-
-
-def write(root: Path, pairs: dict[str, tuple[bytes, str | None]]) -> Dataset:
-    """A dataset of one shard: key -> (encoded picture, alt-text or None)."""
-    with ShardWriter(f"{root}/data", "planted") as writer:
-        for key, (data, text) in pairs.items():
-            writer.add(key, [("image", "image", "png", data)], [caption(text)] if text is not None else [])
-    return writer.dataset
-
-
-def scored(root: Path, dataset: Dataset, *steps: tuple[str, dict[str, Any]]) -> dict[str, list[Any]]:
-    """Columns of these scorers, each a step of its own name, over the whole dataset."""
-    jobs = [ColumnJob(name, "scorer", name, options, StepColumns(name, "d")) for name, options in steps]
-    task = ScanTask(jobs, f"{root}/columns")
-    task.setup()
-    for shard in dataset.shards:
-        task.run(shard)
-    view = ColumnsView(dataset, ColumnStore(f"{root}/columns"), {job.step: job.columns for job in jobs})
-    names = [f"{name}.{column}" for name, _ in steps for column in [*_columns(name), "_error"]]
-    return {name: view.column(name).to_pylist() for name in names}
-
-
-def _columns(name: str) -> list[str]:
-    return list(component_class("scorer", name).columns)  # type: ignore[attr-defined]
 
 
 def lettered(text: str, size: int = 224) -> np.ndarray:

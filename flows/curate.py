@@ -16,8 +16,10 @@ from components.filter.rules import Rule, check_rules
 from components.filter.selection import read_summary, write_selection
 from flows.fitted import fit_step
 from flows.gates import check_gates, run_gate
+from flows.lazy import LazyPass
 from flows.plan import PlannedStep
 from flows.run import Run
+from flows.sparing import counted, saved, spare
 from flows.stage import Stage, run_stage
 from flows.train import check_training
 
@@ -37,12 +39,14 @@ def curate_stages(run: Run) -> Path:
         score_pass(run, "score" if number == 0 else f"score {number + 1}", scorers)
         for step in global_steps:
             global_step(run, step)
+    lazy_passes(run, "filter")
     folder = keep_stage(run, rules)
     run_gate(run, "curated")
     for scorers, global_steps in run.plan.passes("recaption"):
         score_pass(run, "recaption", scorers)
         for step in global_steps:
             global_step(run, step)
+    lazy_passes(run, "recaption")
     return folder
 
 
@@ -59,7 +63,17 @@ def check_recipe(run: Run) -> list[Rule]:
     return rules
 
 
-def score_pass(run: Run, name: str, steps: list[PlannedStep]) -> None:
+def lazy_passes(run: Run, section: str) -> None:
+    """The models that see only what the rules before them leave, one pass after the other."""
+    for one in run.plan.lazy:
+        if one.section == section:
+            spare(run, one)
+            name = f"{'recaption' if section == 'recaption' else 'score'} after {counted(one)}"
+            score_pass(run, name, [run.plan.steps[step] for step in one.steps], one)
+            run.results.setdefault("lazy", []).extend(saved(run, one))
+
+
+def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | None = None) -> None:
     """One pass over the shards that fills every missing column of these steps."""
     if not steps:
         return
@@ -81,6 +95,8 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep]) -> None:
             captions={n: c for n, c in run.plan.where(read).items() if run.plan.steps[n].kind == "captioner"},
             inputs={n: c for n, c in run.plan.where(read).items() if run.plan.steps[n].kind != "captioner"},
             device=run.device,
+            spared=lazy.spared if lazy else None,
+            min_pixels=lazy.min_pixels if lazy else 0,
         )
         with stage.accelerator():
             reports = map_shards(
@@ -91,7 +107,11 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep]) -> None:
                 gpus_per_worker=1 if run.device == "cuda" else 0,
                 on_progress=lambda p: stage.progress(p.done, p.total, speed(p)),
             )
-        stage.facts(pairs=sum(report.rows for report in reports), shards=len(reports))
+        stage.facts(pairs=sum(report.rows - report.spared for report in reports), shards=len(reports))
+        if lazy:
+            stage.facts(
+                spared=sum(r.spared for r in reports), seconds_saved=sum(s["seconds_saved"] for s in saved(run, lazy))
+            )
         return True
 
     run_stage(run, name, digest, reuse=reuse, work=work)

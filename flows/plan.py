@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -22,6 +22,9 @@ from components.recipe import Recipe, StepSpec
 from components.registry import component_class, find
 from components.settings import ModelFolder, Settings
 
+if TYPE_CHECKING:
+    from flows.lazy import LazyPass
+
 CAPTIONER_COLUMNS: dict[str, pa.DataType] = {"text": pa.string(), "lang": pa.string(), "note": pa.string()}
 COLUMN_KINDS = ("scorer", "selection", "captioner")
 STEP_KINDS = (*COLUMN_KINDS, "fit")
@@ -33,7 +36,12 @@ Resolve = Callable[[str], ModelFolder]
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step, ready to run. `level` counts the global steps that must come before it."""
+    """One step, ready to run.
+
+    Attributes:
+        level: how many global steps must come before it.
+        after: how many keep-rules a pair must pass before this step sees it (`lazy: true`); 0: it sees all.
+    """
 
     name: str
     component: Component[Any]
@@ -41,6 +49,7 @@ class PlannedStep:
     digest: str
     level: int
     section: str
+    after: int = 0
 
     @property
     def kind(self) -> str:
@@ -59,11 +68,18 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """Planned steps in an order that respects what they read."""
+    """Planned steps in an order that respects what they read.
+
+    Attributes:
+        lazy: passes whose steps see only what the keep-rules before them leave.
+        not_spared: model -> why it sees every pair although the recipe is lazy.
+    """
 
     recipe: Recipe
     dataset: Dataset
     steps: dict[str, PlannedStep] = field(default_factory=dict)
+    lazy: tuple[LazyPass, ...] = ()
+    not_spared: Mapping[str, str] = field(default_factory=dict)
 
     def column_types(self) -> dict[str, pa.DataType]:
         """Every `step.column` the plan makes."""
@@ -78,8 +94,8 @@ class Plan:
         return [s for s in self.steps.values() if s.kind == "fit"]
 
     def passes(self, section: str) -> Iterator[tuple[list[PlannedStep], list[PlannedStep]]]:
-        """(per-shard steps, global steps) of a section, level by level."""
-        mine = [s for s in self.steps.values() if s.section == section]
+        """(per-shard steps, global steps) of a section that see every pair, level by level."""
+        mine = [s for s in self.steps.values() if s.section == section and not s.after]
         for level in sorted({s.level for s in mine}):
             here = [s for s in mine if s.level == level]
             yield [s for s in here if s.kind not in GLOBAL_KINDS], [s for s in here if s.kind in GLOBAL_KINDS]
@@ -114,6 +130,10 @@ def plan_recipe(
         plan.steps[name] = PlannedStep(name, component, needs, digest, level, "filter")
     for name in _after_selection(recipe, plan):
         plan.steps[name] = replace(plan.steps[name], section="recaption")
+    if recipe.filter.lazy:
+        from flows.lazy import lazy_plan
+
+        return lazy_plan(plan, precision)
     return plan
 
 
@@ -206,19 +226,20 @@ def _fits_named(settings: Settings) -> Iterator[str]:
 
 def fit_reads(fit: Fit[Any], plan: Plan) -> set[str]:
     """Steps that a fit's settings name anywhere, as `step.column` or as a caption source."""
-
-    def words(value: Any) -> Iterator[str]:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                yield from (key, *words(item))
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                yield from words(item)
-
     said = {word.partition(".")[0] for word in words(fit.settings.model_dump(mode="json"))}
     return said & plan.steps.keys()
+
+
+def words(value: Any) -> Iterator[str]:
+    """Every text in nested settings, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (key, *words(item))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from words(item)
 
 
 def _check_columns(recipe: Recipe, name: str, component: Component[Any], plan: Plan) -> None:

@@ -64,8 +64,18 @@ class ColumnStore:
         """The shards this step has no trusted file for."""
         return [shard for shard in shards if not self.has(step, shard.digest)]
 
-    def write(self, step: StepColumns, shard_digest: str, columns: Mapping[str, pa.Array], rows: int) -> None:
+    def write(
+        self,
+        step: StepColumns,
+        shard_digest: str,
+        columns: Mapping[str, pa.Array],
+        rows: int,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         """Commit one shard's columns, each an Arrow array of length `rows`.
+
+        Args:
+            facts: what making them took, as plain JSON; kept in the commit record, part of no digest.
 
         Raises:
             WorkspaceError: the disk is full or read-only.
@@ -79,7 +89,7 @@ class ColumnStore:
         with storage.commit_file(path) as partial:
             pq.write_table(table, partial, compression="zstd")
             record = {"rows": rows, "bytes": partial.stat().st_size, "sha256": file_sha256(partial)}
-        storage.write_json(path + ".json", record | {"schema_version": COLUMNS_VERSION})
+        storage.write_json(path + ".json", record | {"schema_version": COLUMNS_VERSION, "facts": dict(facts or {})})
 
     def read(self, step: StepColumns, shard: Shard, names: Sequence[str] | None = None) -> pa.Table:
         """One shard's columns in row order, without the row number.

@@ -29,6 +29,7 @@ from components.dataset.dataset import Shard
 from components.dataset.pairs import PairBatch
 from components.dataset.reading import read_pairs
 from components.dataset.scoring import JobRun, as_list, caption_sources
+from components.dataset.spared import Seen
 from components.errors import ColumnError, InvalidRecipe, nearest
 from components.registry import load_class
 
@@ -80,6 +81,7 @@ class ShardReport:
         cpu_seconds: of the worker's process, all its threads, during the pass.
         decoded: pictures decoded.
         computed: the steps whose columns this pass committed; the others were there already.
+        spared: pairs the pass did not look at, because an earlier rule had dropped them.
     """
 
     shard_digest: str
@@ -91,6 +93,7 @@ class ShardReport:
     shard: str = ""
     step_seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    spared: int = 0
 
 
 @dataclass
@@ -105,6 +108,9 @@ class ScanTask:
         decode_threads: above 1, pictures are decoded ahead of the scorers (wanted with a GPU; on a
             machine whose every core has a worker it only adds switching).
         device: "cpu" or "cuda:0", given to `setup`.
+        spared: where a column says which pairs no job of this task sees (components/dataset/spared.py).
+        min_pixels: pictures are decoded at least this large, whatever the jobs ask for, so that they see
+            what they would have seen in a pass with jobs that ask for more.
     """
 
     jobs: Sequence[ColumnJob]
@@ -114,6 +120,8 @@ class ScanTask:
     batch_size: int = 64
     decode_threads: int = 1
     device: str = "cpu"
+    spared: StepColumns | None = None
+    min_pixels: int = 0
     _components: dict[str, Component] = field(default_factory=dict, init=False, repr=False, compare=False)
     _loaded: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
@@ -163,9 +171,11 @@ class ScanTask:
         jobs = self.missing(shard)
         if not jobs:
             return ShardReport(shard.digest, shard.rows, {}, time.perf_counter() - started, 0, (), shard.name)
-        runs = [JobRun(job.step, self._ready(job), shard) for job in jobs]
-        decoded = self._scan(shard, runs)
-        self._commit(shard, jobs, runs)
+        seen = Seen.of(self.store, self.spared, shard) if self.spared else None
+        nothing = seen is not None and not len(seen.rows)  # then no weights are loaded, either
+        runs = [JobRun(job.step, self._component(job) if nothing else self._ready(job), shard) for job in jobs]
+        decoded = 0 if nothing else self._scan(shard, runs, seen)
+        self._commit(shard, jobs, runs, seen)
         return ShardReport(
             shard.digest,
             shard.rows,
@@ -176,35 +186,48 @@ class ScanTask:
             shard.name,
             {one.step: one.seconds for one in runs},
             time.process_time() - cpu,
+            seen.spared if seen else 0,
         )
 
-    def _commit(self, shard: Shard, jobs: Sequence[ColumnJob], runs: Sequence[JobRun]) -> None:
+    def _commit(self, shard: Shard, jobs: Sequence[ColumnJob], runs: Sequence[JobRun], seen: Seen | None) -> None:
+        spared = seen.spared if seen else 0
+
         def write(job: ColumnJob, one: JobRun) -> None:
-            self.store.write(job.columns, shard.digest, one.columns(), shard.rows)
+            columns = seen.spread(one.columns()) if seen else one.columns()
+            facts = {"seconds": round(one.seconds, 6), "pairs": shard.rows - spared, "spared": spared}
+            self.store.write(job.columns, shard.digest, columns, shard.rows, facts)
 
         # Side by side, because a commit waits for the disk or the object store, not for a CPU.
         with ThreadPoolExecutor(COMMITS_AT_ONCE) as pool:
             for _ in pool.map(write, jobs, runs):
                 pass
 
-    def _scan(self, shard: Shard, runs: list[JobRun]) -> int:
+    def _scan(self, shard: Shard, runs: list[JobRun], seen: Seen | None) -> int:
         """Feed every batch of the shard to every run; returns how many pictures were decoded."""
         # The size is that of all jobs, committed or not: a pass resumed after a kill must see the
         # very pixels the first one saw, or the same digest would name different columns.
         pixels = max((self._component(job).pixels for job in self.jobs), default=0)
+        pixels = max(pixels, self.min_pixels) if pixels else 0
         pixels = pixels if any(one.component.pixels for one in runs) else 0
         raw = any(one.component.requires.raw for one in runs)
-        stored = _Stored(self, shard, runs)
-        decoded = 0
+        stored = _Stored(self, shard, runs, seen)
+        decoded = at = 0
         for batch in read_pairs(
-            shard, pixels=pixels, raw=raw, batch_size=self.batch_size, decode_threads=self.decode_threads
+            shard,
+            pixels=pixels,
+            raw=raw,
+            batch_size=self.batch_size,
+            rows=seen.rows if seen else None,
+            decode_threads=self.decode_threads,
         ):
             decoded += sum(image is not None for image in batch.images)
-            self._score(batch, runs, stored)
+            self._score(batch, runs, stored, at)
+            at += len(batch)
         return decoded
 
-    def _score(self, batch: PairBatch, runs: list[JobRun], stored: _Stored) -> None:
-        start, size = int(batch.rows[0]), len(batch)
+    def _score(self, batch: PairBatch, runs: list[JobRun], stored: _Stored, start: int) -> None:
+        """Feed one batch, which begins at row `start` of those seen, to every run."""
+        size = len(batch)
         batch.extra_captions = {source: as_list(a.slice(start, size)) for source, a in stored.captions.items()}
         batch.columns = {name: as_list(a.slice(start, size)) for name, a in stored.columns.items()}
         shared: dict[tuple[int, ...], PairBatch] = {}
@@ -230,9 +253,13 @@ class ScanTask:
 
 
 class _Stored:
-    """What the missing jobs of a shard read from the store, and which columns they read from each other."""
+    """What the missing jobs of a shard read from the store, and which columns they read from each other.
 
-    def __init__(self, task: ScanTask, shard: Shard, runs: list[JobRun]) -> None:
+    Stored columns hold the rows the pass sees, in their order.
+    """
+
+    def __init__(self, task: ScanTask, shard: Shard, runs: list[JobRun], seen: Seen | None) -> None:
+        self._rows = None if seen is None else pa.array(seen.rows)
         running = {one.step for one in runs}
         done = {job.step: job for job in task.jobs if job.step not in running}
         sources = dict(task.captions) | {step: job.columns for step, job in done.items() if job.kind == "captioner"}
@@ -253,10 +280,10 @@ class _Stored:
     def wanted_of(self, step: str) -> list[str]:
         return [name for name in self._own if name.partition(".")[0] == step]
 
-    @staticmethod
-    def _read(task: ScanTask, shard: Shard, place: StepColumns, column: str) -> pa.Array:
+    def _read(self, task: ScanTask, shard: Shard, place: StepColumns, column: str) -> pa.Array:
         chunked = task.store.read(place, shard, [column])[column]
-        return pa.concat_arrays(chunked.chunks) if chunked.chunks else pa.array([], chunked.type)
+        array = pa.concat_arrays(chunked.chunks) if chunked.chunks else pa.array([], chunked.type)
+        return array if self._rows is None else array.take(self._rows)
 
 
 def _column(made: Mapping[str, pa.Array], name: str) -> pa.Array:

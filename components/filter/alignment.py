@@ -30,6 +30,7 @@ class Alignment(Scorer[AlignmentSettings]):
     """Columns: `score` float32, null where the picture does not decode or the caption is absent."""
 
     requires = Pixels(size=224) + Captions("source")
+    runs_model = True
     libraries = ("torch", "transformers")
     columns = {"score": pa.float32()}
 

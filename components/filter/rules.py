@@ -130,6 +130,18 @@ class Judgement:
         except _duckdb_errors() as error:
             raise _value_error(self.bounds, error) from None
 
+    def outcomes(self) -> Iterator[pa.RecordBatch]:
+        """(shard position, row, code) of every pair in the dataset's order: cheap, and nothing is counted.
+
+        A code is 0 for a pair that passed every rule, negative for one that failed outside any, and of
+        rule i 3 i + FAILED, MISSING or FALSE.
+        """
+        columns = f'"{population.SHARD}" AS shard, "{population.ROW}" AS "row", ({self._code})::SMALLINT AS code'
+        try:
+            yield from self._connection.sql(f"SELECT {columns} FROM {population.TABLE}").to_arrow_reader(BATCH_ROWS)
+        except _duckdb_errors() as error:
+            raise _value_error(self.bounds, error) from None
+
     def funnel(self) -> list[dict[str, Any]]:
         return self.tally.funnel()
 

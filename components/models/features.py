@@ -35,6 +35,7 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
     """Columns: `vector` float16 (tower's width), null where the picture could not be decoded."""
 
     requires = Pixels(224)
+    runs_model = True
     libraries = ("torch", "efficientnet-lite-pytorch")
 
     def schema(self) -> Mapping[str, pa.DataType]:
@@ -54,6 +55,7 @@ class TextFeatures(Scorer[TextFeaturesSettings]):
     """Columns: `vector` float16 (tower's width), null where there is no caption of this source."""
 
     requires = Captions("source")
+    runs_model = True
     libraries = ("torch", "transformers", "tokenizers")
 
     def schema(self) -> Mapping[str, pa.DataType]:

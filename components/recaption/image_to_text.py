@@ -36,6 +36,7 @@ class ImageToText(Captioner[ImageToTextSettings]):
 
     requires = Pixels(size=384) + Captions("fallback")
     sees_failures = True  # a pair without alt-text is captioned all the same
+    runs_model = True
     libraries = ("transformers",)
 
     @property

@@ -1,0 +1,284 @@
+"""The referee: every selector on the same damaged crawl, by the damage it finds and by the model it trains.
+
+    python -m benchmarks.curation                    # everything; writes docs/curation.md and its pictures
+    python -m benchmarks.curation --only auc         # the damage table alone, no training
+    python -m benchmarks.curation --workspace DIR --seeds 2 --steps 60 --no-write   # a quick look
+
+Declared before the run, and not tuned on it: MARGIN, SHARES, KEPT and the seeds. Models are projection
+heads on locked towers (components/evaluate/compression.py), all at equal steps; what they are asked is
+retrieval on dev and test together, since the bench promotes nothing. The seed set (benchmarks/damaged.py)
+is what rewards and language models may learn from; it is neither judged nor trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from benchmarks.curation_scores import Selector, make_columns, scores_of, selectors
+from benchmarks.damaged import MIXED, SOURCES, TRUTH, make_damaged
+from benchmarks.machine import machine_facts
+from components.artifact import ArtifactStore
+from components.dataset.columns import ColumnsView
+from components.digest import canonical, sha256_text, source_digest
+from components.evaluate.compression import (
+    HeadSettings,
+    Judged,
+    Queries,
+    TrainingPairs,
+    best_rows,
+    judge,
+    power_of,
+    random_rows,
+    smallest_not_worse,
+    train_and_query,
+)
+
+MARGIN = 0.03  # of mean recall: what a model may lose and still count as not worse
+SHARES = (0.9, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
+KEPT = 0.5  # the share at which selectors are compared with chance
+TRAINED = ("mixed", "swapped40")  # variants on which models are trained; the others have the damage table alone
+CURVES = ("mixed",)
+TOWERS = ("builtin:efficientnet-lite0", "builtin:minilm")
+CODE = ("components.evaluate.compression", "components.models.heads")
+
+
+@dataclass(frozen=True)
+class Crawl:
+    """One variant of the crawl: what is judged, what was planted, what models train on."""
+
+    source: str
+    rows: np.ndarray  # of the dataset, that have a caption in this variant and features
+    kinds: np.ndarray  # planted damage, "" where none
+    domains: np.ndarray
+    pairs: TrainingPairs
+    scores: dict[str, np.ndarray]
+
+
+def read_crawl(view: ColumnsView, source: str, truth: Any, chosen: list[Selector]) -> Crawl:
+    from components.filter.caption_column import caption_column
+    from components.filter.groups import labels_of
+    from components.models.heads import as_features
+
+    image, text = (view.column(f"{step}.vector") for step in ("image_features", f"features_{source}"))
+    labels = labels_of(caption_column(view, source))
+    usable = image.is_valid().to_numpy() & text.is_valid().to_numpy() & (labels >= 0)
+    rows = np.flatnonzero(usable.astype(bool))
+    features = [as_features(view.numpy(f"{step}.vector")[rows]) for step in ("image_features", f"features_{source}")]
+    scores = {name: values[rows] for name, values in scores_of(view, source, chosen).items()}
+    kinds = truth[source].fill_null("").to_numpy().astype(str)[rows]
+    return Crawl(
+        source,
+        rows,
+        kinds,
+        truth["domain"].to_numpy().astype(str)[rows],
+        TrainingPairs(features[0], features[1], labels[rows]),
+        scores,
+    )
+
+
+def area_under_curve(score: np.ndarray, damaged: np.ndarray) -> float:
+    """Chance that a whole pair scores above a damaged one, ties half (Mann-Whitney); a null scores lowest."""
+    if not damaged.any() or damaged.all():
+        return float("nan")
+    filled = np.where(np.isfinite(score), score, -np.inf)
+    _, inverse, counts = np.unique(filled, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    whole = ~damaged
+    return float((rank[whole].sum() - whole.sum() * (whole.sum() + 1) / 2) / (whole.sum() * damaged.sum()))
+
+
+def average_precision(score: np.ndarray, damaged: np.ndarray) -> float:
+    """Of finding damage by the lowest scores: mean precision over the damaged pairs, equal scores taken at once."""
+    if not damaged.any():
+        return float("nan")
+    filled = np.where(np.isfinite(score), score, -np.inf)
+    values, inverse = np.unique(filled, return_inverse=True)
+    found = np.cumsum(np.bincount(inverse, damaged, minlength=len(values)))
+    seen = np.cumsum(np.bincount(inverse, minlength=len(values)))
+    return float(np.sum(np.diff(found, prepend=0) * found / seen) / damaged.sum())
+
+
+def damage_table(crawls: dict[str, Crawl], chosen: list[Selector]) -> list[dict[str, Any]]:
+    """A row a selector, domain, variant and kind: AUC and average precision of whole against damaged pairs."""
+    found = []
+    for crawl in crawls.values():
+        kinds = MIXED if crawl.source == "mixed" else ("swapped",)
+        for domain in ("stamp", "clipart"):
+            mine = crawl.domains == domain
+            for selector in chosen:
+                for kind in ("any", *kinds):
+                    part = mine & ((crawl.kinds == "") | (crawl.kinds == kind) | (kind == "any"))
+                    bad = crawl.kinds[part] != ""
+                    score = crawl.scores[selector.name][part]
+                    found.append(
+                        {"selector": selector.name, "variant": crawl.source, "domain": domain, "kind": kind}
+                        | {"damaged": int(bad.sum()), "of": int(part.sum())}
+                        | {"auc": area_under_curve(score, bad), "average_precision": average_precision(score, bad)}
+                    )
+    return found
+
+
+class Trainer:
+    """Heads trained on rows of a crawl, each model kept by what it was trained on."""
+
+    def __init__(self, workspace: str, seeds: tuple[int, ...], settings: HeadSettings) -> None:
+        self.store, self.seeds, self.settings = ArtifactStore(workspace), seeds, settings
+        self.splits = [_queries(f"data/{name}") for name in ("dev", "test")]
+        named = [np.char.add(f"{i}/", split.groups.astype(str)) for i, split in enumerate(self.splits)]
+        self.groups = np.unique(np.concatenate(named), return_inverse=True)[1]
+        self.trained = 0
+
+    def items(self, crawl: Crawl, rows_of: Any) -> np.ndarray:
+        """(seeds, queries) of models trained on `rows_of(seed)`."""
+        return np.stack([self._one(crawl, rows_of(seed), seed) for seed in self.seeds])
+
+    def _one(self, crawl: Crawl, rows: np.ndarray, seed: int) -> np.ndarray:
+        pairs = sha256_text(crawl.pairs.text[rows].numpy().tobytes().hex()[:200_000] + str(rows.tolist()))
+        said = [crawl.source, pairs, seed, asdict(self.settings), [source_digest(module) for module in CODE]]
+        digest = sha256_text(canonical(said))
+        if not self.store.has("points", digest):
+            with self.store.commit("points", digest) as folder:
+                found = train_and_query(crawl.pairs, rows, self.splits, self.settings, seed)
+                np.save(folder / "items.npy", found)
+            self.trained += 1
+        items: np.ndarray = np.load(self.store.path("points", digest) / "items.npy")
+        return items
+
+
+def _queries(path: str) -> Queries:
+    from components.evaluate.split import features_of, positives_of
+    from components.models.dual_encoder import new_dual_encoder
+    from components.models.resolve import resolve_model
+    from flows.start import find_dataset
+
+    model = new_dual_encoder(*(resolve_model(tower) for tower in TOWERS), dim=2)
+    split = features_of(model, find_dataset(path), "alt")
+    return Queries(split.image, split.text, positives_of(split), np.asarray(split.groups))
+
+
+def kept_rows(score: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The best `count` rows, ties in an order drawn by `seed`."""
+    shuffled = np.random.default_rng([seed, 11]).permutation(len(score))
+    return np.sort(shuffled[best_rows(score[shuffled], count)])
+
+
+def models_table(
+    crawl: Crawl, chosen: list[Selector], trainer: Trainer, whole: np.ndarray, show: Any
+) -> list[dict[str, Any]]:
+    """A row a selector: the model of its best KEPT against that of as many random pairs, and of all."""
+    count = round(KEPT * len(crawl.rows))
+    chance = trainer.items(crawl, partial(random_rows, len(crawl.rows), count))
+    clean = trainer.items(crawl, lambda seed: kept_rows(np.where(crawl.kinds == "", 0.0, -1.0), count, seed))
+    found = [_row("a random half", crawl, chance, chance, whole, trainer)]
+    found.append(_row("undamaged first (oracle)", crawl, clean, chance, whole, trainer))
+    for selector in chosen:
+        items = trainer.items(crawl, partial(kept_rows, crawl.scores[selector.name], count))
+        found.append(_row(selector.name, crawl, items, chance, whole, trainer))
+        show(f"{crawl.source}: {selector.name}: {found[-1]['verdict']}")
+    return found
+
+
+def _row(
+    name: str, crawl: Crawl, items: np.ndarray, chance: np.ndarray, whole: np.ndarray, trainer: Trainer
+) -> dict[str, Any]:
+    to_chance, to_all = judge(items, chance, trainer.groups, MARGIN), judge(items, whole, trainer.groups, MARGIN)
+    verdict = (
+        "better than chance" if to_chance.low > 0 else "worse than chance" if to_chance.high < 0 else "like chance"
+    )
+    return {"selector": name, "variant": crawl.source, "mean": to_chance.mean, "verdict": verdict} | {
+        f"{against}_{part}": getattr(judged, part)
+        for against, judged in (("chance", to_chance), ("all", to_all))
+        for part in ("difference", "low", "high", "not_worse")
+    }
+
+
+def curve(crawl: Crawl, names: list[str], trainer: Trainer, whole: np.ndarray, show: Any) -> dict[str, Any]:
+    """Judged points by order and share: the named selectors, and chance."""
+    total, points = len(crawl.rows), {}
+    for name in (*names, "random"):
+        judged: dict[float, Judged] = {}
+        for share in SHARES:
+            count = round(share * total)
+            draw = partial(random_rows, total, count) if name == "random" else None
+            rows_of = draw or partial(kept_rows, crawl.scores[name], count)
+            judged[share] = judge(trainer.items(crawl, rows_of), whole, trainer.groups, MARGIN)
+        show(f"{crawl.source}: {name}: smallest share not worse {smallest_not_worse(judged)}")
+        points[name] = {share: asdict(one) for share, one in judged.items()}
+    return points
+
+
+def power_before(crawl: Crawl, trainer: Trainer) -> dict[str, float]:
+    """The test's power, from two random nine tenths of the crawl: as good as equal, and no selector's."""
+    count = round(0.9 * len(crawl.rows))
+    pair = [trainer.items(crawl, lambda s, k=k: random_rows(len(crawl.rows), count, 1000 * k + s)) for k in (1, 2)]
+    equal = judge(pair[0], pair[1], trainer.groups, MARGIN)
+    error = (equal.high - equal.low) / (2 * 1.6449)
+    return {"standard_error": error, "power": power_of(error, MARGIN), "margin": MARGIN}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workspace", default="workspace/curation")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--only", choices=["auc"], help="stop after the damage table")
+    parser.add_argument("--no-write", action="store_true", help="print, and leave docs/ as it is")
+    wish = parser.parse_args()
+    data = f"{wish.workspace}/damaged"
+    from flows.start import find_dataset
+
+    find_dataset("data/raw")
+    make_damaged(data)
+    chosen, truth = selectors(), pq.read_table(Path(data) / TRUTH)
+    view = make_columns(data, wish.workspace)
+    crawls = {source: read_crawl(view, source, truth, chosen) for source in SOURCES}
+    result: dict[str, Any] = {"damage": damage_table(crawls, chosen)}
+    result["selectors"] = {one.name: one.what for one in chosen}
+    result["pairs"] = {source: len(crawl.rows) for source, crawl in crawls.items()}
+    if wish.only != "auc":
+        trainer = Trainer(wish.workspace, tuple(range(wish.seeds)), HeadSettings(steps=wish.steps))
+        result |= train_all(crawls, chosen, trainer)
+    result["machine"] = machine_facts(("torch", "numpy"))
+    Path(wish.workspace, "curation.json").write_text(json.dumps(result, indent=1) + "\n")
+    from benchmarks.curation_page import print_tables, write_page
+
+    print_tables(result)
+    if not wish.no_write and wish.only is None:
+        write_page(result, Path(__file__).parents[1] / "docs")
+
+
+def train_all(crawls: dict[str, Crawl], chosen: list[Selector], trainer: Trainer) -> dict[str, Any]:
+    """Power first; then every selector against chance, and the curves of those the plan names."""
+    from rich.console import Console
+
+    show = Console(stderr=True).print
+    power = power_before(crawls[CURVES[0]], trainer)
+    show(f"declared: margin {MARGIN}, {len(trainer.seeds)} seeds; power for an equal model {power['power']:.2f}")
+    models: list[dict[str, Any]] = []
+    curves: dict[str, Any] = {}
+    for source in TRAINED:
+        crawl = crawls[source]
+        whole = trainer.items(crawl, partial(_every_row, len(crawl.rows)))
+        models += models_table(crawl, chosen, trainer, whole, show)
+        if source in CURVES:
+            drawn = [one.name for one in chosen if one.curve]
+            points = curve(crawl, drawn, trainer, whole, show)
+            curves[source] = {"whole": float(whole.mean()), "points": points, "pairs": len(crawl.rows)}
+    told = {"seeds": len(trainer.seeds), "steps": trainer.settings.steps, "queries": len(trainer.groups)}
+    return {"models": models, "curves": curves, "power": power} | told
+
+
+def _every_row(rows: int, seed: int) -> np.ndarray:
+    return np.arange(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""The referee's page: docs/curation.md and its pictures, from what benchmarks/curation.py measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.damaged import MIXED, SEED_SHARE, SWAPPED
+
+CHANCE, ORACLE = "a random half", "undamaged first (oracle)"
+INK, GREY, GOOD, BAD = "#1d2328", "#8a8f98", "#17695e", "#c2592f"
+COLOURS = ("#17695e", "#c2592f", "#3d66b0", "#a5892a", "#7a4b8f", "#8a8f98")
+
+
+def print_tables(result: dict[str, Any]) -> None:
+    """The page's tables on the terminal."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    parts = [damage_markdown(result)] + ([models_markdown(result), *curve_words(result)] if "models" in result else [])
+    Console().print(Markdown("\n\n".join(parts)))
+
+
+def write_page(result: dict[str, Any], docs: Path) -> None:
+    pictures = docs / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    draw_damage(result, pictures / "curation-damage.svg")
+    draw_models(result, pictures / "curation-models.svg")
+    draw_curve(result, pictures / "curation-curve.svg")
+    (docs / "curation.md").write_text(page(result), encoding="utf-8")
+
+
+def page(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    swaps = ", ".join(f"{rate:.0%}" for rate in SWAPPED.values())
+    return f"""# The referee's bench
+
+Every selector of ours on the same crawl, the demo corpus with damage of known kind and rate planted in it
+(`benchmarks/damaged.py`): {swaps} of the captions exchanged, or seven kinds of damage at once. Stamps and clip-art
+are damaged separately, at equal rates, so that telling the two apart finds nothing. {SEED_SHARE:.0%} of the stamps
+are a seed set whose captions are known to be right; rewards and language models learn from it alone, and nothing is
+judged on it. Clip-art has true faults of its own that nobody planted, so no selector can reach 1 there.
+
+    python -m benchmarks.curation          # makes this page again
+
+{machine["cpus"]} cores of {machine["cpu"]}, {result["seeds"]} seeds, {result["steps"]} optimizer steps a model,
+{result["queries"]} queries of dev and test, commit {machine["commit"]}.
+
+## How small may the crawl become?
+
+![Mean recall over kept share](pictures/curation-curve.svg)
+
+{chr(10).join(curve_words(result))}
+
+Margin {result["power"]["margin"]} of mean recall, declared before the run. A model as good as the whole passes with a
+chance of {result["power"]["power"]:.0%} (standard error {result["power"]["standard_error"]:.4f}, from two random nine
+tenths of the crawl).
+
+{curve_markdown(result)}
+
+## Which selectors train a better model than chance?
+
+Each keeps half of the damaged crawl; the models are compared with those of a random half, at equal steps and seeds.
+The oracle drops what was planted first: what a perfect finder of this damage would earn.
+
+![Models of what each selector kept](pictures/curation-models.svg)
+
+{models_markdown(result)}
+
+## Which damage does each one find?
+
+Area under the ROC curve of whole against damaged pairs: 0.5 is chance, below it a selector prefers the damage.
+
+![AUC by kind of damage](pictures/curation-damage.svg)
+
+{damage_markdown(result)}
+
+## What each one is
+
+{chr(10).join(f"- **{name}**: {what}" for name, what in result["selectors"].items())}
+"""
+
+
+def damage_markdown(result: dict[str, Any]) -> str:
+    """AUC (average precision) of the mixed crawl's kinds and the swapped crawls, clip-art; stamps for any damage."""
+    columns = _damage_columns()
+    head = ["selector", *(label for label, _ in columns)]
+    found = {(d["selector"], d["variant"], d["domain"], d["kind"]): d for d in result["damage"]}
+    body = []
+    for name in result["selectors"]:
+        cells = [found[name, *key] for _, key in columns]
+        body.append([name, *(f"{c['auc']:.2f}" for c in cells)])
+    return _table(head, body) + "\n\n" + _precision_note(result, found)
+
+
+def _precision_note(result: dict[str, Any], found: dict[Any, Any]) -> str:
+    base = found[next(iter(result["selectors"])), "mixed", "clipart", "any"]
+    lines = [
+        f"{name} {found[name, 'mixed', 'clipart', 'any']['average_precision']:.2f}" for name in result["selectors"]
+    ]
+    share = base["damaged"] / base["of"]
+    return f"Average precision of finding any damage in clip-art, mixed (chance {share:.2f}): {', '.join(lines)}."
+
+
+def _damage_columns() -> list[tuple[str, tuple[str, str, str]]]:
+    mixed = [(kind.replace("_", " "), ("mixed", "clipart", kind)) for kind in MIXED if kind != "wrong_language"]
+    language = [("wrong language (stamps)", ("mixed", "stamp", "wrong_language"))]
+    any_kind = [("any, clip-art", ("mixed", "clipart", "any")), ("any, stamps", ("mixed", "stamp", "any"))]
+    swaps = [(f"{rate:.0%} swapped", (name, "clipart", "swapped")) for name, rate in SWAPPED.items()]
+    return [*any_kind, *mixed, *language, *swaps]
+
+
+def models_markdown(result: dict[str, Any]) -> str:
+    head = ["selector", "crawl", "mean recall", "less chance", "90% interval", "verdict", "less all", "90% interval"]
+    body = [
+        [
+            row["selector"],
+            row["variant"],
+            f"{row['mean']:.3f}",
+            "" if row["selector"] == CHANCE else f"{row['chance_difference']:+.3f}",
+            "" if row["selector"] == CHANCE else f"{row['chance_low']:+.3f} to {row['chance_high']:+.3f}",
+            "" if row["selector"] == CHANCE else row["verdict"],
+            f"{row['all_difference']:+.3f}",
+            f"{row['all_low']:+.3f} to {row['all_high']:+.3f}",
+        ]
+        for row in sorted(result["models"], key=lambda row: (row["variant"], -row["mean"]))
+    ]
+    return _table(head, body)
+
+
+def curve_words(result: dict[str, Any]) -> list[str]:
+    from components.evaluate.compression import Judged, in_words
+
+    said = []
+    for found in result["curves"].values():
+        points = {n: {float(s): Judged(**p) for s, p in shares.items()} for n, shares in found["points"].items()}
+        margin = result["power"]["margin"]
+        said += [f"- {in_words(n, points[n], points['random'], margin)}" for n in points if n != "random"]
+    return said
+
+
+def curve_markdown(result: dict[str, Any]) -> str:
+    tables = []
+    for found in result["curves"].values():
+        shares = list(next(iter(found["points"].values())))
+        head = ["kept", "pairs", *found["points"]]
+        body = []
+        for share in shares:
+            cells = [points[share] for points in found["points"].values()]
+            told = [f"{c['difference']:+.3f} [{c['low']:+.3f}]{'' if c['not_worse'] else ' ✗'}" for c in cells]
+            body.append([f"{float(share):.0%}", f"{round(float(share) * found['pairs']):,}", *told])
+        tables.append(_table(head, body))
+    note = "Difference to the model of all pairs, with its lower bound; ✗: not shown to be within the margin."
+    return "\n\n".join([*tables, note])
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [list(head), ["---"] + ["---:"] * (len(head) - 1), *map(list, body)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _figure(width: float, height: float) -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams |= {
+        "svg.hashsalt": "pairwright",
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    return plt.subplots(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def draw_damage(result: dict[str, Any], path: Path) -> None:
+    """A cell a selector and kind; chance is white."""
+    columns, names = _damage_columns(), list(result["selectors"])
+    found = {(d["selector"], d["variant"], d["domain"], d["kind"]): d["auc"] for d in result["damage"]}
+    values = [[found[name, *key] for _, key in columns] for name in names]
+    figure, axes = _figure(11, 0.42 * len(names) + 1.8)
+    axes.imshow(values, cmap="BrBG", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), [label for label, _ in columns], rotation=35, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            colour = "white" if abs(value - 0.5) > 0.32 else INK
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def draw_models(result: dict[str, Any], path: Path) -> None:
+    """Difference to chance with its interval, a panel a crawl."""
+    variants = list(dict.fromkeys(row["variant"] for row in result["models"]))
+    names = [row["selector"] for row in result["models"] if row["variant"] == variants[0] and row["selector"] != CHANCE]
+    order = {(row["variant"], row["selector"]): row for row in result["models"]}
+    names.sort(key=lambda name: order[variants[0], name]["chance_difference"])
+    figure, axes = _figure(9.5, 0.36 * len(names) + 1.6)
+    for i, variant in enumerate(variants):
+        for y, name in enumerate(names):
+            row, at = order[variant, name], y + 0.16 * (1 - 2 * i)
+            colour = GOOD if row["chance_low"] > 0 else BAD if row["chance_high"] < 0 else GREY
+            axes.plot([row["chance_low"], row["chance_high"]], [at, at], color=colour, lw=2, alpha=0.6)
+            marker = "os"[i % 2]
+            axes.plot(row["chance_difference"], at, marker, color=colour, label=variant if y == 0 else None)
+    axes.axvline(0, color=INK, lw=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("mean recall less that of a random half; 90% interval over seeds and queries")
+    axes.legend(frameon=False, title="crawl", loc="lower right")
+    _save(figure, path)
+
+
+def draw_curve(result: dict[str, Any], path: Path) -> None:
+    """Mean recall over kept share; filled dots are not worse than the whole."""
+    found = next(iter(result["curves"].values()))
+    figure, axes = _figure(9.5, 4.6)
+    for i, (name, points) in enumerate(found["points"].items()):
+        colour = GREY if name == "random" else COLOURS[i % len(COLOURS)]
+        shares = [float(share) for share in points]
+        axes.plot(shares, [p["mean"] for p in points.values()], color=colour, lw=2, label=name)
+        for share, point in zip(shares, points.values(), strict=True):
+            low, high = found["whole"] + point["low"], found["whole"] + point["high"]
+            axes.plot([share, share], [low, high], color=colour, lw=1.5, alpha=0.45)
+            face = colour if point["not_worse"] else "white"
+            axes.plot(share, point["mean"], "o", color=colour, markerfacecolor=face, ms=6.5)
+    axes.axhline(found["whole"], color=INK, lw=1)
+    axes.axhspan(found["whole"] - result["power"]["margin"], found["whole"], color=GREY, alpha=0.15, lw=0)
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
+    axes.minorticks_off()
+    axes.set_xlabel("share of the damaged crawl kept, at equal optimizer steps")
+    axes.set_ylabel("mean recall, dev and test")
+    axes.legend(frameon=False)
+    _save(figure, path)

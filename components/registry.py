@@ -18,6 +18,7 @@ from components.errors import UnknownComponent, nearest
 ENTRY_POINT_GROUP = "pairwright.components"
 STAGE_PACKAGES = (
     "components.filter",
+    "components.preference",
     "components.recaption",
     "components.pretrain",
     "components.evaluate",

@@ -14,6 +14,8 @@ VERBS = {
     "run": "Run a recipe: crawl in, curated set, model, Bento and report out.",
     "ingest": "Make a dataset from a folder, a list of URLs, COCO, Parquet, tars ...",
     "score": "Score one dataset with one scorer and look at the numbers.",
+    "label": "Judge captions on a page, for a reward model to learn from.",
+    "explore": "Look at a run's pairs: filter by SQL, sort, compare selections, open one.",
     "why": "Say why a pair was dropped, or kept.",
     "explain": "Say what a recipe would do, without doing it; or describe a component.",
     "recipes": "List the recipes that ship with Pairwright.",

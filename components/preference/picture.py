@@ -1,0 +1,54 @@
+"""A pair's picture as a browser is shown it: a JPEG read by byte range from its shard, transparency over white."""
+
+from __future__ import annotations
+
+import functools
+
+from components.dataset.dataset import Dataset, Shard
+from components.dataset.reading import IMAGE_ROLE
+
+LONGEST_SIDE = 1024  # px; more is not seen beside the captions
+QUALITY = 90
+
+
+class Pictures:
+    """Pictures of a dataset by (shard digest, row). Sidecars are kept as far as they were asked for."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._shards = {shard.digest: shard for shard in dataset.shards}
+        self._media = functools.lru_cache(maxsize=64)(_places)
+        self.jpeg = functools.lru_cache(maxsize=256)(self._jpeg)
+
+    def _jpeg(self, shard: str, row: int) -> bytes | None:
+        """The picture, at most LONGEST_SIDE px on its longer side; None if it is not here or cannot be decoded."""
+        if shard not in self._shards:
+            return None
+        place = self._media(self._shards[shard])[row]
+        return None if place is None else jpeg_of(self._shards[shard].read_member(*place))
+
+
+def _places(shard: Shard) -> list[tuple[int, int] | None]:
+    """Each row's (offset, size) of its picture, or None."""
+    places: list[tuple[int, int] | None] = []
+    for media in shard.read_sidecar(["media"])["media"].to_pylist():
+        found = next((one for one in media or () if one["role"] == IMAGE_ROLE), None)
+        places.append((found["offset"], found["size"]) if found else None)
+    return places
+
+
+def jpeg_of(data: bytes, longest_side: int = LONGEST_SIDE) -> bytes | None:
+    """Encoded picture -> JPEG of at most `longest_side` px, never enlarged; None if it is no picture."""
+    import cv2
+
+    from components.dataset.decode import decode
+
+    image = decode(data, longest_side).image
+    if image is None:
+        return None
+    height, width = image.shape[:2]
+    scale = longest_side / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return jpeg.tobytes()

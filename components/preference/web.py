@@ -1,0 +1,199 @@
+"""The labelling page's server: one page, its files, and six routes of JSON. Starlette, nothing else.
+
+    app = labelling_app(store, dataset, read_criteria(None))
+
+GET  /api/session                       what is labelled, the criteria, the default labeller
+POST /api/next    {labeller, count}     -> {next: [serving], progress}
+POST /api/answer  {labeller, token, rankings, rejected, flags, picture, seconds, skip} -> {saved, next, progress}
+POST /api/undo    {labeller}            -> {undone, next, progress}
+GET  /api/reliability                   agreement and consistency
+GET  /pictures/ITEM.jpg
+
+A serving holds texts in the order shown and never says which source they came from. An answer is
+acknowledged after it is on the disk (components/preference/store.py); a token answered twice is kept
+once, so the page may send again whatever it has no acknowledgement of. Every error is {"error": "one line"}.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.dataset.dataset import Dataset
+from components.errors import PairwrightError
+from components.preference.answers import BadAnswer
+from components.preference.criteria import Criteria
+from components.preference.handing import Desk, Serving
+from components.preference.picture import Pictures
+from components.preference.reliability import reliability
+from components.preference.store import LabelStore
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+
+PAGE = Path(__file__).parent / "page"
+FILES = {"app.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml"}
+POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
+MOST_BODY = 64 << 10  # bytes of one request
+AHEAD = 3  # servings a page holds: one shown, two fetched
+LONGEST_NAME = 64
+
+
+def labelling_app(
+    store: LabelStore,
+    dataset: Dataset,
+    criteria: Criteria,
+    *,
+    labeller: str = "",
+    command: str = "",
+    seed: int = 0,
+    repeat_share: float = 0.1,
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost"),
+) -> Starlette:
+    """The application.
+
+    Args:
+        labeller: who is labelling, until the page is told otherwise.
+        command: how to use the labels, said when all is labelled.
+        hosts: names the server answers to, so that no other site can reach it through the browser.
+    """
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import FileResponse, JSONResponse, Response
+    from starlette.routing import Route
+
+    store.remember(criteria)
+    desk = LabellingDesk(
+        Desk(store, [one.digest for one in dataset.shards], seed=seed, repeat_share=repeat_share),
+        Pictures(dataset),
+        criteria,
+    )
+
+    def page(request: Request) -> Response:
+        return FileResponse(PAGE / "index.html", media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in FILES:
+            return JSONResponse({"error": f"there is no /page/{name}"}, 404)
+        return FileResponse(PAGE / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+
+    def session(request: Request) -> Response:
+        about = {"dataset": dataset.name, "digest": dataset.digest, "labeller": labeller, "command": command}
+        return JSONResponse(about | {"ahead": AHEAD} | asked(criteria))
+
+    def picture(request: Request) -> Response:
+        jpeg = desk.picture(request.path_params["item"])
+        if jpeg is None:
+            return JSONResponse({"error": "there is no such picture"}, 404)
+        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
+
+    def trust(request: Request) -> Response:
+        return JSONResponse(reliability(store.given()))
+
+    def posted(act: Any) -> Any:
+        async def answer(request: Request) -> Response:
+            from starlette.concurrency import run_in_threadpool
+
+            try:
+                said = await _body(request)
+                return JSONResponse(await run_in_threadpool(act, _labeller(said), said))
+            except PairwrightError as error:
+                return JSONResponse({"error": str(error)}, 422 if isinstance(error, BadAnswer) else 500)
+
+        return answer
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/page/{name}", file),
+            Route("/favicon.ico", lambda _: FileResponse(PAGE / "icon.svg", media_type="image/svg+xml")),
+            Route("/pictures/{item:int}.jpg", picture),
+            Route("/api/session", session),
+            Route("/api/reliability", trust),
+            Route("/api/next", posted(desk.next), methods=["POST"]),
+            Route("/api/answer", posted(desk.answer), methods=["POST"]),
+            Route("/api/undo", posted(desk.undo), methods=["POST"]),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+    )
+
+
+class LabellingDesk:
+    """The desk as the page talks to it: servings without sources, pictures that can be shown."""
+
+    def __init__(self, desk: Desk, pictures: Pictures, criteria: Criteria) -> None:
+        self.desk, self.pictures, self.criteria = desk, pictures, criteria
+
+    def next(self, labeller: str, said: dict[str, Any]) -> dict[str, Any]:
+        count = said.get("count", AHEAD)
+        if not isinstance(count, int) or not 1 <= count <= 20:
+            raise BadAnswer("count is how many pictures to hand out, 1 to 20")
+        return self._state(labeller, count)
+
+    def answer(self, labeller: str, said: dict[str, Any]) -> dict[str, Any]:
+        event, _ = self.desk.answer(str(said.get("token")), labeller, said, self.criteria)
+        return {"saved": event} | self._state(labeller, AHEAD)
+
+    def undo(self, labeller: str, said: dict[str, Any]) -> dict[str, Any]:
+        return {"undone": self.desk.undo(labeller)} | self._state(labeller, AHEAD)
+
+    def picture(self, item: int) -> bytes | None:
+        found = self.desk.store.item(item)
+        return None if found is None else self.pictures.jpeg(found.shard, found.row)
+
+    def _state(self, labeller: str, count: int) -> dict[str, Any]:
+        servings = self.desk.open(labeller, count)
+        while spoilt := [one for one in servings if self.pictures.jpeg(one.item.shard, one.item.row) is None]:
+            for one in spoilt:
+                self.desk.set_aside(one.item.id)
+            servings = self.desk.open(labeller, count)
+        return {"next": [_shown(one) for one in servings], "progress": self.desk.progress(labeller)}
+
+
+def _shown(serving: Serving) -> dict[str, Any]:
+    captions = [serving.item.candidates[number] for number in serving.ordering]
+    return {
+        "token": serving.token,
+        "picture": f"/pictures/{serving.item.id}.jpg?v={serving.item.shard[:12]}-{serving.item.row}",
+        "captions": [{"text": one.text, "lang": one.lang} for one in captions],
+    }
+
+
+def asked(criteria: Criteria) -> dict[str, Any]:
+    """The criteria as the page shows them."""
+    return {
+        "title": criteria.title,
+        "rank": [{"name": one.name, "question": one.question, "hint": one.hint} for one in criteria.asked],
+        "flags": [flag.model_dump() for flag in criteria.flags],
+    }
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The request's JSON object. JSON alone is taken: a form on another site cannot send it."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise BadAnswer("send application/json")
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > MOST_BODY:
+            raise BadAnswer(f"the request is larger than {MOST_BODY >> 10} KiB")
+    try:
+        said = json.loads(data)
+    except ValueError:
+        raise BadAnswer("the request is not JSON") from None
+    if not isinstance(said, dict):
+        raise BadAnswer("the request is not a JSON object")
+    return said
+
+
+def _labeller(said: dict[str, Any]) -> str:
+    name = said.get("labeller")
+    plain = unicodedata.normalize("NFC", name).strip() if isinstance(name, str) else ""
+    if not plain or len(plain) > LONGEST_NAME or not plain.isprintable():
+        raise BadAnswer(f"labeller is a name of 1 to {LONGEST_NAME} characters")
+    return plain

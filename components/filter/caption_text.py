@@ -15,9 +15,11 @@ from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+from pydantic import Field
 
 from components.component import Captions, Scorer
 from components.dataset.pairs import PairBatch
+from components.filter.shop_phrases import SHOP_BOILERPLATE
 from components.registry import scorer
 from components.settings import Settings
 
@@ -44,7 +46,7 @@ _THINGS = (
 _NAME = r":?(?!\s*(?:the|an?|my|his|her|its)\b)(?:\s+\S+){1,4}"  # of an author: one to four words
 # Phrases that say nothing about the picture. What is left without them must hold a word.
 BOILERPLATE: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("address", re.compile(r"(https?://|www\.)\S+|\S+@\S+\.\w+", re.I)),
+    ("address", re.compile(r"(https?://|www\.)\S+|[^\s@]{1,64}@[^\s@]{1,255}\.\w+", re.I)),
     (
         "author",
         re.compile(
@@ -82,8 +84,12 @@ BOILERPLATE: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
+Phrases = tuple[tuple[str, re.Pattern[str]], ...]
+
+
 class CaptionTextSettings(Settings):
     source: str = "alt"
+    shop: bool = Field(False, description="count a shop's phrases as boilerplate, too: prices, delivery, calls to buy")
 
 
 @scorer("caption_text")
@@ -98,7 +104,9 @@ class CaptionText(Scorer[CaptionTextSettings]):
         alphabetic: share of the visible characters that are letters.
         file_name_likeness: 0 a sentence, 1 surely a file's name (FILE_NAME_EVIDENCE).
         boilerplate: no word is left without the phrases in BOILERPLATE, or it is the author's name.
-        boilerplate_kind: address, author, tool, web, untitled or generic; null if not boilerplate.
+        boilerplate_kind: address, author, tool, web, untitled or generic (with `shop` also delivery, offer,
+            call, stock or label); null if not boilerplate.
+        boilerplate_share: of the words, how many stand in such phrases; 0 without words.
         quality: 0..1, `caption_quality` of the above.
     """
 
@@ -113,24 +121,27 @@ class CaptionText(Scorer[CaptionTextSettings]):
         "file_name_likeness": pa.float32(),
         "boilerplate": pa.bool_(),
         "boilerplate_kind": pa.string(),
+        "boilerplate_share": pa.float32(),
         "quality": pa.float32(),
     }
 
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
         texts = pairs.captions(self.settings.source)
         authors = [row.get("author") for row in pairs.sidecar] if pairs.sidecar else [None] * len(pairs)
+        phrases = SHOP_BOILERPLATE + BOILERPLATE if self.settings.shop else BOILERPLATE
         rows = [
-            {} if text is None else caption_facts(text, author) for text, author in zip(texts, authors, strict=True)
+            {} if text is None else caption_facts(text, author, phrases)
+            for text, author in zip(texts, authors, strict=True)
         ]
         return {name: [row.get(name) for row in rows] for name in self.columns}
 
 
-def caption_facts(text: str, author: str | None = None) -> dict[str, Any]:
+def caption_facts(text: str, author: str | None = None, phrases: Phrases = BOILERPLATE) -> dict[str, Any]:
     """The scorer's columns for one caption."""
     text = text.strip()
     words = WORD.findall(text)
     visible = sum(not character.isspace() for character in text)
-    kind = boilerplate_kind(text, author)
+    kind, share = boilerplate(text, author, phrases)
     facts: dict[str, Any] = {
         "chars": len(text),
         "words": len(words),
@@ -140,6 +151,7 @@ def caption_facts(text: str, author: str | None = None) -> dict[str, Any]:
         "file_name_likeness": file_name_likeness(text),
         "boilerplate": kind is not None,
         "boilerplate_kind": kind,
+        "boilerplate_share": share,
     }
     return facts | {"quality": caption_quality(facts)}
 
@@ -177,17 +189,29 @@ def file_name_likeness(text: str) -> float:
 
 
 def boilerplate_kind(text: str, author: str | None = None) -> str | None:
-    """Which boilerplate the text is made of, or None if it says something (or is empty)."""
-    text = text.strip()
+    """Which of the web's boilerplate the text is made of, or None if it says something (or is empty)."""
+    return boilerplate(text.strip(), author)[0]
+
+
+def boilerplate(text: str, author: str | None = None, phrases: Phrases = BOILERPLATE) -> tuple[str | None, float]:
+    """The kind of boilerplate a stripped text is made of, if it is, and the share of its words in such phrases.
+
+    Numbers are no words here: "$19.99" says as little as "Sale $19.99".
+    """
     if not text:
-        return None
+        return None, 0.0
     if author and text.casefold() == author.strip().casefold():
-        return "author"
+        return "author", 1.0
     found, rest = None, text
-    for kind, pattern in BOILERPLATE:
+    for kind, pattern in phrases:
         shorter = pattern.sub(" ", rest)
         if shorter != rest:
             found = found or kind
         rest = shorter
-    left = [word for word in WORD.findall(rest) if not word.isdigit()]
-    return None if left else found
+    words, left = _spoken(text), _spoken(rest)
+    share = 1 - min(len(left), len(words)) / len(words) if words else float(found is not None)
+    return (None if left else found), share
+
+
+def _spoken(text: str) -> list[str]:
+    return [word for word in WORD.findall(text) if not word.isdigit()]

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from components.dataset.pairs import PairBatch
 from components.filter.caption_text import (
+    BOILERPLATE,
     CaptionText,
     CaptionTextSettings,
     boilerplate_kind,
     caption_facts,
     file_name_likeness,
 )
+from components.filter.shop_phrases import SHOP_BOILERPLATE
 
 GOOD = [
     "A red double-decker bus on a bridge at night",
@@ -64,6 +66,60 @@ def test_a_caption_that_says_something_is_not_boilerplate_nor_a_file_name(text: 
 )
 def test_boilerplate_is_named_by_its_kind(text: str, kind: str) -> None:
     assert boilerplate_kind(text) == kind
+
+
+SHOP = [
+    ("Free shipping on all orders over $50", "delivery"),
+    ("Ships within 3-5 business days", "delivery"),
+    ("30-day money-back guarantee", "delivery"),
+    ("50% OFF - limited time offer!", "offer"),
+    ("Sale $19.99", "offer"),
+    ("Add to cart", "call"),
+    ("Buy now", "call"),
+    ("See product description", "call"),
+    ("Out of stock", "stock"),
+    ("SKU: 12-345-B", "label"),
+    ("Product image", "label"),
+    ("Free returns. Shop now. Only 3 left in stock!", "delivery"),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), SHOP)
+def test_a_shops_phrases_are_boilerplate_in_a_shop(text: str, kind: str) -> None:
+    facts = caption_facts(text, phrases=SHOP_BOILERPLATE + BOILERPLATE)
+    assert facts["boilerplate_kind"] == kind
+    assert facts["boilerplate_share"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *GOOD,
+        "Blue cotton T-shirt with short sleeves",
+        "Buy your mother a red mug",
+        "A ship in a bottle, 20 cm long",
+        "Order of the Phoenix, hardcover",
+        "A stock pot of steel with a glass lid",
+    ],
+)
+def test_a_products_description_is_not_boilerplate(text: str) -> None:
+    facts = caption_facts(text, phrases=SHOP_BOILERPLATE + BOILERPLATE)
+    assert not facts["boilerplate"]
+    assert facts["boilerplate_share"] < 0.5
+
+
+def test_a_clip_art_called_sale_is_a_caption_until_a_shop_says_otherwise() -> None:
+    plain = CaptionText(CaptionTextSettings()).score(batch(["Sale"]))
+    shop = CaptionText(CaptionTextSettings(shop=True)).score(batch(["Sale"]))
+    assert (plain["boilerplate"], shop["boilerplate"]) == ([False], [True])
+
+
+def test_the_share_of_boilerplate_counts_the_words_it_covers() -> None:
+    phrases = SHOP_BOILERPLATE + BOILERPLATE
+    half = caption_facts("A red mug. Add to cart", phrases=phrases)
+    assert half["boilerplate_share"] == pytest.approx(0.5)
+    assert not half["boilerplate"]
+    assert caption_facts("A red mug of clay", phrases=phrases)["boilerplate_share"] == 0
 
 
 def test_the_authors_name_alone_is_boilerplate() -> None:
@@ -119,7 +175,7 @@ def test_quality_prefers_the_caption_a_person_would() -> None:
 @given(st.text(max_size=200))
 def test_every_text_has_shares_between_0_and_1_and_quality_too(text: str) -> None:
     facts = caption_facts(text)
-    for name in ("unique_words", "repetition", "alphabetic", "file_name_likeness", "quality"):
+    for name in ("unique_words", "repetition", "alphabetic", "file_name_likeness", "boilerplate_share", "quality"):
         assert 0 <= facts[name] <= 1
     assert facts["boilerplate"] == (facts["boilerplate_kind"] is not None)
 
@@ -136,6 +192,11 @@ def test_no_caption_takes_long_to_judge() -> None:
         "-".join("a" * 3000),
         "created with " * 1000,
         "A" * 9999,
+        "free " * 2000,
+        "ships in 1 " * 1000,
+        "$1," * 3000,
+        "only 1 " * 2000,
     ):
         caption_facts(hostile)
+        caption_facts(hostile, phrases=SHOP_BOILERPLATE + BOILERPLATE)
     assert time.perf_counter() - start < 5

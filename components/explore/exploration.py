@@ -1,0 +1,68 @@
+"""What is explored: a dataset, the columns of a run's steps, and the selections made of it.
+
+    exploration = Exploration("quickstart", view, (SelectionPlace("20261121-...", folder, "quickstart"),))
+    exploration.gaps()          # which step lacks which shards
+
+Nothing here writes: what the explorer lays down goes to a scratch database of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.dataset.columns import ColumnsView
+from components.dataset.dataset import Shard
+
+SHARDS_NAMED = 8  # of a gap, in words
+
+
+@dataclass(frozen=True)
+class SelectionPlace:
+    """A selection to look at: what an address calls it, its folder, and what a person reads."""
+
+    name: str
+    folder: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Shards of which a step has no readable columns; their pairs show nothing for it."""
+
+    step: str
+    shards: tuple[str, ...]
+    of: int
+    reason: str
+
+    def says(self) -> str:
+        """In one line."""
+        named = ", ".join(self.shards[:SHARDS_NAMED]) + (", …" if len(self.shards) > SHARDS_NAMED else "")
+        which = "every shard" if len(self.shards) == self.of else f"{len(self.shards)} of {self.of} shards ({named})"
+        return f"{self.step} has no columns of {which}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """One run (or a dataset alone, with no steps and no selections).
+
+    Attributes:
+        own: name of the run's own selection, shown first; None if it made none.
+        captioners: steps whose `text` column is a caption.
+    """
+
+    name: str
+    view: ColumnsView
+    selections: tuple[SelectionPlace, ...] = ()
+    own: str | None = None
+    captioners: tuple[str, ...] = ()
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        return self.view.dataset.shards
+
+    def missing(self) -> dict[str, list[Shard]]:
+        """Step -> the shards it has no trusted file for; steps that lack none are left out."""
+        steps = self.view.steps
+        lacking = {step: self.view.store.missing(place, self.shards) for step, place in steps.items()}
+        return {step: shards for step, shards in lacking.items() if shards}

@@ -1,0 +1,77 @@
+"""The columns of each step as a table, read through the column store, which trusts only whole files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.dataset import storage
+from components.dataset.columns import ROW, WIDTHS, StepColumns
+from components.dataset.dataset import Shard
+from components.errors import PairwrightError
+from components.explore.pair_table import batches, insert
+from components.explore.tables import Column, Part, Tables
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+NOT_MADE = "missing or cut short; run the recipe again to have them made"
+
+
+def add_steps(tables: Tables) -> None:
+    """An empty table a step, whose types are those of its first whole file; filled when needed."""
+    missing = tables.exploration.missing()
+    for number, (step, place) in enumerate(tables.exploration.view.steps.items()):
+        lacking = {shard.digest for shard in missing.get(step, ())}
+        tables.note_gap(step, [shard.name for shard in missing.get(step, ())], NOT_MADE)
+        schema = _schema(tables, step, place, [s for s in tables.exploration.shards if s.digest not in lacking])
+        if schema is not None and len(schema):
+            _add_step(tables, step, f"step{number}", schema, lacking)
+
+
+def _schema(tables: Tables, step: str, place: StepColumns, shards: list[Shard]) -> pa.Schema | None:
+    """Names and types of the step's columns but its vectors; None if no file can be opened."""
+    for shard in shards:
+        try:
+            with storage.open_read(tables.exploration.view.store.path(place, shard.digest)) as stream:
+                found = pq.ParquetFile(stream).schema_arrow
+        except (OSError, PairwrightError, pa.ArrowException):
+            continue
+        vectors = json.loads((found.metadata or {}).get(WIDTHS.encode(), b"{}"))
+        tables.vectors |= {f"{step}.{name}": f"{width} numbers" for name, width in vectors.items()}
+        return pa.schema([field for field in found if field.name != ROW and field.name not in vectors])
+    return None
+
+
+def _add_step(tables: Tables, step: str, table: str, schema: pa.Schema, lacking: set[str]) -> None:
+    cursor = tables.cursor()
+    cursor.register("batch", schema.empty_table())
+    cursor.execute(f"CREATE TABLE {table} AS FROM batch")
+    cursor.unregister("batch")
+    types = {name: kind for name, kind, *_ in cursor.execute(f"DESCRIBE {table}").fetchall()}
+    for name, kind in types.items():
+        tables.columns[f"{step}.{name}"] = Column(f"{step}.{name}", table, name, kind)
+    tables.add(Part(table, lambda cursor: _fill(tables, cursor, step, table, schema, lacking)))
+
+
+def _fill(
+    tables: Tables, cursor: DuckDBPyConnection, step: str, table: str, schema: pa.Schema, lacking: set[str]
+) -> None:
+    view = tables.exploration.view
+    damaged: dict[str, list[str]] = {}
+
+    def read(shard: Shard) -> pa.Table:
+        if shard.digest not in lacking:
+            try:
+                return view.store.read(view.steps[step], shard, schema.names).cast(schema)
+            except (PairwrightError, pa.ArrowException) as error:
+                reason = "damaged; delete the file and run the recipe again"
+                damaged.setdefault(reason if "damaged" in str(error) else str(error), []).append(shard.name)
+        return pa.table([pa.nulls(shard.rows, field.type) for field in schema], schema=schema)
+
+    insert(cursor, table, batches(tables, read))
+    for reason, shards in damaged.items():
+        tables.note_gap(step, shards, reason)

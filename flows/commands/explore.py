@@ -1,0 +1,136 @@
+"""`pairwright explore`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command("explore")
+@click.argument("run", default="latest", metavar="[RUN|latest]")
+@click.option("--workspace", metavar="DIR", help="Workspace of the run.")
+@click.option("--selection", "folders", metavar="DIR", multiple=True, help="Another selection's folder, to compare.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8321, show_default=True)
+@click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
+def command(run: str, workspace: str | None, folders: tuple[str, ...], port: int, open_browser: bool) -> None:
+    """Look at a run's pairs: filter by SQL, sort by any score, compare selections, see why of each pair.
+
+    RUN is a run's id, or a recipe's name for its newest run. Nothing is written.
+
+    \b
+    Examples:
+      pairwright explore                     the latest run, on http://127.0.0.1:8321
+      pairwright explore quickstart --port 9000 --no-open
+      pairwright explore --selection ./other/selection
+    """
+    from components.environment import Environment, silence
+    from components.errors import MissingDependency, PairwrightError
+
+    silence()
+    try:
+        from components.explore.web import bound_socket, serve
+    except ImportError as error:
+        raise MissingDependency(f"the explorer needs {error.name}; pip install 'pairwright[platform]'") from None
+    from components.explore.explorer import open_explorer
+
+    exploration = exploration_of(Environment.load(workspace=workspace), run, folders)
+    try:
+        listening = bound_socket(port)
+    except OSError as error:
+        raise PairwrightError(f"port {port} is not free ({error.strerror}); choose another with --port") from None
+    address = f"http://127.0.0.1:{port}"
+    pairs = exploration.view.rows
+    click.echo(f"{exploration.name}: {pairs:,} pairs of {exploration.view.dataset.name} ...", err=True)
+    with listening, open_explorer(exploration) as explorer:
+        for gap in explorer.tables.gaps.values():
+            click.secho(f"  {gap.says()}", fg="yellow", err=True)
+
+        def started() -> None:
+            click.echo(f"on {address} until Ctrl-C", err=True)
+            if open_browser:
+                click.launch(address)
+
+        serve(explorer, listening, started)
+
+
+def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) -> Any:
+    """The run's dataset, columns and selections, with those of the workspace's other runs on the same data.
+
+    Raises:
+        DatasetError: there is no such run, its dataset is gone, or a folder holds no selection.
+    """
+    from pathlib import Path
+
+    from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
+    from components.dataset.dataset import open_dataset
+    from components.explore.exploration import Exploration, SelectionPlace
+    from components.filter.selection import read_summary
+
+    records = run_records(environment.workspace)
+    record = chosen_run(records, run, environment.workspace)
+    dataset = as_it_was(open_dataset(record["dataset"]["root"]), record["dataset"]["digest"])
+    steps = {name: StepColumns(**where) for name, where in record.get("columns", {}).items()}
+    places: dict[str, SelectionPlace] = {}
+    for other in [record, *reversed(records)]:
+        folder = other.get("results", {}).get("selection_folder")
+        if folder and other["dataset"]["root"] == record["dataset"]["root"]:
+            places.setdefault(folder, SelectionPlace(Path(folder).name, folder, other["id"]))
+    for given in folders:
+        read_summary(given)
+        path = str(Path(given).resolve())
+        places.setdefault(path, SelectionPlace(f"folder-{len(places)}", path, given))
+    own = record.get("results", {}).get("selection_folder")
+    return Exploration(
+        name=record["id"],
+        view=ColumnsView(dataset, ColumnStore(environment.columns_root), steps),
+        selections=tuple(places.values()),
+        own=places[own].name if own else None,
+        captioners=tuple(record.get("captions", ())),
+    )
+
+
+def run_records(workspace: str) -> list[dict[str, Any]]:
+    """Every run's record, oldest first; a record that cannot be read is left out."""
+    from pathlib import Path
+
+    from components.dataset import storage
+    from components.errors import DatasetError
+
+    records = []
+    for path in sorted((Path(workspace) / "runs").glob("*/run.json")):
+        try:
+            records.append(storage.read_json(str(path)))
+        except DatasetError:
+            continue
+    return records
+
+
+def chosen_run(records: list[dict[str, Any]], run: str, workspace: str) -> dict[str, Any]:
+    """The record of a run by its id, of a recipe's newest run, or of the latest.
+
+    Raises:
+        DatasetError: nothing was run here, or nothing of that name.
+    """
+    from components.errors import DatasetError, nearest
+
+    if not records:
+        raise DatasetError(f"nothing was run in {workspace} yet; run a recipe: pairwright run quickstart")
+    if run == "latest":
+        return records[-1]
+    for record in reversed(records):
+        if run in (record["id"], record.get("recipe")):
+            return record
+    names = {record["id"] for record in records} | {str(record.get("recipe")) for record in records}
+    raise DatasetError(f'there is no run "{run}" in {workspace}{nearest(run, names)}')
+
+
+def as_it_was(dataset: Any, digest: str) -> Any:
+    """The shards that the run saw: of a run with `--limit`, the same sample; otherwise all of them."""
+    if dataset.digest == digest:
+        return dataset
+    for shards in range(1, len(dataset.shards)):
+        sample = dataset.limited(shards)
+        if sample.digest == digest:
+            return sample
+    return dataset

@@ -26,6 +26,7 @@ from components.report.data import (
     LedgerCounts,
     ReportData,
     SharePoint,
+    Spared,
     StageCost,
 )
 from flows.fitted import fitted_figures
@@ -83,6 +84,8 @@ def report_data(run: Run) -> ReportData:
         "recipe_digest": run.recipe.digest,
         "seed": run.recipe.seed,
         "stages": [_cost(record) for record in run.stages],
+        "spared": [Spared(**one) for one in run.results.get("lazy", ())],
+        "not_spared": run.plan.not_spared,
         "gates": [_gate(gate) for gate in run.results.get("gates", {}).values()],
         "composition": _composition(run),
         "warnings": tuple(run.warnings),
@@ -185,7 +188,8 @@ def _caption_counts(run: Run, captioners: list[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     view = run.view()
     for step in captioners:
-        for entry in pc.value_counts(view.column(f"{step}.note")).to_pylist():
+        written = pc.is_valid(view.column(f"{step}.text"))  # of a spared pair there is none
+        for entry in pc.value_counts(view.column(f"{step}.note").filter(written)).to_pylist():
             name = f"{step}: {entry['values'] or 'written'}"
             counts[name] = counts.get(name, 0) + entry["counts"]
     return counts

@@ -40,7 +40,7 @@ def read_pairs(
     pixels: int,
     raw: bool = False,
     batch_size: int = 64,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int] | np.ndarray | None = None,
     decode_threads: int = 1,
 ) -> Iterator[PairBatch]:
     """The shard's pairs in row order.

@@ -23,6 +23,25 @@ class StageCost:
 
 
 @dataclass(frozen=True)
+class Spared:
+    """What a model did not have to look at, because a rule had dropped the pair already (`lazy: true`).
+
+    Attributes:
+        after: the last of the rules that were applied first.
+        pairs, spared: how many it saw, and how many it did not.
+        seconds_a_pair: of one worker, in the step alone, as measured on the pairs it saw.
+        seconds_saved: worker seconds, `spared` times that.
+    """
+
+    step: str
+    after: str
+    pairs: int
+    spared: int
+    seconds_a_pair: float
+    seconds_saved: float
+
+
+@dataclass(frozen=True)
 class LedgerCounts:
     """Pairs in = kept + dropped + failed + unknown."""
 
@@ -204,6 +223,8 @@ class ReportData:
     seed: int | None = None
     headline: str = ""
     stages: Sequence[StageCost] = ()
+    spared: Sequence[Spared] = ()
+    not_spared: Mapping[str, str] = field(default_factory=dict)  # model -> why it saw every pair nevertheless
     ledger: LedgerCounts | None = None
     funnel: Sequence[FunnelRow] = ()
     distributions: Sequence[Distribution] = ()

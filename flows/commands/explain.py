@@ -57,6 +57,7 @@ def _recipe(what: str, data: str | None, workspace: str | None) -> dict[str, Any
             "reads": list(step.reads),
             "columns": {name: str(kind) for name, kind in step.schema().items()},
             "digest": step.digest,
+            "after": list(recipe.filter.keep)[: step.after],
             "shards_to_do": len(store.missing(step.columns, dataset.shards)),
         }
         for step in plan.steps.values()
@@ -106,6 +107,7 @@ def _show_recipe(described: dict[str, Any]) -> None:
         todo = step["shards_to_do"]
         state = "done" if not todo else f"{todo} shards to do"
         reads = f"  reads {', '.join(step['reads'])}" if step["reads"] else ""
+        reads += f"  sees what passes {step['after'][-1]}" if step["after"] else ""
         click.echo(
             f"  {step['name']:<16} {step['kind']:<10} {step['uses']:<20} {state:<18} {step['digest'][:8]}{reads}"
         )

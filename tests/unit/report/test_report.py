@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_data import FUNNEL, HOSTILE, synthetic_run, texts_of
 
-from components.report.data import CaptionChange, LedgerCounts, ReportData, Sample
+from components.report.data import CaptionChange, LedgerCounts, ReportData, Sample, Spared
 from components.report.html import PICTURE_BYTES, duration, render, within_size, write_report
 
 
@@ -81,6 +81,21 @@ def test_the_numbers_of_the_run_are_on_the_page(page: Page) -> None:
     for row in FUNNEL:
         assert row.expression in page.text
         assert f"−{row.dropped:,}" in page.text
+
+
+def test_what_laziness_saved_is_on_the_page_and_why_a_model_was_not_spared() -> None:
+    spared = [Spared("ocr", "no_near_duplicate", 5_204, 2_227, 0.0497, 110.7), Spared("align", "short", 9, 1, 2.0, 2.0)]
+    page = Page(render(synthetic_run(spared=spared, not_spared={"tags": "selection balance reads it"})))
+    for text in (
+        "5,204",
+        "2,227",
+        "49.70 ms",
+        "1 min 51 s",
+        "1 min 53 s",
+        "saw every pair: selection balance reads it",
+    ):
+        assert text in page.text, text
+    assert "laziness" not in Page(render(synthetic_run())).text
 
 
 def test_every_picture_of_the_run_is_shown_with_a_description(page: Page) -> None:

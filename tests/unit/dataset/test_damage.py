@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.dataset.damage import KINDS, Texts, damaged, plain, plant
@@ -23,6 +23,7 @@ def planted(kind: str, rate: float = 0.5, seed: int = 0, **options: object) -> t
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=30)
 @given(rate=st.floats(0, 1), seed=st.integers(0, 5))
 def test_damage_is_where_the_mask_says_and_as_much_as_was_asked_for(kind: str, rate: float, seed: int) -> None:
     out, mask = planted(kind, rate, seed)
@@ -47,6 +48,7 @@ def test_a_swap_within_a_category_stays_in_it() -> None:
     assert all(("dog" in text) == ("dog" in str(new)) for text, new in zip(CAPTIONS, out, strict=True))
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     groups=st.lists(st.integers(0, 5), min_size=24, max_size=24), seed=st.integers(0, 3), kind=st.sampled_from(KINDS)
 )

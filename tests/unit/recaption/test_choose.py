@@ -48,5 +48,5 @@ def test_a_source_without_a_score_never_wins():
 
 
 def test_each_source_needs_its_score():
-    with pytest.raises(InvalidRecipe, match="2 sources have 1 scores|at least 2"):
+    with pytest.raises(InvalidRecipe, match=r"2 sources have 1 scores|at least 2"):
         ChooseSettings.parse({"sources": ["alt", "fused"], "scores": ["one.score"]}, "mine.yaml")

@@ -11,7 +11,12 @@ from components.dataset.columns import ColumnsView
 
 def caption_column(view: ColumnsView, source: str) -> pa.ChunkedArray:
     """Each row's first caption of `source`, normalised: case, accents' form, punctuation and space aside."""
-    plain = pc.utf8_lower(pc.utf8_normalize(caption_texts(view, source), "NFKC"))
+    return normalised(caption_texts(view, source))
+
+
+def normalised(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """Captions as they are compared."""
+    plain = pc.utf8_lower(pc.utf8_normalize(texts, "NFKC"))
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"[^\p{L}\p{M}\p{N}]+", " "))
 
 

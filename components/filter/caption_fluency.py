@@ -58,7 +58,7 @@ ALLOWED_PAIRS = frozenset(
         ("this these those that some many all both each another other what whose", "is are was were has have can will"),
         ("some many all both each other another this that these those either his", ". , ; ? ! ) and or"),
         ("her", "and or . ,"),
-        ("is are was were has have had will can could should would may might must do does did be", "be been being have"),
+        ("is are was were has have had will can could should would may might must do does be", "be been being have"),
         ("give gives show shows", "a an the"),
     )
     for first in firsts.split()

@@ -29,12 +29,14 @@ def words_of(text: str) -> list[str]:
 def cheap_scores(texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
     """For each picture's k captions a float64 (k, 3) of `SCORES`, each in units of its spread over the pool."""
     flat = [text for group in texts for text in group]
+    if not flat:
+        return []
     frequency = Counter(word for text in flat for word in set(words_of(text)))
     raw = np.array([_scores(text, frequency, len(flat)) for text in flat]).reshape(len(flat), len(SCORES))
     spread = raw.std(axis=0)
     scaled = raw / np.where(spread > 0, spread, 1.0)
     bounds = np.cumsum([len(group) for group in texts])[:-1]
-    return list(np.split(scaled, bounds)) if len(texts) else []
+    return list(np.split(scaled, bounds))
 
 
 def _scores(text: str, frequency: Counter[str], documents: int) -> tuple[float, float, float]:

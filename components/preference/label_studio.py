@@ -175,7 +175,7 @@ def _ranked(ranker: Any, count: int) -> tuple[tuple[tuple[int, ...], ...], list[
         ranker = {"order": ranker}
     if not set(ranker) & {*PLACES, REJECTED}:  # without buckets the list itself is the order
         order = next(iter(ranker.values()))
-        tiers = tuple((_number(one, count),) for one in order)
+        tiers: tuple[tuple[int, ...], ...] = tuple((_number(one, count),) for one in order)
     else:
         buckets = [ranker.get(place) or [] for place in PLACES] + [ranker.get(NOT_SORTED) or []]
         tiers = tuple(tuple(sorted(_number(one, count) for one in bucket)) for bucket in buckets if bucket)

@@ -1,0 +1,123 @@
+"""The page's server: blind servings, refusals in one line, pictures that cannot be shown set aside."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from labelling import captioned_dataset, label_by_taste, many_captions
+from starlette.testclient import TestClient
+
+from components.dataset.sidecar import caption
+from components.dataset.writer import ShardWriter
+from components.preference.criteria import read_criteria
+from components.preference.pool import read_pool
+from components.preference.sampling import sample_items
+from components.preference.store import LabelStore
+from components.preference.web import labelling_app
+
+CRITERIA = read_criteria(None)
+
+
+def opened(dataset, root, count=20, **options):
+    store = LabelStore(root / "labels.sqlite")
+    store.add_items(sample_items(read_pool(dataset), count), overlap=0)
+    return store, TestClient(labelling_app(store, dataset, CRITERIA, **options), base_url="http://127.0.0.1")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return opened(captioned_dataset(tmp_path, many_captions(20)), tmp_path)
+
+
+def test_a_serving_never_says_where_a_caption_came_from(desk):
+    _, client = desk
+    answer = client.post("/api/next", json={"labeller": "ann", "count": 3}).text
+    assert len(json.loads(answer)["next"]) == 3
+    for source in ("alt", "keywords", "file_name", "source", "chosen", "random", "repeat"):
+        assert f'"{source}"' not in answer
+
+
+def test_captions_are_shuffled_so_that_no_source_has_a_place_of_its_own(desk):
+    store, client = desk
+    client.post("/api/next", json={"labeller": "ann", "count": 20})
+    first = [json.loads(row["ordering"])[0] for row in store.read("SELECT ordering FROM servings")]
+    assert set(first) == {0, 1, 2}
+
+
+def test_fifty_pictures_by_a_known_taste_are_kept_as_it_judges(tmp_path):
+    store, client = opened(captioned_dataset(tmp_path, many_captions(60)), tmp_path, 60)
+    assert label_by_taste(client, "taste", len, 50) == 50
+    for one in store.given():
+        ranked = [one.item.candidates[tier[0]].text for tier in one.answer.tiers["preference"]]
+        assert ranked == sorted(ranked, key=len, reverse=True)
+    trust = client.get("/api/reliability").json()
+    assert trust["consistency"]["taste"]["same"] == trust["consistency"]["taste"]["comparisons"] > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "labeller is a name"),
+        (b'{"labeller": "  "}', "labeller is a name"),
+        (b'{"labeller": "a\\u0000b"}', "labeller is a name"),
+        (json.dumps({"labeller": "a" * 65}).encode(), "labeller is a name"),
+        (b'{"labeller": "ann", "token": "no such"}', "was handed no such picture"),
+        (b'{"labeller": "ann", "x": "' + b"y" * 70_000 + b'"}', "larger than 64 KiB"),
+    ],
+)
+def test_a_request_that_cannot_be_right_is_refused_in_one_line(desk, body, why):
+    _, client = desk
+    response = client.post("/api/answer", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 422
+    assert why in response.json()["error"]
+
+
+def test_another_site_cannot_answer_through_the_browser(desk):
+    _, client = desk
+    form = client.post("/api/undo", content='{"labeller": "ann"}', headers={"content-type": "text/plain"})
+    assert form.status_code == 422
+    assert client.get("/api/session", headers={"host": "evil.example"}).status_code == 400
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_a_picture_is_a_jpeg_and_an_unknown_one_is_not_found(desk):
+    _, client = desk
+    shown = client.get("/pictures/1.jpg")
+    assert (shown.headers["content-type"], shown.content[:3]) == ("image/jpeg", b"\xff\xd8\xff")
+    assert client.get("/pictures/999.jpg").status_code == 404
+    assert client.get("/page/../web.py").status_code == 404
+    assert client.get("/page/web.py").status_code == 404
+
+
+def test_a_picture_that_cannot_be_decoded_is_set_aside_and_never_shown(tmp_path):
+    from shapes import encoded
+
+    with ShardWriter(f"{tmp_path}/bad", "bad", pairs_per_shard=8) as writer:
+        for number in range(8):
+            data = b"not a picture" if number % 2 else encoded(number, 48)
+            texts = [caption(f"a thing numbered {number}"), caption("thing", source="keywords")]
+            writer.add(str(number), [("image", "image", "jpg", data)], texts)
+    store, client = opened(writer.dataset, tmp_path, 8)
+    assert label_by_taste(client, "ann", len, 99) == 4
+    assert {int(one.item.key) % 2 for one in store.given()} == {0}
+    assert store.read("SELECT count(*) FROM events WHERE kind = 'unreadable'")[0][0] == 4
+    assert client.post("/api/next", json={"labeller": "bob"}).json()["progress"]["left"] == 0
+
+
+def test_the_page_has_no_outside_reference_and_no_inline_script():
+    from components.preference.web import FILES, PAGE
+
+    for name in ("index.html", "app.js", "style.css"):
+        text = (PAGE / name).read_text(encoding="utf-8")
+        assert name == "index.html" or name in FILES
+        for forbidden in ("http:", "https:", "innerHTML", "insertAdjacentHTML", "eval(", "@import", "url("):
+            assert forbidden not in text, f"{name}: {forbidden}"
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    assert "<style" not in html
+    assert 'style="' not in html
+    assert "onclick" not in html

@@ -318,27 +318,24 @@ function drag(event) {
   grip.setPointerCapture(event.pointerId);
   item.classList.add("moving");
   const before = cards().map(positionOf).join();
-  let moved = false;
-  const move = (now) => {
-    const others = cards().filter((one) => one !== item);
-    const next = others.find((one) => { const box = one.getBoundingClientRect(); return now.clientY < box.top + box.height / 2; });
-    if (item.nextElementSibling !== (next || null)) { list.insertBefore(item, next || null); moved = true; }
+  const middle = (one) => { const box = one.getBoundingClientRect(); return box.top + box.height / 2; };
+  const move = (now) => { // the others step aside: a caption taken out of the page would lose the pointer
+    while (item.previousElementSibling && now.clientY < middle(item.previousElementSibling)) item.after(item.previousElementSibling);
+    while (item.nextElementSibling && now.clientY > middle(item.nextElementSibling)) item.before(item.nextElementSibling);
   };
   const drop = () => {
     grip.removeEventListener("pointermove", move);
     item.classList.remove("moving");
-    if (moved || cards().map(positionOf).join() !== before) arranged();
+    if (cards().map(positionOf).join() !== before) arranged();
   };
   grip.addEventListener("pointermove", move);
   grip.addEventListener("lostpointercapture", drop, { once: true });
 }
 
 function moveByKey(item, by) {
-  const all = cards(), to = all.indexOf(item) + by;
-  if (to < 0 || to >= all.length) return;
-  const focused = document.activeElement;
-  list.insertBefore(by < 0 ? item : all[to], by < 0 ? all[to] : item);
-  focused.focus();
+  const other = by < 0 ? item.previousElementSibling : item.nextElementSibling;
+  if (!other) return;
+  if (by < 0) item.after(other); else item.before(other); // moving the other one leaves the focus where it is
   arranged();
 }
 

@@ -27,6 +27,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,15 @@ class Texts:
         for label, text in zip(self.labels, self.plain, strict=True):
             found[label].add(text)
         return found
+
+    def take(self, rows: Sequence[int]) -> Texts:
+        """These pairs alone; what they lend each other stays among them."""
+
+        def pick(values: Sequence[Any] | None) -> list[Any] | None:
+            return None if values is None else [values[row] for row in rows]
+
+        labels = [self.labels[row] for row in rows]
+        return Texts([self.captions[row] for row in rows], pick(self.categories), pick(self.translations), labels)
 
     def alike(self, one: int, other: int) -> bool:
         """Whether the second's caption may be true of the first's picture."""

@@ -9,6 +9,10 @@ Where the truth is known (a person wrote the caption), what is worse can be made
 written caption is better than this damaged one" then holds without a judge, as hard negatives of
 composition do (Yuksekgonul et al., 2023). It teaches what damage looks like and nothing about taste,
 so each such judgement says `origin: silver`, and nothing that fits on it may take it for a person's.
+
+Captions are lent inside small random circles of pairs. A fit that keeps whole what shares a caption can
+then still halve the pairs; were anyone lent anyone's caption, every held-out swap would hold a caption
+that the fit had seen called good.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from components.settings import Settings
 BY = "silver_preferences"
 WORSE_SOURCE = "damage"
 TRIES = 4  # draws for each judgement wanted
+RUN = 4  # pairs of one category side by side in a circle
 
 
 class SilverPreferencesSettings(Settings):
@@ -55,6 +60,7 @@ class SilverPreferencesSettings(Settings):
     )
     category: str | None = "category"  # sidecar label that swapped_within and object_replaced stay in
     near: str | None = "near_duplicates.group"  # pairs of one group never lend each other captions
+    circle: int = Field(32, ge=4, description="pairs that lend each other captions and nouns")
     seed: int = 0
 
     @field_validator("kinds")
@@ -85,11 +91,12 @@ class SilverPreferences(Selection[SilverPreferencesSettings]):
         texts = self._texts(view, captions, rows)
         rng = np.random.default_rng(wish.seed)
         made: list[list[dict[str, Any]] | None] = [None] * view.rows
-        described = texts.rows()
-        for kind, count in wish.kinds.items():
-            for place, variants in zip(described, _distinct(texts, kind, count, rng), strict=True):
-                judged = [self._judgement(texts.captions[place], worse, kind) for worse in variants]
-                made[rows[place]] = [*(made[rows[place]] or ()), *judged]
+        for circle in circles(texts, wish.circle, rng):
+            members = texts.take(circle)
+            for kind, count in wish.kinds.items():
+                for place, variants in zip(circle, _distinct(members, kind, count, rng), strict=True):
+                    judged = [self._judgement(texts.captions[place], worse, kind) for worse in variants]
+                    made[rows[place]] = [*(made[rows[place]] or ()), *judged]
         return {"judgements": pa.array(made, JUDGEMENTS)}
 
     def _texts(self, view: ColumnsView, captions: pa.ChunkedArray, rows: np.ndarray) -> Texts:
@@ -121,14 +128,46 @@ class SilverPreferences(Selection[SilverPreferencesSettings]):
         }
 
 
+def circles(texts: Texts, size: int, rng: np.random.Generator) -> list[list[int]]:
+    """The pairs that have a caption in random circles of about `size`, groups whole.
+
+    A circle is made of runs of RUN pairs of one category, so that there is somebody to swap with
+    within it.
+    """
+    groups: dict[int, list[int]] = {}
+    for row in texts.rows():
+        groups.setdefault(texts.labels[row], []).append(int(row))
+    by_category: dict[str | None, list[list[int]]] = {}
+    for label in rng.permutation(list(groups)):
+        first = groups[label][0]
+        category = texts.categories[first] if texts.categories is not None else None
+        by_category.setdefault(category, []).append(groups[label])
+    runs = [run for members in by_category.values() for run in _filled(members, RUN)]
+    return _filled([runs[i] for i in rng.permutation(len(runs))], size)
+
+
+def _filled(parts: list[list[int]], size: int) -> list[list[int]]:
+    """Parts, in order, joined until each whole has at least `size`; a last one under half of it joins its neighbour."""
+    wholes: list[list[int]] = []
+    for part in parts:
+        if wholes and len(wholes[-1]) < size:
+            wholes[-1] = wholes[-1] + part
+        else:
+            wholes.append(part)
+    if len(wholes) > 1 and len(wholes[-1]) < size / 2:
+        last = wholes.pop()
+        wholes[-1] = wholes[-1] + last
+    return wholes
+
+
 def _distinct(texts: Texts, kind: str, count: int, rng: np.random.Generator) -> list[list[str]]:
-    """For each pair that has a caption up to `count` different damaged ones, drawn a few times if they recur."""
-    described = texts.rows()
-    found: list[dict[str, None]] = [{} for _ in described]
+    """For each pair up to `count` different damaged captions, drawn a few times if they recur."""
+    everyone = range(len(texts.captions))
+    found: list[dict[str, None]] = [{} for _ in everyone]
     for _ in range(TRIES * count):
         if all(len(variants) == count for variants in found):
             break
-        for variants, worse in zip(found, damaged(texts, kind, described, rng), strict=True):
+        for variants, worse in zip(found, damaged(texts, kind, everyone, rng), strict=True):
             if worse is not None and len(variants) < count:
                 variants[worse] = None
     return [list(variants) for variants in found]

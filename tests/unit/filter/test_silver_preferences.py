@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from populations import view_of
 
-from components.dataset.damage import plain
+from components.dataset.damage import Texts, damaged, plain
 from components.errors import InvalidRecipe
-from components.filter.silver_preferences import SilverPreferences, SilverPreferencesSettings
+from components.filter.silver_preferences import SilverPreferences, SilverPreferencesSettings, circles
 
 THINGS = ("dog", "house", "truck", "apple", "violin", "umbrella", "spoon", "castle", "rocket", "candle")
 ROWS = 40
@@ -100,3 +100,20 @@ def test_trust_must_be_said_and_must_name_a_label_that_exists(tmp_path: Path) ->
         judgements(population(tmp_path), trusted={"collection": "stamp"})
     with pytest.raises(InvalidRecipe, match='did you mean "swapped"'):
         SilverPreferencesSettings.parse({"trusted": TRUSTED, "kinds": {"swaped": 1}}, "test")
+
+
+def test_captions_are_lent_inside_small_circles_that_keep_groups_whole() -> None:
+    """Pairs linked by a caption that is somebody's own stay in components no larger than a circle and a bit."""
+    rng = np.random.default_rng(0)
+    captions = [f"Thing {THINGS[i % 10]} number {i}." for i in range(300)]
+    texts = Texts(captions, [str(i % 6) for i in range(300)], groups=np.arange(300) // 2)
+    made = circles(texts, 20, rng)
+    assert sorted(row for circle in made for row in circle) == list(range(300))
+    assert all(20 <= len(circle) <= 30 for circle in made)
+    of = {row: number for number, circle in enumerate(made) for row in circle}
+    assert all(of[i] == of[i + 1] for i in range(0, 300, 2))
+    for circle in made:
+        members = texts.take(circle)
+        assert set(damaged(members, "swapped", range(len(circle)), rng)) <= {*members.captions, None}
+        within = damaged(members, "swapped_within", range(len(circle)), rng)
+        assert sum(text is not None for text in within) >= len(circle) / 2

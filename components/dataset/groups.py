@@ -1,0 +1,66 @@
+"""Groups of pairs that belong together, as integer labels; shared by selections and by whatever splits by group.
+
+`components_of` joins an edge list into connected components; `joined` joins several labellings, so
+that two pairs with any label in common share a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+ALONE = -1  # a label of a pair that shares nothing
+
+
+def components_of(rows: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Connected components of edges a[i] - b[i] over 0..rows-1: (rows,) int64, each its smallest member."""
+    return merged(np.arange(rows, dtype=np.int64), a, b)
+
+
+def merged(label: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Components after adding edges a[i] - b[i] to those in `label`, each its smallest member.
+
+    Min-label hooking with pointer jumping; every pass joins each component that still has an edge out.
+    """
+    label = label.copy()
+    while len(a):
+        low, high = np.minimum(label[a], label[b]), np.maximum(label[a], label[b])
+        apart = low != high
+        if not apart.any():
+            break
+        a, b = a[apart], b[apart]
+        np.minimum.at(label, high[apart], low[apart])
+        while not np.array_equal(shorter := label[label], label):
+            label = shorter
+    return label
+
+
+def joined(labellings: Sequence[np.ndarray]) -> np.ndarray:
+    """One group id a row, (rows,) int64, so that rows that share a label in any labelling share a group.
+
+    Args:
+        labellings: (rows,) integer arrays; ALONE (-1) shares with nobody.
+    """
+    rows = len(labellings[0])
+    left, right = [], []
+    for labels in labellings:
+        order = np.argsort(labels, kind="stable")
+        ordered = labels[order]
+        same = (ordered[1:] == ordered[:-1]) & (ordered[1:] != ALONE)
+        left.append(order[1:][same])
+        right.append(order[:-1][same])
+    return components_of(rows, np.concatenate(left), np.concatenate(right))
+
+
+def labels_of(values: Sequence[str | bytes | None]) -> np.ndarray:
+    """Equal values -> equal labels, (rows,) int64; None and "" -> ALONE."""
+    import pyarrow as pa
+
+    array = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(list(values))
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    encoded = array.dictionary_encode()
+    labels = encoded.indices.fill_null(ALONE).to_numpy(zero_copy_only=False).astype(np.int64)
+    empty = {i for i, value in enumerate(encoded.dictionary.to_pylist()) if not value}
+    return np.where(np.isin(labels, list(empty)), ALONE, labels) if empty else labels

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -99,7 +100,7 @@ def pattern_of(keyword: str) -> re.Pattern[str]:
     """What finds the keyword, as whole words, in a normalised text."""
     word = normalised(keyword)
     left = "" if _unspaced(word[0]) else r"(?<![^ ])"
-    right = rf"(?![{_MARKS}])" if _unspaced(word[-1]) or _is_mark(word[-1]) and _unspaced(_base(word)) else r"(?![^ ])"
+    right = rf"(?![{_MARKS}])" if _unspaced(_base(word)) else r"(?![^ ])"
     return re.compile(f"{left}{re.escape(word)}{right}")
 
 
@@ -108,10 +109,12 @@ def _base(word: str) -> str:
     return next((character for character in reversed(word) if not _is_mark(character)), word[-1])
 
 
+@cache
 def _is_mark(character: str) -> bool:
     return unicodedata.category(character)[0] == "M"
 
 
+@cache
 def _unspaced(character: str) -> bool:
     return unicodedata.name(character, "").startswith(UNSPACED)
 

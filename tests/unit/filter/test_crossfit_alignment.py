@@ -14,7 +14,8 @@ from populations import view_of
 
 from components.filter.caption_column import caption_column
 from components.filter.caption_frequency import CaptionFrequency, CaptionFrequencySettings
-from components.filter.crossfit_alignment import CrossfitAlignment, CrossfitAlignmentSettings, balanced_folds
+from components.filter.crossfit import balanced_folds
+from components.filter.crossfit_alignment import CrossfitAlignment, CrossfitAlignmentSettings
 
 ROWS, WIDTH = 120, 16
 OPTIONS = {"steps": 60, "dim": 8, "batch_size": 64}

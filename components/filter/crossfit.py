@@ -67,7 +67,7 @@ class CrossFitted(Selection[S]):
         return tuple(dict.fromkeys([*super().column_names(), *among_columns(self.settings.among)]))
 
     def halves(self, view: ColumnsView, judged: np.ndarray | None = None) -> Halves:
-        """The population halved by group, both halves about equal in pairs with features (and `judged`, (rows,) bool)."""
+        """The population halved by group, about equal in pairs with features (and `judged`, (rows,) bool)."""
         images, texts = view.column(self.settings.image), view.column(self.settings.text)
         known = valid(images) & valid(texts)
         known = known if judged is None else known & judged

@@ -81,8 +81,9 @@ def labelled_folder(
     dataset: Dataset, root: Path, taste: Taste = by_length, items: int = 50, *, random_share: float = 0.2, seed: int = 0
 ) -> Path:
     """`items` pictures of the dataset labelled by a taste through the page's API, and exported: a labels folder."""
-    from starlette.testclient import TestClient
+    import pytest
 
+    TestClient = pytest.importorskip("starlette.testclient").TestClient  # noqa: N806  a class
     from components.preference.criteria import read_criteria
     from components.preference.labels_folder import export_labels
     from components.preference.pool import read_pool

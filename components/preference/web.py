@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.dataset.dataset import Dataset
-from components.errors import PairwrightError
+from components.errors import MissingDependency, PairwrightError
 from components.preference.answers import BadAnswer
 from components.preference.criteria import Criteria
 from components.preference.handing import Desk, Serving
@@ -59,12 +59,18 @@ def labelling_app(
         labeller: who is labelling, until the page is told otherwise.
         command: how to use the labels, said when all is labelled.
         hosts: names the server answers to, so that no other site can reach it through the browser.
+
+    Raises:
+        MissingDependency: Starlette is not installed.
     """
-    from starlette.applications import Starlette
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.responses import FileResponse, JSONResponse, Response
-    from starlette.routing import Route
+    try:
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+        from starlette.responses import FileResponse, JSONResponse, Response
+        from starlette.routing import Route
+    except ModuleNotFoundError:
+        raise MissingDependency("the page needs starlette; pip install 'pairwright[platform]'") from None
 
     store.remember(criteria)
     desk = LabellingDesk(

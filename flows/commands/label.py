@@ -232,9 +232,12 @@ def serve(app: Any, host: str, port: int, labeller: str | None, browser: bool) -
     import socket
     from urllib.parse import quote
 
-    import uvicorn
+    from components.errors import EngineError, MissingDependency
 
-    from components.errors import EngineError
+    try:
+        import uvicorn
+    except ModuleNotFoundError:
+        raise MissingDependency("the page needs uvicorn and starlette; pip install 'pairwright[platform]'") from None
 
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -11,7 +11,7 @@ from labelling import captioned_dataset, labelling_server, many_captions
 from components.dataset.dataset import open_dataset
 from components.preference.store import LabelStore
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.platform, pytest.mark.slow]
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>&amp; a shape"
 CARDS = "#captions .caption"
 

@@ -12,7 +12,7 @@ from labelling import by_taste, captioned_dataset, labelling_server, many_captio
 
 from components.preference.store import LabelStore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.platform, pytest.mark.slow]
 LABELLERS = ("ann", "bob", "eve")
 
 

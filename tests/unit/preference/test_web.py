@@ -6,7 +6,6 @@ import json
 
 import pytest
 from labelling import captioned_dataset, label_by_taste, many_captions
-from starlette.testclient import TestClient
 
 from components.dataset.sidecar import caption
 from components.dataset.writer import ShardWriter
@@ -16,6 +15,7 @@ from components.preference.sampling import sample_items
 from components.preference.store import LabelStore
 from components.preference.web import labelling_app
 
+TestClient = pytest.importorskip("starlette.testclient").TestClient
 CRITERIA = read_criteria(None)
 
 

@@ -1,0 +1,145 @@
+"""`pairwright label` without a browser: what is sampled, kept and gone on with; export, import, status, mistakes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from labelling import captioned_dataset, label_by_taste, many_captions
+from starlette.testclient import TestClient
+
+from components.dataset import storage
+from components.dataset.columns import ColumnStore, StepColumns
+from components.errors import DatasetError, EngineError, InvalidRecipe, PairwrightError
+from components.preference.labels_folder import read_judgements
+from components.preference.store import LabelStore
+from flows.cli import pairwright
+from flows.commands import label
+
+pytestmark = pytest.mark.platform
+
+
+class Served:
+    """Stands in for the server: what it was started with, and what a client does while it is up."""
+
+    def __init__(self):
+        self.where, self.meanwhile = (), lambda client: None
+
+    def __call__(self, app, *where):
+        self.where = where
+        self.meanwhile(TestClient(app, base_url="http://127.0.0.1"))
+
+
+@pytest.fixture
+def served(monkeypatch):
+    stand_in = Served()
+    monkeypatch.setattr(label, "serve", stand_in)
+    return stand_in
+
+
+def run(*arguments):
+    result = CliRunner().invoke(pairwright, ["label", *map(str, arguments)], standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+def store_of(workspace):
+    (path,) = (workspace / "labels").glob("*.sqlite")
+    return LabelStore(path)
+
+
+def test_a_plain_folder_is_labelled_exported_and_counted(tmp_path, served):
+    dataset = captioned_dataset(tmp_path, many_captions(30))
+    where = ("--workspace", tmp_path / "w")
+
+    def meanwhile(client):
+        assert client.get("/api/session").json()["command"] == f"pairwright label export {dataset.root} labels/labelled"
+        assert label_by_taste(client, "ann", len, 99) == 13
+
+    served.meanwhile = meanwhile
+    run(dataset.root, *where, "--items", 12, "--labeller", "ann", "--overlap", 0)
+    assert served.where == ("127.0.0.1", label.DEFAULT_PORT, "ann", True)
+    said = json.loads(run("status", dataset.root, *where, "--json"))
+    assert (said["items"], said["by_labeller"]) == (12, {"ann": 12})  # one more was a repetition
+    assert said["consistency"]["ann"] == {"comparisons": 3, "same": 3}
+    assert "12 of 12 pictures answered" in run("status", dataset.root, *where)
+    assert "judgements from 12 answers by 1" in run("export", dataset.root, tmp_path / "out", *where)
+    assert set(read_judgements(tmp_path / "out")["by"].to_pylist()) == {"ann"}
+
+
+def test_the_same_command_goes_on_and_a_larger_number_adds_items(tmp_path, served):
+    dataset = captioned_dataset(tmp_path, many_captions(30))
+    where = ("--workspace", tmp_path / "w")
+    run(dataset.root, *where, "--items", 10)
+    first = store_of(tmp_path / "w").items()
+    run(dataset.root, *where, "--items", 10, "--seed", 7)
+    assert store_of(tmp_path / "w").items() == first
+    run(dataset.root, *where, "--items", 25)
+    more = store_of(tmp_path / "w").items()
+    assert more[:10] == first
+    assert len({(item.shard, item.row) for item in more}) == 25
+    assert [item.share for item in first].count("random") == 2
+    assert [item.share for item in more].count("random") == 5
+
+
+def test_a_runs_captions_are_judged_beside_the_sidecars(tmp_path, served):
+    dataset = captioned_dataset(tmp_path, many_captions(10))
+    columns = ColumnStore(f"{tmp_path}/w/columns")
+    steps = {"fused": StepColumns("fuse", "d1"), "reward": StepColumns("reward", "d2")}
+    (shard,) = dataset.shards
+    columns.write(steps["fused"], shard.digest, {"text": pa.array([f"A fused caption {n}." for n in range(10)])}, 10)
+    scores = pa.array([float(n) for n in range(10)], pa.float32())
+    columns.write(steps["reward"], shard.digest, {"score": scores}, 10)
+    record = {"columns": {name: asdict(step) for name, step in steps.items()}, "captions": ["fused"]}
+    storage.write_json(f"{tmp_path}/w/runs/20260101-000000-000-mine/run.json", record)
+    where = ("--workspace", tmp_path / "w", "--captions", 4)
+    run(dataset.root, *where, "--score", "alt=reward.score")
+    items = store_of(tmp_path / "w").items()
+    assert len(items) == 10
+    assert all("fused" in {one.source for one in item.candidates} for item in items)
+    with pytest.raises(InvalidRecipe, match="is not SOURCE="):
+        run(dataset.root, *where, "--items", 11, "--score", "reward.score")
+    with pytest.raises(PairwrightError, match='did you mean "reward"'):
+        run(dataset.root, *where, "--items", 11, "--score", "alt=rewardd.score")
+
+
+def test_to_label_studio_and_back(tmp_path, served):
+    dataset = captioned_dataset(tmp_path, many_captions(8))
+    where = ("--workspace", tmp_path / "w")
+    served.meanwhile = lambda client: label_by_taste(client, "ann", len, 5)
+    run(dataset.root, *where, "--items", 8, "--repeats", 0)
+    run("export", dataset.root, tmp_path / "studio", "--format", "label-studio", *where)
+    exported = json.loads((tmp_path / "studio" / "tasks.json").read_text())
+    assert len(exported) == 8
+    assert "<Ranker" in (tmp_path / "studio" / "config.xml").read_text()
+    elsewhere = ("--workspace", tmp_path / "elsewhere")
+    said = run("import", dataset.root, tmp_path / "studio" / "tasks.json", *elsewhere)
+    assert "5 new answers of 5" in said
+    assert "0 new answers of 5" in run("import", dataset.root, tmp_path / "studio" / "tasks.json", *elsewhere)
+    answers = [[(one.item.key, one.answer) for one in store_of(tmp_path / w).given()] for w in ("w", "elsewhere")]
+    assert answers[0] == answers[1]
+
+
+def test_mistakes_are_one_line_with_a_remedy(tmp_path, served):
+    dataset = captioned_dataset(tmp_path, many_captions(4))
+    where = ("--workspace", tmp_path / "w")
+    with pytest.raises(DatasetError, match="nothing of labelled is labelled; run `pairwright label"):
+        run("export", dataset.root, tmp_path / "out", *where)
+    with pytest.raises(DatasetError, match='did you mean "keywords"'):
+        run(dataset.root, *where, "--sources", "alt,keywrds")
+    with pytest.raises(InvalidRecipe, match="cannot be read"):
+        run(dataset.root, *where, "--criteria", tmp_path / "none.yaml")
+
+
+def test_a_taken_port_is_said_before_the_server_starts():
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(EngineError, match="choose another with --port"):
+            label.serve(None, "127.0.0.1", taken.getsockname()[1], None, False)

@@ -10,6 +10,8 @@ from typing import Any
 from components.environment import Environment, silence
 from components.errors import WorkspaceError
 
+# (folder, dataset) -> (kind of source, what it is made from), for recipes that need more than the demo corpus.
+MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
 FREE_BYTES = 256 << 20  # what the servers' databases alone may want; columns and models come on top
 
 
@@ -82,7 +84,7 @@ def check_workspace(workspace: str) -> None:
 
 
 def find_dataset(path: str) -> Any:
-    """The dataset at a path; the demo corpus is pulled from the embedded remote when it is not there yet.
+    """The dataset at a path; the demo corpus is pulled, and what is made from it made, when it is not there yet.
 
     Raises:
         DatasetError: there is no dataset.
@@ -96,4 +98,10 @@ def find_dataset(path: str) -> Any:
             from components.versioning import pull_data
 
             pull_data(root.parent)
+        elif (root.name, Path(path).name) in MADE and (root.parent / "data.dvc").is_file():
+            from components.dataset.ingest import ingest
+
+            kind, source = MADE[root.name, Path(path).name]
+            find_dataset(str(root.parent / source))
+            ingest(kind, str(root.parent / source), str(Path(path).resolve()))
     return open_dataset(str(Path(path).resolve()) if not is_remote(path) else path)

@@ -16,6 +16,7 @@ from pydantic import Field
 from components.dataset import storage
 from components.dataset.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
 from components.dataset.dataset import MANIFEST, Dataset, open_dataset
+from components.dataset.demo_shop import DemoShopOptions, read_demo_shop
 from components.dataset.imagefolder import ImageFolderOptions, looks_like_imagefolder, read_imagefolder
 from components.dataset.parquet_bytes import ParquetBytesOptions, looks_like_parquet_bytes, read_parquet_bytes
 from components.dataset.product_pages import (
@@ -116,6 +117,14 @@ SOURCES: dict[str, Source] = {
             _read_debian_clipart,
             DebianClipartOptions,
             needs_no_source=True,
+        ),
+        Source(
+            "demo-shop",
+            "a made shop: product pages written from the demo corpus's stamps, with planted defects",
+            lambda source: False,
+            read_demo_shop,
+            DemoShopOptions,
+            lambda source, options: [absolute(source)],
         ),
     )
 }

@@ -138,7 +138,8 @@ def _rows(shop: _Shop, entries: list[Entry], progress: Progress) -> Iterator[dic
             yield from _rows_of(shop, entry, fetched, keys)
             entry.data, entry.page, entry.needs = b"", None, []
             done += 1
-            progress(done, len(entries), "pages")
+            if done % 100 == 0 or done == len(entries):
+                progress(done, len(entries), "pages")
 
 
 @dataclass(frozen=True)

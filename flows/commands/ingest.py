@@ -21,6 +21,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       parquet        image bytes (Hugging Face layout)           urls         Parquet or CSV of URLs
       product-pages  a shop's saved pages, or a list of their URLs
       debian-clipart the demo corpus, from Debian's packages (no SOURCE needed)
+      demo-shop      a made shop, written from the demo corpus's stamps
 
     \b
     Examples:

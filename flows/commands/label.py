@@ -66,6 +66,7 @@ def command() -> None:
     metavar="SOURCE=STEP.COLUMN",
     help="A reward of a source's captions: even matches come first. Repeatable.",
 )
+@click.option("--reward", metavar="FOLDER", help="A reward model: what it is least sure of comes first.")
 @click.option(
     "--overlap",
     type=click.FloatRange(0, 1),
@@ -137,6 +138,8 @@ def fill(labels: Any, data: Any, workspace: str | None, said: dict[str, Any]) ->
             skip={(item.shard, item.row) for item in here},
             seed=said["seed"],
         )
+        if said["reward"]:
+            ask_reward(pool, said["reward"], view)
         items = sample_items(
             pool,
             missing,
@@ -147,6 +150,26 @@ def fill(labels: Any, data: Any, workspace: str | None, said: dict[str, Any]) ->
         labels.add_items(items, overlap=said["overlap"])
         here = [*here, *items]
     click.echo(f"{len(here)} pictures to label, kept in {labels.path}", err=True)
+
+
+def ask_reward(pool: Any, reference: str, view: Any) -> None:
+    """Score the pool's captions by a reward model.
+
+    Raises:
+        ModelError: the reference is no reward model.
+        ColumnError: no run has picture features it could score by.
+    """
+    from components.errors import ColumnError
+    from components.models.resolve import resolve_model
+    from components.models.reward import load_reward
+    from components.preference.rewarded import add_rewards, feature_of_width
+
+    if view is None:
+        raise ColumnError(f"--reward {reference} needs picture features; run a recipe with them on this dataset first")
+    reward = load_reward(str(resolve_model(reference).path))
+    column = feature_of_width(view, reward.image_width)
+    click.echo(f"asking the reward about {sum(map(len, pool.candidates)):,} captions ...", err=True)
+    add_rewards(pool, reward, view, column)
 
 
 def columns_of(data: Any, workspace: str | None) -> tuple[Any, list[str]]:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from labelling import captioned_dataset, many_captions
 
 from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.errors import DatasetError
+from components.errors import ColumnError, DatasetError
 from components.preference.candidates import Candidate
 from components.preference.cheap_scores import cheap_scores, disagreement, near_margin
 from components.preference.coverage import caption_hashes, picture_features, unit, weighted_k_center
 from components.preference.pool import Pool, feature_column, read_pool
+from components.preference.rewarded import add_rewards, feature_of_width
 from components.preference.sampling import CHOSEN, RANDOM, sample_items, uncertainties
 
 
@@ -218,3 +219,34 @@ def test_features_are_unit_vectors_of_hashes_embeddings_and_words():
     words = caption_hashes(["a red car", "A red car!", "blue sky"])
     assert words[0] @ words[1] == pytest.approx(1)
     assert abs(words[0] @ words[2]) < 0.9
+
+
+class FlatReward:
+    """Rewards a caption by how many of its letters are in its picture's first feature, as a stand-in."""
+
+    image_width = 16
+
+    def score(self, image_features, texts, *, keys=None):
+        assert len(image_features) == len(texts) == len(keys)
+        return np.array([features[0] * len(text) for features, text in zip(image_features, texts)])
+
+
+def test_what_a_reward_model_is_least_sure_of_is_asked_first(tmp_path):
+    dataset = captioned_dataset(tmp_path, [[("alt", "aa"), ("keywords", "bbbb")] for _ in range(6)], shards=2)
+    store, step = ColumnStore(f"{tmp_path}/columns"), StepColumns("features", "d")
+    slopes = [[3.0, 0.0, None], [0.1, 2.0, -1.0]]
+    for shard, values in zip(dataset.shards, slopes):
+        wide = [None if value is None else [value] + [0.0] * 15 for value in values]
+        store.write(step, shard.digest, {"image": pa.array(wide, pa.list_(pa.float32(), 16))}, 3)
+    view = ColumnsView(dataset, store, {"features": step})
+    pool = read_pool(dataset, view=view)
+    add_rewards(pool, FlatReward(), view, feature_of_width(view, 16))
+    assert pool.rewards is not None
+    margins = [one[1] - one[0] for one in pool.rewards]
+    assert margins[:2] + margins[3:] == pytest.approx([6, 0, 0.2, 4, -2], abs=1e-5)
+    assert np.isnan(margins[2])
+    items = sample_items(pool, 3, random_share=0)
+    rank = {shard.digest: n for n, shard in enumerate(dataset.shards)}
+    assert {(rank[item.shard], item.row) for item in items} == {(0, 1), (0, 2), (1, 0)}
+    with pytest.raises(ColumnError, match="features of width 17"):
+        feature_of_width(view, 17)

@@ -232,6 +232,10 @@ class Benchmark(Component[S]):
 
     kind = "benchmark"
 
+    def datasets(self) -> tuple[str, ...]:
+        """Paths of datasets it reads beside the one it is given; their bytes enter the digest."""
+        return ()
+
     def evaluate(self, model: Any, dataset: Dataset) -> list[Metric]:
         raise NotImplementedError
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.component import Fit
+from components.component import Benchmark, Fit
 from components.dataset import storage
 from components.dataset.dataset import Dataset
 from components.digest import canonical, op_digest, sha256_text, source_digest
@@ -27,6 +27,7 @@ from flows.gates import run_gate
 from flows.plan import build, fit_reads
 from flows.run import Run
 from flows.stage import Stage, run_stage
+from flows.start import find_dataset
 
 ARMS = ("curated", "raw", "random")
 
@@ -191,7 +192,7 @@ def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None
 def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Dataset, name: str) -> Path:
     """`metrics.json` (a list of metrics) and `items.npz` (a value an item, for paired tests)."""
     benchmarks = _benchmarks(run, section)
-    digests = {key: op_digest(benchmark) for key, benchmark in benchmarks.items()}
+    digests = {key: op_digest(one, inputs=_also_read(one)) for key, one in benchmarks.items()}
     digest = sha256_text(canonical([model.name, dataset.digest, digests]))
     folder = run.artifacts.path("metrics", digest)
 
@@ -207,6 +208,11 @@ def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Datas
         return folder
 
     return run_stage(run, f"evaluate {name}", digest, reuse=reuse, work=work)
+
+
+def _also_read(benchmark: Benchmark[Any]) -> dict[str, str]:
+    """Digests of the datasets a benchmark names in its settings."""
+    return {f"dataset {number}": find_dataset(path).digest for number, path in enumerate(benchmark.datasets())}
 
 
 def ablation_stage(run: Run, metrics: dict[str, Any]) -> Path:

@@ -38,7 +38,7 @@ class LabelsSettings(Settings):
 
 @selection("labels")
 class Labels(Selection[LabelsSettings]):
-    """Columns: `judgements`, JUDGEMENTS, an empty list where a pair was not judged.
+    """Columns: `judgements`, JUDGEMENTS, null where a pair was not judged.
 
     Raises:
         DatasetError: the folder is damaged, or none of its labels is of a pair of this dataset.
@@ -56,10 +56,11 @@ class Labels(Selection[LabelsSettings]):
                 "label this dataset, or run on the one that was labelled"
             )
         mine = mine.filter(self._wanted(mine))
-        lists: list[list[dict[str, Any]]] = [[] for _ in range(view.rows)]
+        judged: dict[int, list[dict[str, Any]]] = {}
         for entry in mine.to_pylist():
-            lists[view.offsets[entry["shard"]] + entry["row"]].append({f.name: entry[f.name] for f in JUDGEMENT})
-        return {"judgements": pa.array(lists, JUDGEMENTS)}
+            row = view.offsets[entry["shard"]] + entry["row"]
+            judged.setdefault(row, []).append({field.name: entry[field.name] for field in JUDGEMENT})
+        return {"judgements": pa.array([judged.get(row) for row in range(view.rows)], JUDGEMENTS)}
 
     def _wanted(self, table: pa.Table) -> pa.ChunkedArray:
         said = self.settings

@@ -32,6 +32,7 @@ SHOP = "Made shop of Pairwright's demo corpus"
 ADDRESS = "https://made-shop.example"
 TRUTH, PAGES = "truth.json", "pages"
 PREFIX = "stamp-"
+TELLING = 4  # words from which a caption's language can be told at all
 LEFT_OUT = ("symbols",)  # letters and coins are no products
 LANGUAGES = ("de", "fr", "es", "ru", "pl")
 BOILERPLATE = (
@@ -131,7 +132,7 @@ def stamps_of(dataset: Dataset) -> Iterator[Stamp]:
                 key=row["key"],
                 title=" ".join(row["key"].rpartition("-")[2].split("_")).capitalize(),
                 text=text,
-                translation=next((one for one in translations if one), None),
+                translation=next((one for one in translations if one and len(one.split()) >= TELLING), None),
                 category=category,
                 licence=row["licence"] or "",
                 author=row["author"] or "",

@@ -130,6 +130,13 @@ def test_language_is_told_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found["language.lang"] == ["en", "de", "fr", "ru", "ja", "und", "und", None]
     assert all(confidence > 0.5 for confidence in found["language.confidence"][:5])
     assert found["language.confidence"][5:] == [0.0, 0.0, None]
+    english = found["language.score"]
+    assert english[0] == found["language.confidence"][0]
+    assert all(score < 0.1 for score in english[1:5])
+    assert english[5:] == [0.0, 0.0, None]
+    german = scored(tmp_path / "de", write(tmp_path / "de", pairs), ("language", {"expected": "de"}))
+    assert german["language.score"][1] > 0.9 > german["language.score"][0]
+    assert german["language.lang"] == found["language.lang"]
 
 
 def test_ocr_reads_what_is_written_and_how_much_of_the_picture_it_covers(tmp_path: Path) -> None:

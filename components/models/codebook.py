@@ -1,0 +1,181 @@
+"""A small captioner with a codebook between encoder and decoder, on a locked tower's features (TL;DR).
+
+    model = load_codebook("workspace/models/…")
+    codes, vectors, _ = model.encode(features)      # (n, positions) int64, (n, positions * code_width)
+    model.generate(features)                        # captions, greedily
+
+Wang et al., 2023, "Too Large; Data Reduction", first stage: an encoder's output is replaced by its nearest
+codes, and a decoder must say the caption from the codes alone, so that pictures of one code are of one
+kind. Here the encoder is two layers on one pooled vector a picture (the paper quantises the patches of a
+ViT), and the decoder a small autoregressive transformer that attends to the `positions` codes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from components.errors import ModelError
+from components.models.vector_quantizer import VectorQuantizer
+
+FORMAT, FORMAT_VERSION = "pairwright-codebook", 1
+CONFIG, WEIGHTS, CARD, VOCABULARY = "config.json", "model.safetensors", "card.md", "vocabulary.txt"
+PAD, START, END, UNKNOWN = range(4)
+SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
+BLOCK = 512  # pictures encoded or captioned at once
+_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+
+
+@dataclass(frozen=True)
+class CodebookShape:
+    """Sizes: features in, `positions` codes of `code_width` numbers out of `codes`, a decoder of `width`."""
+
+    features: int
+    codes: int = 256
+    positions: int = 8
+    code_width: int = 32
+    hidden: int = 512
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    max_words: int = 16
+
+
+class Codebook(nn.Module):
+    """Encoder, quantizer, decoder; `words` is the vocabulary by number, the special tokens first."""
+
+    def __init__(self, shape: CodebookShape, words: Sequence[str]) -> None:
+        super().__init__()
+        self.shape, self.words = shape, list(words)
+        self.number = {word: i for i, word in enumerate(self.words)}
+        self.encoder = nn.Sequential(
+            nn.LayerNorm(shape.features),
+            nn.Linear(shape.features, shape.hidden),
+            nn.GELU(),
+            nn.Linear(shape.hidden, shape.positions * shape.code_width),
+        )
+        self.quantizer = VectorQuantizer(shape.codes, shape.code_width)
+        self.into = nn.Linear(shape.code_width, shape.width)
+        self.place = nn.Parameter(torch.randn(shape.positions, shape.width) * 0.02)
+        self.embed = nn.Embedding(len(self.words), shape.width)
+        self.time = nn.Parameter(torch.randn(shape.max_words + 1, shape.width) * 0.02)
+        layer = nn.TransformerDecoderLayer(
+            shape.width, shape.heads, 4 * shape.width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.decoder = nn.TransformerDecoder(layer, shape.layers, norm=nn.LayerNorm(shape.width))
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    def latents(self, features: Tensor) -> Tensor:
+        """(n, features) -> z (n, positions, code_width), each of unit norm, before quantisation."""
+        z = self.encoder(features.float()).reshape(len(features), self.shape.positions, self.shape.code_width)
+        return F.normalize(z, dim=-1)
+
+    def logits(self, quantised: Tensor, tokens: Tensor) -> Tensor:
+        """Codes' vectors (n, positions, code_width) and tokens so far (n, t) -> next-token logits (n, t, words)."""
+        memory = self.into(quantised) + self.place
+        length = tokens.shape[1]
+        ahead = torch.ones((length, length), dtype=torch.bool, device=tokens.device).triu(1)
+        said = self.embed(tokens) + self.time[:length]
+        out = self.decoder(said, memory, tgt_mask=ahead, tgt_is_causal=True)
+        logits: Tensor = out @ self.embed.weight.T
+        return logits
+
+    def loss(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean nats a word of the captions, commitment loss, z and its codes; tokens as `tokens_of` gives them."""
+        z = self.latents(features)
+        quantised, codes, commitment = self.quantizer(z)
+        logits = self.logits(quantised, tokens[:, :-1])
+        caption = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
+        return caption, commitment, z, codes
+
+    @torch.no_grad()
+    def encode(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, features) -> codes (n, positions), their vectors end to end, mean squared distance to them (n,)."""
+        z = self.latents(features)
+        codes = self.quantizer.nearest(z)
+        chosen = self.quantizer.book[codes]
+        return codes, chosen.flatten(1), (z - chosen).square().sum(-1).mean(-1)
+
+    @torch.no_grad()
+    def generate(self, features: Tensor) -> list[str]:
+        """A caption of each picture, greedily, from its codes alone; no word twice running."""
+        codes, _, _ = self.encode(features)
+        quantised = self.quantizer.book[codes]
+        tokens = torch.full((len(features), 1), START, device=features.device)
+        for _ in range(self.shape.max_words):
+            logits = self.logits(quantised, tokens)[:, -1]
+            logits[:, [PAD, START, UNKNOWN]] = -torch.inf
+            logits.scatter_(1, tokens[:, -1:], -torch.inf)
+            ended = (tokens == END).any(1)
+            step = torch.where(ended, torch.full_like(logits.argmax(1), END), logits.argmax(1))
+            tokens = torch.cat([tokens, step[:, None]], dim=1)
+            if bool((step == END).all()):
+                break
+        return [" ".join(self.words[t] for t in row if t > UNKNOWN) for row in tokens.tolist()]
+
+    def tokens_of(self, captions: Sequence[str]) -> Tensor:
+        """(n, at most max_words + 2) int64: start, words, end, padding."""
+        rows = [
+            [START, *(self.number.get(word, UNKNOWN) for word in words_of(text)[: self.shape.max_words]), END]
+            for text in captions
+        ]
+        length = max((len(row) for row in rows), default=2)
+        return torch.tensor([row + [PAD] * (length - len(row)) for row in rows]).reshape(len(rows), length)
+
+    def save(self, folder: Path, card: str) -> None:
+        """Write config.json, model.safetensors, vocabulary.txt and card.md; the same weights, the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self.shape)}
+        (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        (folder / VOCABULARY).write_text("\n".join(self.words) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def load_codebook(folder: str | Path, device: str = "cpu") -> Codebook:
+    """The model in a folder, ready to encode and to caption.
+
+    Raises:
+        ModelError: the folder is missing, damaged, of a newer release or no codebook.
+    """
+    root = Path(folder)
+    try:
+        config: dict[str, Any] = json.loads((root / CONFIG).read_text(encoding="utf-8"))
+        if config.pop("format", None) != FORMAT:
+            raise ModelError(f"{root} is no codebook; name the folder or step that `codebook` fitted")
+        if config.pop("format_version") > FORMAT_VERSION:
+            raise ModelError(f"{root} was written by a newer release; upgrade pairwright")
+        words = (root / VOCABULARY).read_text(encoding="utf-8").split("\n")[:-1]
+        model = Codebook(CodebookShape(**config), words)
+        model.load_state_dict(load_file(root / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{root} is damaged ({reason}); restore the folder or fit it again") from None
+    return model.to(device).eval().requires_grad_(False)
+
+
+def words_of(text: str) -> list[str]:
+    """A caption's words, lower case."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def vocabulary_of(captions: Iterable[str], most: int, least: int) -> list[str]:
+    """The special tokens and the `most` commonest words that occur in `least` captions, equals in order of spelling."""
+    counts: Counter[str] = Counter()
+    for text in captions:
+        counts.update(set(words_of(text)))
+    ordered = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+    return [*SPECIAL, *ordered[:most]]

@@ -17,7 +17,7 @@ that the fit had seen called good.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from pydantic import Field, field_validator
 
 from components.component import Captions, Columns, Selection
 from components.dataset.columns import ColumnsView
-from components.dataset.damage import KINDS, Texts, damaged
+from components.dataset.damage import KINDS, Texts, damaged, plain
 from components.dataset.judgements import JUDGEMENTS, SILVER
 from components.errors import InvalidRecipe, nearest
 from components.filter.caption_column import caption_column, caption_texts
@@ -60,7 +60,7 @@ class SilverPreferencesSettings(Settings):
     )
     category: str | None = "category"  # sidecar label that swapped_within and object_replaced stay in
     near: str | None = "near_duplicates.group"  # pairs of one group never lend each other captions
-    circle: int = Field(32, ge=4, description="pairs that lend each other captions and nouns")
+    circle: int = Field(16, ge=4, description="pairs that lend each other captions and nouns")
     seed: int = 0
 
     @field_validator("kinds")
@@ -89,12 +89,13 @@ class SilverPreferences(Selection[SilverPreferencesSettings]):
         captions = caption_texts(view, wish.source)
         rows = np.flatnonzero(_trusted(view, wish.trusted) & captions.is_valid().to_numpy().astype(bool))
         texts = self._texts(view, captions, rows)
-        rng = np.random.default_rng(wish.seed)
+        rng, captions_of = np.random.default_rng(wish.seed), set(texts.plain)
         made: list[list[dict[str, Any]] | None] = [None] * view.rows
         for circle in circles(texts, wish.circle, rng):
             members = texts.take(circle)
+            elsewhere = captions_of - set(members.plain)
             for kind, count in wish.kinds.items():
-                for place, variants in zip(circle, _distinct(members, kind, count, rng), strict=True):
+                for place, variants in zip(circle, _distinct(members, kind, count, rng, elsewhere), strict=True):
                     judged = [self._judgement(texts.captions[place], worse, kind) for worse in variants]
                     made[rows[place]] = [*(made[rows[place]] or ()), *judged]
         return {"judgements": pa.array(made, JUDGEMENTS)}
@@ -160,15 +161,17 @@ def _filled(parts: list[list[int]], size: int) -> list[list[int]]:
     return wholes
 
 
-def _distinct(texts: Texts, kind: str, count: int, rng: np.random.Generator) -> list[list[str]]:
-    """For each pair up to `count` different damaged captions, drawn a few times if they recur."""
+def _distinct(
+    texts: Texts, kind: str, count: int, rng: np.random.Generator, taken: Set[str] = frozenset()
+) -> list[list[str]]:
+    """For each pair up to `count` different damaged captions, none in `taken`, drawn a few times if they recur."""
     everyone = range(len(texts.captions))
     found: list[dict[str, None]] = [{} for _ in everyone]
     for _ in range(TRIES * count):
         if all(len(variants) == count for variants in found):
             break
         for variants, worse in zip(found, damaged(texts, kind, everyone, rng), strict=True):
-            if worse is not None and len(variants) < count:
+            if worse is not None and len(variants) < count and plain(worse) not in taken:
                 variants[worse] = None
     return [list(variants) for variants in found]
 

@@ -1,0 +1,175 @@
+"""Fit the reward of Compress & Align: which caption of a picture people prefer, from their judgements.
+
+    filter:
+      fit:
+        reward:
+          uses: reward
+          with: {preferences: [labels.judgements], accept: [human], image: image_features.vector}
+
+Compress & Align (Zhang et al., 2023): several captions of a picture are ranked by labellers, a reward is
+fitted by -log sigmoid(r+ - r-), and the crawl is kept by it. The paper tunes BLIP; ours is a head on
+locked towers (components/models/reward.py), fitted in seconds: mechanism verified by test, figure not
+reproduced. `accept` must be said: silver judgements are not people's, and are never used unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from components.component import Columns, Fit, FitInputs
+from components.registry import fit
+from components.settings import ModelFolder, Settings
+
+if TYPE_CHECKING:
+    from components.models.reward import RewardModel
+    from components.pretrain.judged import Judged
+    from components.pretrain.reward_training import Evidence, Options
+
+
+class RewardSettings(Settings):
+    preferences: list[str] = Field(min_length=1, description="columns of judgements (JUDGEMENTS) to fit on")
+    accept: list[Literal["human", "silver"]] = Field(
+        min_length=1, description="whose judgements are fitted on; those of others are refused and counted"
+    )
+    held_out: list[str] = Field([], description="columns of judgements for evaluation alone, e.g. the random share")
+    kinds: list[str] = Field([], description="criteria or kinds of damage fitted on; all of them if empty")
+    image: str = Field("image_features.vector", description="column of the locked image tower's features")
+    text_tower: ModelFolder = ModelFolder(reference="builtin:minilm")
+    encoder: ModelFolder | None = Field(
+        None, description="a public dual encoder, instead of the text tower; `image` then holds its image features"
+    )
+    near: str | None = Field("near_duplicates.group", description="labels of near-duplicates, kept in one fold")
+    folds: int = Field(4, ge=3, le=10, description="judges, each fitted without one fold of the groups")
+    dim: int = Field(64, ge=2, le=1024, description="of the space in which the cosine is fitted")
+    rank: int = Field(8, ge=1, le=256, description="directions of the text's features a judge looks at")
+    hidden: int = Field(16, ge=1, le=1024)
+    dropout: float = Field(0.3, ge=0, lt=1, description="of the text's features and of the cross features")
+    alignment_steps: int = Field(150, ge=1, description="optimizer steps for each pair of heads")
+    steps: int = Field(200, ge=1, description="optimizer steps for each judge")
+    batch_size: int = Field(256, ge=2, description="judgements a step")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate")
+    penalty: float = Field(1e-2, ge=0, description="L2 penalty on a judge's matrices")
+    smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of preferences taken to be mistakes")
+    ties: Literal["davidson", "halves"] = Field("davidson", description="model of ties; halves: half a win each way")
+    silver_weight: float = Field(1.0, ge=0, description="weight of a silver judgement where a human's has 1")
+    curve: list[float] = Field([0.1, 0.3, 1.0], description="shares of the labels, for the learning curve")
+    seed: int = Field(0, ge=0)
+
+
+@fit("reward")
+class FitReward(Fit[RewardSettings]):
+    """Writes config.json, model.safetensors, tokenizer files, card.md and figures/.
+
+    Metrics (held out, ties aside): accuracy, cosine_accuracy and gain (of the first over the second) with their
+    intervals, accuracy and cosine_accuracy of each kind, log_loss, calibration_error, counts of judgements by origin;
+    of `held_out` columns the same under `human_` and `silver_`.
+    """
+
+    requires = Columns("preferences", "held_out", "image", "near")
+    libraries = ("torch", "transformers", "matplotlib")
+
+    def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
+        """Raises:
+        InvalidRecipe: no judgement is accepted, or they are of too few pictures.
+        ColumnError: a judgement of unknown origin.
+        """
+        from components.pretrain.reward_report import report
+        from components.pretrain.reward_training import fit_reward
+
+        judged, model, evidence = self._prepare(inputs)
+        options = self._options()
+        rewards, cosines = fit_reward(model, evidence, judged, options)
+        if progress is not None:
+            progress(1, 2, "fitted")
+        curve = self._curve(judged, evidence, options, rewards, cosines)
+        metrics, card = report(judged, rewards.numpy(), cosines.numpy(), curve, self.settings, folder)
+        model.save(folder, card)
+        if progress is not None:
+            progress(2, 2, f"held-out accuracy {metrics['accuracy']:.3f}")
+        return metrics
+
+    def _prepare(self, inputs: FitInputs) -> tuple[Judged, RewardModel, Evidence]:
+        """The judgements in folds, a fresh model that remembers their pairs, and their features."""
+        from components.dataset.columns import to_numpy
+        from components.models.heads import as_features
+        from components.models.reward import caption_statistics
+        from components.pretrain.judged import read_judged, with_folds
+        from components.pretrain.reward_training import Evidence
+
+        wish, view = self.settings, inputs.view
+        column = view.column(wish.image)
+        judged = read_judged(
+            view,
+            wish.preferences,
+            accept=wish.accept,
+            held_out=wish.held_out,
+            kinds=wish.kinds,
+            seeable=column.is_valid().to_numpy().astype(bool),
+        )
+        judged, everywhere = with_folds(judged, view, wish.near, wish.folds, wish.seed)
+        image = as_features(to_numpy(column.take(judged.rows)).astype(np.float32))
+        model = self._model(image.shape[1], str(inputs.extra.get("device", "cpu")))
+        known = everywhere >= 0
+        keys = view.sidecar(["key"])["key"].to_pylist()
+        model.remember([keys[row] for row in np.flatnonzero(known)], everywhere[known])
+        text = model.text_features(judged.texts).cpu()
+        return judged, model.to("cpu"), Evidence(image, text, caption_statistics(judged.texts))
+
+    def _model(self, image_width: int, device: str = "cpu") -> RewardModel:
+        from components.models.dual_encoder import load_dual_encoder
+        from components.models.reward import RewardModel
+        from components.models.towers import load_text_tower
+
+        wish = self.settings
+        options: dict[str, Any] = {"folds": wish.folds, "dim": wish.dim, "rank": wish.rank, "hidden": wish.hidden}
+        options |= {"dropout": wish.dropout, "seed": wish.seed}
+        if wish.encoder is not None:
+            encoder = load_dual_encoder(wish.encoder)
+            width = int(encoder.text_features(["a"]).shape[1])
+            return RewardModel(encoder, image_width, width, **options)
+        tower = load_text_tower(wish.text_tower, device)
+        return RewardModel(tower, image_width, tower.width, **options)
+
+    def _options(self) -> Options:
+        from components.pretrain.reward_training import Options
+
+        wish = self.settings
+        return Options(
+            alignment_steps=wish.alignment_steps,
+            steps=wish.steps,
+            batch_size=wish.batch_size,
+            lr=wish.lr,
+            penalty=wish.penalty,
+            smoothing=wish.smoothing,
+            davidson=wish.ties == "davidson",
+            silver_weight=wish.silver_weight,
+            seed=wish.seed,
+        )
+
+    def _curve(
+        self, judged: Judged, evidence: Evidence, options: Options, rewards: Any, cosines: Any
+    ) -> list[tuple[int, Any, Any]]:
+        """(judgements fitted on, accuracy, cosine's accuracy) on fold 0, for each share of the other folds' labels.
+
+        The last point, all of them, is what the fit itself measured there.
+        """
+        from components.pretrain.reward_measures import accuracy, right
+        from components.pretrain.reward_training import fewer, fit_reward
+
+        found = []
+        for share in [*sorted(set(self.settings.curve) - {1.0}), 1.0] if self.settings.curve else []:
+            part, scores = judged, (rewards, cosines)
+            if share < 1:
+                part = fewer(judged, share, 0, options.seed)
+                if len(np.unique(part.picture[part.fold_of > 0])) < 2 * self.settings.folds:
+                    continue  # too few to fit anything
+                scores = fit_reward(self._model(evidence.image.shape[1]), evidence, part, options, only=0)
+            test = (part.fold_of == 0) & ~part.tie
+            mine, theirs = (accuracy(right(*each[:, test].numpy()), part.group_of[test]) for each in scores)
+            found.append((int((part.fold_of > 0).sum()), mine, theirs))
+        return found

@@ -1,0 +1,127 @@
+"""The report of a fitted reward: metrics, figures and the model card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.pretrain.judged import HELD_OUT, Judged, counts_of
+from components.pretrain.reward_figures import draw_figures
+from components.pretrain.reward_measures import Accuracy, accuracy, by_kind, calibration, log_loss, right
+
+if TYPE_CHECKING:
+    from components.pretrain.reward import RewardSettings
+
+Curve = Sequence[tuple[int, Accuracy, Accuracy]]
+
+
+def report(
+    judged: Judged, rewards: np.ndarray, cosines: np.ndarray, curve: Curve, settings: RewardSettings, folder: Path
+) -> tuple[dict[str, float], str]:
+    """Metrics and card; figures are drawn into `folder`. Scores are (2, n), each by what did not see the pair."""
+    judging = (judged.fold_of != HELD_OUT) & ~judged.tie
+    counts = counts_of(judged)
+    metrics: dict[str, float] = {name: float(value) for name, value in counts.items()}
+    metrics |= {
+        "pictures": float(len(np.unique(judged.picture[judged.fold_of != HELD_OUT]))),
+        "groups": float(len(np.unique(judged.group_of[judged.fold_of != HELD_OUT]))),
+        "ties": float(judged.tie[judged.fold_of != HELD_OUT].sum()),
+    }
+    metrics |= _scores(judged, rewards, cosines, judging)
+    kinds = by_kind(judged.kind[judging], _sides(rewards, cosines, judging), judged.group_of[judging])
+    for kind, found in kinds.items():
+        metrics |= {f"accuracy.{kind}": found["reward"].value, f"cosine_accuracy.{kind}": found["cosine"].value}
+    for origin in ("human", "silver"):
+        apart = judged.evaluation & (judged.origin == origin) & ~judged.tie
+        if apart.any():
+            metrics |= {f"{origin}_{name}": v for name, v in _scores(judged, rewards, cosines, apart).items()}
+    difference = (rewards[0] - rewards[1])[judging]
+    bins, error = calibration(difference)
+    draw_figures(folder, kinds, bins, error, curve, _whose(counts))
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}, _card(
+        settings, metrics, counts, kinds
+    )
+
+
+def _sides(rewards: np.ndarray, cosines: np.ndarray, which: np.ndarray) -> dict[str, np.ndarray]:
+    return {"reward": rewards[:, which], "cosine": cosines[:, which]}
+
+
+def _scores(judged: Judged, rewards: np.ndarray, cosines: np.ndarray, which: np.ndarray) -> dict[str, float]:
+    """Accuracy of both scores, the paired gain, and how good the probabilities are, of these judgements."""
+    groups = judged.group_of[which]
+    mine, theirs = right(*rewards[:, which]), right(*cosines[:, which])
+    reward, cosine, gain = (accuracy(hits, groups) for hits in (mine, theirs, mine - theirs))
+    difference = (rewards[0] - rewards[1])[which]
+    return {
+        "accuracy": reward.value,
+        "accuracy_low": reward.low,
+        "accuracy_high": reward.high,
+        "cosine_accuracy": cosine.value,
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "log_loss": log_loss(difference),
+        "calibration_error": calibration(difference)[1],
+    }
+
+
+def _whose(counts: dict[str, int]) -> str:
+    """The counts by origin in words, silver never unsaid."""
+    return f"fitted on {counts['human_judgements']:,} human and {counts['silver_judgements']:,} silver judgements"
+
+
+def _card(
+    settings: RewardSettings, metrics: dict[str, float], counts: dict[str, int], kinds: dict[str, dict[str, Accuracy]]
+) -> str:
+    """Markdown; the same fit gives the same text."""
+    rows = "\n".join(
+        f"| {kind} | {found['reward'].n:,} | {found['reward'].value:.3f} | {found['cosine'].value:.3f} |"
+        for kind, found in kinds.items()
+    )
+    towers = settings.encoder.reference if settings.encoder else f"{settings.text_tower.reference} and fitted heads"
+    refused = f"{counts['human_refused']:,} human, {counts['silver_refused']:,} silver"
+    apart = "".join(
+        f"| {origin} judgements kept for evaluation | {counts[f'{origin}_held_out']:,}, "
+        f"accuracy {metrics[f'{origin}_accuracy']:.3f}, cosine {metrics[f'{origin}_cosine_accuracy']:.3f} |\n"
+        for origin in ("human", "silver")
+        if f"{origin}_accuracy" in metrics
+    )
+    warning = (
+        "\n**Silver**: part of these judgements were made by planting damage, not by people. It knows that damage; "
+        "what people would prefer among undamaged captions it was not told.\n"
+        if counts["silver_judgements"]
+        else ""
+    )
+    return f"""# Reward
+
+How much people would prefer a caption of a picture; differences are log-odds (Bradley-Terry).
+
+```python
+from components.models.reward import load_reward
+
+reward = load_reward("this/folder")
+reward.score(image_features, ["A red boat.", "IMG_0012.JPG"])
+```
+
+| | |
+|---|---|
+| fitted on | {counts["human_judgements"]:,} human, {counts["silver_judgements"]:,} silver judgements |
+| accepted | {", ".join(settings.accept)}; refused: {refused} |
+| pictures, groups, ties | {metrics["pictures"]:,.0f}, {metrics["groups"]:,.0f}, {metrics["ties"]:,.0f} |
+| towers | {towers}; image features of `{settings.image}` |
+| held-out accuracy | {metrics["accuracy"]:.3f} ({metrics["accuracy_low"]:.3f} to {metrics["accuracy_high"]:.3f}) |
+| cosine, same judgements | {metrics["cosine_accuracy"]:.3f} |
+| log loss, calibration error | {metrics["log_loss"]:.3f}, {metrics["calibration_error"]:.3f} |
+{apart}{warning}
+| kind | judgements | reward | cosine |
+|---|---|---|---|
+{rows}
+
+Held out means: by a judge that saw neither the picture, nor a near-duplicate, nor a preferred caption of
+it. A score is no probability that a caption is true, and it was not tested for fairness.
+"""

@@ -1,0 +1,216 @@
+"""Fitting the judges of a reward: cross-fitted alignment, then Bradley-Terry on top of it.
+
+    model, held_out = fit_reward(evidence, judged, options)
+
+For folds i < j heads are fitted on the best captions of the pictures in neither (InfoNCE). Judge k then
+sees a picture of fold j through heads i-j of fold i = k, which saw neither: what it learns of the cosine
+is what the cosine is worth on pictures it does not know. Its held-out scores are of fold k, which no part
+of it saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.models.heads import fit_heads, learning_rate
+from components.models.preference_loss import preference_loss
+from components.models.reward import ENCODER, Judge, RewardModel
+from components.pretrain.judged import Judged
+
+WARM_UP_SHARE = 0.1
+SCALE_LR = 30.0  # times the learning rate: the cosine's weight is of another size than the network's
+NEWTON_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Features of the judged pictures (m, wi) and texts (t, wt), and statistics (t, 4) of the texts."""
+
+    image: Tensor
+    text: Tensor
+    statistics: Tensor
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a reward is fitted; see `components.pretrain.reward.RewardSettings`."""
+
+    alignment_steps: int = 150
+    steps: int = 200
+    batch_size: int = 256
+    lr: float = 2e-3
+    penalty: float = 1e-2
+    smoothing: float = 0.0
+    davidson: bool = True
+    silver_weight: float = 1.0
+    seed: int = 0
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that the same judgements give the same bytes on any number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit_reward(
+    model: RewardModel, evidence: Evidence, judged: Judged, options: Options, only: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Fit the heads and judges of `model` in place; held-out rewards and cosines of both captions.
+
+    Args:
+        only: the one judge that is fitted, with the heads it needs; all of them if None.
+
+    Returns:
+        (2, n) rewards and (2, n) cosines of the better and the worse caption, by what saw neither the picture
+        nor its group. Of judgements kept for evaluation, the mean over the folds.
+    """
+    with one_thread():
+        fit_alignment(model, evidence, judged, options, only)
+        rewards, cosines = torch.zeros((model.folds, 2, len(judged))), torch.zeros((model.folds, 2, len(judged)))
+        for fold in range(model.folds) if only is None else [only]:
+            cosines[fold] = cosines_for(model, evidence, judged, fold)
+            fit_judge(model, evidence, judged, fold, cosines[fold], options)
+            rewards[fold] = judge_rewards(model, evidence, judged, fold, cosines[fold])
+    return held_out(rewards, judged), held_out(cosines, judged)
+
+
+def held_out(each: Tensor, judged: Judged) -> Tensor:
+    """(folds, 2, n) by every fold -> (2, n) by the pair's own fold, or their mean where it is in none."""
+    fold = torch.as_tensor(judged.fold_of)
+    own = each.gather(0, fold.clamp(min=0).expand(1, 2, len(judged))).squeeze(0)
+    return torch.where(fold < 0, each.mean(0), own)
+
+
+def fit_alignment(
+    model: RewardModel, evidence: Evidence, judged: Judged, options: Options, only: int | None = None
+) -> None:
+    """Fit each pair of heads on the best captions of the pictures in neither of its folds."""
+    picture, text = judged.take(judged.fold_of >= 0).best_texts()
+    fold = judged.fold[picture]
+    for name, heads in model.heads.items():
+        without = [int(number) for number in name.split("-")]
+        use = ~np.isin(fold, without)
+        if use.sum() < 2 or (only is not None and only not in without):
+            continue
+        fitted = fit_heads(
+            evidence.image[picture[use]],
+            evidence.text[text[use]],
+            dim=model.shape["dim"],
+            steps=options.alignment_steps,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            groups=text[use],  # equal captions are positives of each other
+        )
+        heads.load_state_dict(fitted.state_dict())
+
+
+def cosines_for(model: RewardModel, evidence: Evidence, judged: Judged, fold: int) -> Tensor:
+    """(2, n) cosines as judge `fold` may know them: of its own fold's pictures by heads that saw no such picture,
+    of another fold's by the heads that saw neither of the two."""
+    sides = []
+    for side in (judged.better, judged.worse):
+        with torch.no_grad():
+            found = model.cosines(evidence.image[judged.picture], evidence.text[side])
+        cosine = model.fold_cosine(found, fold).clone()
+        if ENCODER not in found:
+            for other in set(range(model.folds)) - {fold}:
+                theirs = torch.as_tensor(judged.fold_of == other)
+                cosine[theirs] = found["{}-{}".format(*sorted((fold, other)))][theirs]
+        sides.append(cosine)
+    return torch.stack(sides)
+
+
+def calibrated(difference: np.ndarray) -> float:
+    """The scale a >= 0 that explains preferences by a * (cosine+ - cosine-) best: (n,) -> one logistic weight."""
+    scale = 0.0
+    for _ in range(NEWTON_STEPS):
+        surprise = 1 / (1 + np.exp(scale * difference))
+        slope = float((surprise * difference).mean()) - 1e-4 * scale
+        curve = float((surprise * (1 - surprise) * difference**2).mean()) + 1e-4
+        scale = float(np.clip(scale + slope / curve, 0.0, 100.0))
+    return scale
+
+
+def fit_judge(
+    model: RewardModel, evidence: Evidence, judged: Judged, fold: int, cosines: Tensor, options: Options
+) -> None:
+    """Fit judge `fold` on the judgements of every other fold."""
+    judge = model.judges[fold]
+    assert isinstance(judge, Judge)
+    weight = np.where(judged.origin == "silver", options.silver_weight, 1.0)
+    use = np.flatnonzero((judged.fold_of >= 0) & (judged.fold_of != fold) & (weight > 0))
+    preferred = use[~judged.tie[use]]
+    with torch.no_grad():
+        judge.scale.fill_(calibrated((cosines[0] - cosines[1])[preferred].numpy()) if len(preferred) else 1.0)
+        said = evidence.statistics[np.concatenate([judged.better[use], judged.worse[use]])]
+        judge.mean.copy_(said.mean(0))
+        judge.deviation.copy_(said.std(0) + 1e-3)
+    log_nu = judge.log_nu if options.davidson and judged.tie[use].any() else None
+    optimizer = torch.optim.AdamW(_groups(judge, options.lr), betas=(0.9, 0.98), weight_decay=0.0)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    random = torch.Generator().manual_seed(options.seed * 1000 + fold)
+    warm = max(1, int(WARM_UP_SHARE * options.steps))
+    judge.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed * 1000 + fold)  # of the dropout
+        for step in range(options.steps):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = learning_rate(step, peak=peak, warmup_steps=warm, steps=options.steps)
+            batch = use[torch.randint(len(use), (min(options.batch_size, len(use)),), generator=random).numpy()]
+            better, worse = _both(model, judge, evidence, judged.take(batch), cosines[:, batch])
+            tie = torch.as_tensor(judged.tie[batch])
+            each = preference_loss(better, worse, tie, log_nu=log_nu, smoothing=options.smoothing)
+            shares = torch.as_tensor(weight[batch] / weight[batch].sum(), dtype=torch.float32)
+            loss = (shares * each).sum() + options.penalty * sum((p**2).sum() for p in judge.parameters() if p.ndim > 1)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    judge.eval()
+    with torch.no_grad():
+        # Judges of different folds share a zero, so that their scores may stand in one column.
+        judge.zero.copy_(_both(model, judge, evidence, judged.take(use), cosines[:, use])[0].mean())
+
+
+def _groups(judge: Judge, lr: float) -> list[dict[str, object]]:
+    rest = [p for name, p in judge.named_parameters() if name != "scale"]
+    return [{"params": [judge.scale], "lr": SCALE_LR * lr}, {"params": rest, "lr": lr}]
+
+
+def _both(
+    model: RewardModel, judge: Judge, evidence: Evidence, judged: Judged, cosines: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One judge's rewards of the better and of the worse captions: (n,), (n,)."""
+    image = evidence.image[judged.picture]
+    sides = []
+    for cosine, text in zip(cosines, (judged.better, judged.worse), strict=True):
+        with torch.no_grad():
+            cross = model.cross(image, evidence.text[text])
+        sides.append(judge(cosine, evidence.statistics[text], evidence.text[text], cross))
+    return sides[0], sides[1]
+
+
+@torch.no_grad()
+def judge_rewards(model: RewardModel, evidence: Evidence, judged: Judged, fold: int, cosines: Tensor) -> Tensor:
+    """(2, n) rewards by judge `fold`."""
+    judge = model.judges[fold]
+    assert isinstance(judge, Judge)
+    return torch.stack(_both(model, judge, evidence, judged, cosines))
+
+
+def fewer(judged: Judged, share: float, fold: int, seed: int) -> Judged:
+    """All of fold `fold`, and of the other folds a share of the judged groups, for a learning curve."""
+    groups = np.unique(judged.group_of[(judged.fold_of >= 0) & (judged.fold_of != fold)])
+    order = np.random.default_rng(seed).permutation(groups)
+    chosen = order[: max(1, round(share * len(order)))]
+    return judged.take(np.isin(judged.group_of, chosen) | (judged.fold_of == fold))

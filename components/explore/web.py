@@ -19,7 +19,6 @@ from xml.sax.saxutils import escape
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -69,8 +68,7 @@ def web_app(explorer: Explorer, hosts: Sequence[str] = HOSTS) -> Starlette:
         Route("/thumbnails/{digest}/{row:int}.jpg", _picture(explorer, explorer.pictures.thumbnail)),
         Route("/pictures/{digest}/{row:int}", _picture(explorer, explorer.pictures.original)),
     ]
-    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    return Starlette(routes=routes, middleware=[trusted, Middleware(GZipMiddleware, minimum_size=2000)])
+    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
 
 
 def bound_socket(port: int) -> socket.socket:

@@ -1,0 +1,237 @@
+"""One pair's history, its pictures and the web application, on a small run with real pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from explored import HOSTILE, explored
+from PIL import Image
+
+from components.explore.explorer import Explorer, open_explorer, sql_name
+from components.explore.pictures import SIDE
+from components.explore.search import Wanted
+from components.filter.expression import Names, Rule, bind
+from components.filter.why import why
+
+
+@pytest.fixture(scope="module")
+def explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
+    with open_explorer(explored(tmp_path_factory.mktemp("explored"))) as opened:
+        yield opened
+
+
+def told(explorer: Explorer, number: int, **wanted: Any) -> dict[str, Any]:
+    shard, row = explorer.tables.place(number)
+    found = explorer.pair(shard.digest, row, Wanted(first="loose", **wanted))
+    assert found is not None
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+@pytest.mark.parametrize("number", [0, 4, 7, 9, 50, 95])
+def test_a_verdict_is_what_pairwright_why_answers(explorer: Explorer, number: int) -> None:
+    place = explorer.exploration.selections[0]
+    (answer,) = why(place.folder, explorer.exploration.view, f"{number:06d}")
+    found = told(explorer, number)
+    names = ("status", "rule", "expression", "value", "threshold", "detail")
+    assert {name: found["verdicts"][0][name] for name in names} == {name: answer[name] for name in names}
+    captions = [{k: c[k] for k in ("source", "text", "lang")} for c in found["captions"] if c["source"] != "fused"]
+    assert captions == answer["captions"]
+    columns = {f"{s['step']}.{name}": value for s in found["steps"] for name, value in s["values"].items()}
+    assert columns == answer["columns"] | {"emb.vector": "4 numbers"}
+    assert {k: found["facts"][k] for k in ("licence", "author", "origin", "group")} == {
+        k: answer[k] for k in ("licence", "author", "origin", "group")
+    }
+
+
+def test_a_duplicate_leads_to_the_pair_it_repeats_and_to_its_group(explorer: Explorer) -> None:
+    found = told(explorer, 7)
+    (original,) = found["originals"]
+    assert (original["step"], original["key"], original["distance"]) == ("near", "000005", 12)
+    assert (original["pair"]["shard"], original["pair"]["row"]) == (explorer.exploration.shards[0].digest, 5)
+    groups = {group["column"]: group for group in found["groups"]}
+    assert [member["key"] for member in groups["near.group"]["members"]] == ["000005"]
+    assert groups["near.group"]["pairs"] == 2
+    same = [n for n in range(96) if told(explorer, n)["facts"]["group"] == found["facts"]["group"]]
+    assert groups["pair.group"]["pairs"] == len(same)
+
+
+def test_captions_of_every_source_are_told_with_their_producer(explorer: Explorer) -> None:
+    captions = {c["source"]: c for c in told(explorer, 5)["captions"]}
+    assert set(captions) == {"alt", "keywords", "fused"}
+    assert captions["keywords"]["producer"] == "a crawler"
+    assert captions["fused"]["producer"] == "fused"
+    assert "fused" not in {c["source"] for c in told(explorer, 6)["captions"]}, "the captioner wrote nothing for it"
+
+
+def test_neighbours_are_those_of_what_was_found(explorer: Explorer) -> None:
+    wanted = {"sort": "align.score", "descending": True, "filter": "align.score IS NOT NULL"}
+    numbers = explorer.search.found(Wanted(first="loose", **wanted)).numbers.tolist()
+    found = told(explorer, numbers[10], **wanted)
+    assert found["rank"] == 10
+    before, after = (explorer.tables.place(numbers[i]) for i in (9, 11))
+    assert (found["before"], found["after"]) == (f"{before[0].digest}/{before[1]}", f"{after[0].digest}/{after[1]}")
+    assert told(explorer, 9, **wanted)["rank"] is None, "pair 9 has no score"
+    assert told(explorer, numbers[0], **wanted)["before"] is None
+
+
+def test_thumbnails_are_the_pairs_own_pictures(explorer: Explorer) -> None:
+    for number in (0, 23, 24, 95):
+        picture = explorer.pictures.original(number)
+        shard, row = explorer.tables.place(number)
+        media = shard.read_sidecar(["media"])["media"][row].as_py()[0]
+        assert picture.data == shard.read_member(media["offset"], media["size"])
+        small = Image.open(io.BytesIO(explorer.pictures.thumbnail(number).data))
+        assert max(small.size) <= SIDE
+        assert small.format == "JPEG"
+        with Image.open(io.BytesIO(picture.data)) as large:
+            one, two = (np.asarray(image.resize((8, 8)), dtype=int) for image in (large, small))
+            assert np.abs(one - two).max() < 24
+
+
+def test_a_broken_picture_is_a_reason(explorer: Explorer) -> None:
+    assert (explorer.pictures.thumbnail(4).error or "").startswith("decode:")
+    assert explorer.pictures.thumbnail(4).lasting
+
+
+def test_a_tar_that_is_gone_is_a_reason_that_does_not_last(tmp_path: Path) -> None:
+    exploration = explored(tmp_path, pairs=8, shards=2)
+    with open_explorer(exploration) as opened:
+        tar = Path(exploration.shards[0].tar)
+        moved = tar.rename(tar.with_suffix(".away"))
+        gone = opened.pictures.thumbnail(0)
+        assert gone.error
+        assert not gone.lasting
+        assert opened.pictures.thumbnail(6).error is None
+        moved.rename(tar)
+        assert opened.pictures.thumbnail(0).error is None, "and it is looked for again"
+
+
+def test_nothing_is_written_to_the_dataset_or_the_workspace(tmp_path: Path) -> None:
+    exploration = explored(tmp_path, pairs=8, shards=2)
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*") if p.is_file()}
+    with open_explorer(exploration) as opened:
+        opened.warm()
+        told(opened, 7, second="strict", filter="align.score > 0", sort="align.score")
+        opened.histograms.histogram("align.score", Wanted())
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "name", ["align.score", "group.rank", "my step.score", 'pair.label.a "b".c', "caption.file-name"]
+)
+def test_a_name_as_the_page_writes_it_is_that_column(name: str) -> None:
+    names = Names([] if name.startswith("pair.") else [name])
+    assert bind(Rule("filter", f"{sql_name(name)} = '1'"), names).columns == (name,)
+
+
+# ---- over HTTP ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(explorer: Explorer) -> Any:
+    pytest.importorskip("starlette")
+    from starlette.testclient import TestClient
+
+    from components.explore.web import web_app
+
+    return TestClient(web_app(explorer), base_url="http://127.0.0.1")
+
+
+def test_an_address_asks_what_it_says(client: Any, explorer: Explorer) -> None:
+    asked = {"filter": "align.score > 0.3", "sort": "align.score", "desc": "1", "b": "strict", "show": "both"}
+    answer = client.get("/api/pairs", params=asked | {"from": 1, "count": 2}).json()
+    wanted = Wanted("align.score > 0.3", "align.score", True, "both", "loose", "strict")
+    assert answer == json.loads(json.dumps(explorer.page(wanted, 1, 2)))
+    assert client.get("/api/pairs", params={"a": ""}).json()["classes"] == {"pairs": 96}
+
+
+def test_a_mistake_is_an_answer_in_one_line(client: Any) -> None:
+    for path, says in [
+        ("/api/pairs?filter=align.scor>1", "align.score"),
+        ("/api/pairs?a=nowhere", "no selection"),
+        ("/api/pairs?show=nothing", "no pair is"),
+        ("/api/histogram?column=align.scor", "align.score"),
+        ("/api/histogram?column=pair.label", "no histogram"),
+        ("/api/pair/nowhere/3", "no such pair"),
+        ("/api/pairs?sort=pair.label", "cannot sort"),
+    ]:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert says in answer.json()["problem"], path
+
+
+def test_pictures_may_be_kept_for_ever_and_carry_no_script(client: Any, explorer: Explorer) -> None:
+    digest = explorer.exploration.shards[0].digest
+    answer = client.get(f"/thumbnails/{digest}/3.jpg")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert client.get(f"/thumbnails/{digest}/9999.jpg").headers["cache-control"] == "no-store"
+    for path in ("/", "/api/about", f"/pictures/{digest}/4", "/page/app.js"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_only_this_machines_names_are_answered(client: Any) -> None:
+    assert client.get("/api/about", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/api/about", headers={"Host": "localhost:8321"}).status_code == 200
+
+
+def test_no_other_file_and_no_writing_verb(client: Any) -> None:
+    assert client.get("/page/../web.py").status_code == 404
+    assert client.get("/page/%2e%2e%2fweb.py").status_code == 404
+    assert client.post("/api/pairs").status_code == 405
+
+
+def test_hostile_captions_are_plain_text_in_the_answers(client: Any) -> None:
+    items = client.get("/api/pairs?count=5").json()["items"]
+    assert items[2]["captions"][0]["text"] == HOSTILE
+    assert client.get("/api/pairs?count=5").headers["content-type"] == "application/json"
+
+
+# ---- from the command line ------------------------------------------------------------------
+
+
+def test_a_run_is_found_by_id_by_recipe_and_as_latest(tmp_path: Path) -> None:
+    from components.environment import Environment
+    from components.errors import DatasetError
+    from flows.commands.explore import exploration_of
+
+    made = explored(tmp_path, pairs=8, shards=2)
+    environment = Environment.load(workspace=str(tmp_path / "workspace"))
+    assert exploration_of(environment, "latest").name == made.selections[1].label
+    assert exploration_of(environment, "loose").own == "loose"
+    found = exploration_of(environment, made.name)
+    assert found.name == made.name
+    assert {place.name for place in found.selections} == {"loose", "strict"}
+    assert found.captioners == ("fused",)
+    assert found.view.steps == made.view.steps
+    with pytest.raises(DatasetError, match="did you mean"):
+        exploration_of(environment, "lose")
+    shutil.copytree(tmp_path / "workspace/selections/loose", tmp_path / "mine")
+    with_mine = exploration_of(environment, "latest", (str(tmp_path / "mine"),))
+    assert [place.folder for place in with_mine.selections][-1] == str(tmp_path / "mine")
+    with pytest.raises(DatasetError, match="nothing was run"):
+        exploration_of(Environment.load(workspace=str(tmp_path / "empty")), "latest")
+
+
+def test_a_sampled_run_shows_the_shards_it_saw(tmp_path: Path) -> None:
+    from components.dataset import storage
+    from components.environment import Environment
+    from flows.commands.explore import exploration_of
+
+    made = explored(tmp_path, pairs=40, shards=5)
+    path = f"{tmp_path}/workspace/runs/{made.name}/run.json"
+    record = storage.read_json(path)
+    sample = made.view.dataset.limited(2)
+    storage.write_json(path, record | {"dataset": record["dataset"] | {"digest": sample.digest}})
+    found = exploration_of(Environment.load(workspace=str(tmp_path / "workspace")), made.name)
+    assert [shard.name for shard in found.shards] == [shard.name for shard in sample.shards]

@@ -106,7 +106,7 @@ class FitReward(Fit[RewardSettings]):
         judged = read_judged(
             view,
             wish.preferences,
-            accept=wish.accept,
+            accept=[origin for origin in wish.accept if origin != "silver" or wish.silver_weight > 0],
             held_out=wish.held_out,
             kinds=wish.kinds,
             seeable=column.is_valid().to_numpy().astype(bool),

@@ -1,0 +1,152 @@
+"""Fitting a reward: it learns a planted taste on unseen pictures, nothing from noise, and no judge sees its fold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from preferences import FOLDS, MEANING, QUICK, World, fresh_model, judged_of, planted
+
+from components.filter.top_share import best
+from components.pretrain.reward_measures import accuracy, calibration, log_loss, right
+from components.pretrain.reward_training import Evidence, calibrated, fewer, fit_reward
+
+
+def held_out_accuracy(judged: object, evidence: Evidence, **changes: object) -> tuple[float, float]:
+    """(reward's, cosine's)"""
+    rewards, cosines = fit_reward(fresh_model(), evidence, judged, replace(QUICK, **changes))  # type: ignore[arg-type]
+    return tuple(float(right(*scores.numpy()).mean()) for scores in (rewards, cosines))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_two_hundred_planted_preferences_are_learnt(seed: int) -> None:
+    """SEED row 1: held-out pair accuracy >= 0.9, and more than the cosine's on the same pairs."""
+    judged, evidence = planted(200, seed)
+    reward, cosine = held_out_accuracy(judged, evidence)
+    assert reward >= 0.9
+    assert reward > cosine + 0.1
+
+
+def test_shuffled_labels_teach_nothing() -> None:
+    judged, evidence = planted(200)
+    flip = np.random.default_rng(0).random(200) < 0.5
+    better, worse = np.where(flip, judged.worse, judged.better), np.where(flip, judged.better, judged.worse)
+    reward, _ = held_out_accuracy(replace(judged, better=better, worse=worse), evidence)
+    assert abs(reward - 0.5) < 0.12  # three standard errors of 200 coin flips
+
+
+def test_no_part_of_a_judge_saw_its_fold() -> None:
+    """Change one picture's features and texts: in its own fold no other held-out score moves by a bit."""
+    judged, evidence = planted(80)
+    quick = replace(QUICK, steps=40, alignment_steps=20)
+    before, cosines_before = fit_reward(fresh_model(), evidence, judged, quick)
+    image, text = evidence.image.clone(), evidence.text.clone()
+    image[5], text[5], text[85] = 3.0, -3.0, 2.0
+    after, cosines_after = fit_reward(fresh_model(), Evidence(image, text, evidence.statistics), judged, quick)
+    fold = judged.fold_of
+    own = torch.tensor((fold == fold[5]) & (np.arange(80) != 5))
+    assert (before[:, own] == after[:, own]).all()
+    assert (cosines_before[:, own] == cosines_after[:, own]).all()
+    assert (before[:, fold != fold[5]] != after[:, fold != fold[5]]).float().mean() > 0.9
+
+
+def test_the_same_judgements_give_the_same_weights() -> None:
+    judged, evidence = planted(60)
+    quick = replace(QUICK, steps=20, alignment_steps=10)
+    models = [fresh_model(), fresh_model()]
+    for model in models:
+        fit_reward(model, evidence, judged, quick)
+    one, other = (model.state_dict() for model in models)
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_ties_are_modelled_and_pull_rewards_together() -> None:
+    """Captions of equal quality tie: Davidson's nu is learnt, and they end nearer than those that differ."""
+    judged, evidence = planted(200)
+    random = np.random.default_rng(1)
+    tie = (np.arange(200) % 2 == 0) & (random.random(200) < 0.8)
+    same = evidence.text.clone()
+    same[200:][tie] = evidence.text[:200][tie] + 0.05 * torch.tensor(random.normal(size=(tie.sum(), 64))).float()
+    judged, model = replace(judged, tie=tie), fresh_model()
+    rewards, _ = fit_reward(model, replace(evidence, text=same), judged, QUICK)
+    apart = (rewards[0] - rewards[1]).abs().numpy()
+    assert apart[tie].mean() < 0.5 * apart[~tie].mean()
+    assert all(judge.log_nu.item() != 0.0 for judge in model.judges)  # type: ignore[union-attr,operator]
+    assert right(*rewards[:, ~tie].numpy()).mean() > 0.85
+
+
+def test_silver_of_weight_zero_changes_no_bit_of_a_judge() -> None:
+    judged, evidence = planted(80)
+    silver = np.arange(80) % 4 == 1  # judgements of fold 1; the others' judges would see them
+    mixed = replace(judged, origin=np.where(silver, "silver", "human").astype(object))
+    quick = replace(QUICK, steps=30, alignment_steps=10, silver_weight=0.0)
+    with_silver, without = fresh_model(), fresh_model()
+    fit_reward(with_silver, evidence, mixed, quick)
+    changed = replace(mixed, better=np.where(silver, mixed.worse, mixed.better), worse=mixed.worse)
+    fit_reward(without, evidence, changed, quick)
+    judge, other = with_silver.judges[1].state_dict(), without.judges[1].state_dict()
+    assert all((judge[name] == other[name]).all() for name in judge)
+
+
+def test_where_clip_is_anticorrelated_with_quality_the_reward_keeps_better_pairs() -> None:
+    """SEED row 1: good captions say it in words the aligned space does not know, so the cosine likes poor ones."""
+    random, world = np.random.default_rng(3), World()
+
+    def captions(meaning: np.ndarray, quality: np.ndarray) -> torch.Tensor:
+        other = random.normal(size=meaning.shape)
+        return world.text((1 - quality[:, None]) * meaning + quality[:, None] * other, quality)
+
+    meaning, pairs = random.normal(size=(200, MEANING)), np.arange(200)
+    high, low = random.uniform(0.4, 1, 200), random.uniform(0, 0.4, 200)
+    evidence = Evidence(
+        world.image(meaning), torch.cat([captions(meaning, high), captions(meaning, low)]), torch.zeros((400, 4))
+    )
+    model = fresh_model()
+    fit_reward(model, evidence, judged_of(pairs, 200 + pairs, 200), QUICK)
+
+    crawl, quality = random.normal(size=(400, MEANING)), random.uniform(0, 1, 400)
+    image, text = world.image(crawl), captions(crawl, quality)
+    clip = torch.stack(list(model.cosines(image, text).values())).mean(0).numpy()
+    reward = model.rewards(image, text, torch.zeros((400, 4))).mean(1).numpy()
+    assert np.corrcoef(clip, quality)[0, 1] < -0.3
+    keys = list(map(str, range(400)))
+    kept = {
+        name: best(np.zeros(400, int), score, keys, 0.25)[1] for name, score in (("clip", clip), ("reward", reward))
+    }
+    assert quality[kept["reward"]].mean() > quality.mean() + 0.2 > quality[kept["clip"]].mean() + 0.2
+
+
+def test_fewer_keeps_the_held_out_fold_and_a_share_of_the_others() -> None:
+    judged, _ = planted(80)
+    part = fewer(judged, 0.25, 0, seed=0)
+    assert (part.fold_of == 0).sum() == 20
+    assert (part.fold_of != 0).sum() == 15
+    assert len(set(judged.fold_of)) == FOLDS
+
+
+def test_the_cosines_scale_is_the_logistic_weight_that_explains_preferences() -> None:
+    random = np.random.default_rng(0)
+    difference = random.normal(size=20_000)
+    preferred = random.random(20_000) < 1 / (1 + np.exp(-3 * difference))
+    assert calibrated(np.where(preferred, difference, -difference)) == pytest.approx(3, abs=0.15)
+    assert calibrated(-np.abs(difference)) == 0.0
+
+
+def test_measures_on_numbers_done_by_hand() -> None:
+    assert right(np.array([1.0, 0.0, 2.0]), np.array([0.0, 1.0, 2.0])).tolist() == [1, 0, 0.5]
+    assert log_loss(np.zeros(3)) == pytest.approx(np.log(2))
+    found = accuracy(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1]))
+    assert (found.value, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 4)  # two groups: it could be all or none
+    bins, error = calibration(np.array([2.0, 2.0, -2.0, 2.0]))
+    assert len(bins) == 1
+    assert error == pytest.approx(abs(0.75 - 1 / (1 + np.exp(-2))))
+
+
+def test_a_calibrated_world_has_little_calibration_error() -> None:
+    random = np.random.default_rng(0)
+    difference = random.normal(0, 2, 40_000)
+    happened = np.where(random.random(40_000) < 1 / (1 + np.exp(-difference)), difference, -difference)
+    assert calibration(happened)[1] < 0.02
+    assert calibration(5 * happened)[1] > 0.1

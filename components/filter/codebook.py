@@ -13,7 +13,7 @@ decoder is small and learnt from nothing. Mechanism verified by test, figure not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,19 +132,16 @@ def train(
         model = Codebook(shape, words)
     model.to(device).train()
     random = torch.Generator().manual_seed(wish.seed)
-    order = torch.randperm(len(captions), generator=random)
     with torch.no_grad():
-        first = model.latents(_features(matrix, order[: 4 * wish.codes], device))
-        model.quantizer.start(first.flatten(0, 1), random)
+        seen = torch.randperm(len(captions), generator=random)[: 4 * wish.codes]
+        model.quantizer.start(model.latents(_features(matrix, seen, device)).flatten(0, 1), random)
     tokens = model.tokens_of(captions)
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=wish.lr, betas=(0.9, 0.98))
-    size, at, revived = min(wish.batch_size, len(captions)), 0, 0
+    draw = _batches(len(captions), wish.batch_size, random)
+    revived, warm = 0, max(1, int(WARM_UP_SHARE * wish.steps))
     for step in range(wish.steps):
-        if at + size > len(order):
-            order, at = torch.randperm(len(captions), generator=random), 0
-        rows, at = order[at : at + size], at + size
+        rows = next(draw)
         for group in optimizer.param_groups:
-            warm = max(1, int(WARM_UP_SHARE * wish.steps))
             group["lr"] = learning_rate(step, peak=wish.lr, warmup_steps=warm, steps=wish.steps)
         caption, commitment, z, codes = model.loss(_features(matrix, rows, device), tokens[rows].to(device))
         optimizer.zero_grad(set_to_none=True)
@@ -155,6 +152,16 @@ def train(
         if progress is not None:
             progress(step + 1, wish.steps, f"{caption.item():.2f} nats a word")
     return model.eval().requires_grad_(False), revived
+
+
+def _batches(pairs: int, size: int, random: torch.Generator) -> Iterator[torch.Tensor]:
+    """Row numbers of one batch after another, without end; each pair once before any comes again."""
+    import torch
+
+    size = min(size, pairs)
+    while True:
+        order = torch.randperm(pairs, generator=random)
+        yield from (order[start : start + size] for start in range(0, pairs - size + 1, size))
 
 
 def measure(model: Codebook, matrix: np.ndarray, captions: list[str], seed: int = 0) -> dict[str, float]:

@@ -54,7 +54,7 @@ class Explorer:
         selections, broken = self._selections()
         known = {selection["name"] for selection in selections}
         own = self.exploration.own if self.exploration.own in known else None
-        columns = self.verdicts.scope(own, None).values()
+        columns = self.verdicts.scope(own, own if len(selections) > 1 else None).values()
         return {
             "name": self.exploration.name,
             "dataset": {

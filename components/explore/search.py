@@ -20,7 +20,7 @@ import numpy as np
 from components.errors import InvalidRule, PairwrightError, nearest
 from components.explore.recent import Recent
 from components.explore.tables import QueryFailed, Scope, Tables
-from components.explore.verdict_tables import Verdicts
+from components.explore.verdict_tables import OTHER, VERDICT, Verdicts
 from components.filter.expression import PAIR, PAIR_FACTS, Bound, Names, Rule, bind
 from components.filter.population import quoted
 
@@ -124,7 +124,7 @@ class Search:
         try:
             bound = bind(Rule(FILTER.name, wanted.filter.strip()), names)
         except InvalidRule as error:
-            raise InvalidQuery(self._plainly(str(error))) from None
+            raise InvalidQuery(self._plainly(str(error), wanted)) from None
         for name in bound.columns:
             if name not in scope:  # a label's name is not checked by the rule language
                 known = [label.removeprefix(LABELS) for label in scope if label.startswith(LABELS)]
@@ -173,7 +173,8 @@ class Search:
             return np.random.default_rng(0).permutation(self.tables.rows).astype(np.int32)
         scope = self.scope(wanted)
         if wanted.sort not in scope:
-            raise InvalidQuery(f'cannot sort by "{wanted.sort}", which no step makes{nearest(wanted.sort, scope)}')
+            message = f'cannot sort by "{wanted.sort}", which no step makes{nearest(wanted.sort, scope)}'
+            raise InvalidQuery(self._plainly(message, wanted))
         column = scope[wanted.sort]
         if column.kind == "nested":
             raise InvalidQuery(f'cannot sort by "{wanted.sort}", a {column.type.lower()}; choose a number or a text')
@@ -190,10 +191,12 @@ class Search:
     def _judged_by(self, wanted: Wanted, name: str) -> tuple[str | None, str | None]:
         """The selections that a column's values depend on."""
         prefix = name.partition(".")[0]
-        return (wanted.first, wanted.second) if prefix in ("verdict", "other") else (None, None)
+        return (wanted.first, wanted.second) if prefix in (VERDICT, OTHER) else (None, None)
 
-    def _plainly(self, message: str) -> str:
-        """The rule language's message, without the name it gave the filter."""
+    def _plainly(self, message: str, wanted: Wanted) -> str:
+        """The rule language's message, without the name it gave the filter; what a name lacks, where that is known."""
+        if f'"{OTHER}.' in message and not wanted.second:
+            return f'"{OTHER}" is the selection compared with, and none is chosen; choose one'
         message = message.replace(f"keep.{FILTER.name}", "the filter")
         for name, kind in self.tables.vectors.items():
             if f'"{name}"' in message:

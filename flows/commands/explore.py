@@ -79,7 +79,7 @@ def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) ->
     for given in folders:
         read_summary(given)
         path = str(Path(given).resolve())
-        places.setdefault(path, SelectionPlace(f"folder-{len(places)}", path, given))
+        places.setdefault(path, SelectionPlace(f"folder-{len(places)}", path, Path(path).name))
     own = record.get("results", {}).get("selection_folder")
     return Exploration(
         name=record["id"],

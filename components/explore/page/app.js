@@ -132,7 +132,7 @@ function classes(answer, comparing) {
   const names = comparing ? { both: "kept by both", first: "only A", second: "only B", neither: "neither" } : {};
   const all = Object.values(answer.classes).reduce((sum, value) => sum + value, 0);
   const now = state().show;
-  const entries = [["", "all", all], ...Object.entries(answer.classes).filter(([name, value]) => name !== "pairs" && (value || name === now)).map(([name, value]) => [name, names[name] || name, value])];
+  const entries = [["", "all", all], ...Object.entries(answer.classes).filter(([name, value]) => name !== "pairs" && (value || name === now || name in names)).map(([name, value]) => [name, names[name] || name, value])];
   find("classes").replaceChildren(...entries.map(([name, label, value]) => {
     const button = make("button", { type: "button", className: name ? `class is-${name.replace(" ", "-")}` : "class", data: { show: name } }, make("b", { textContent: count(value) }), ` ${label}`);
     button.setAttribute("aria-pressed", String(name === now));

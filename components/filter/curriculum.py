@@ -2,7 +2,7 @@
 
     select:
       stages: {uses: curriculum, with: {quality: align.score, shares: [1.0, 0.4, 0.1],
-               dev: data/dev, test: data/test}}
+               held_out: [data/dev, data/test]}}
     keep: {in_the_bulk: "stages.stage >= 1"}
 
 Dong et al., 2025, "Scalable Vision Language Model Training via High Quality Data Curation": pretrain on
@@ -13,6 +13,7 @@ split, by key or by group, is in no stage. Mechanism verified by test, figure no
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
@@ -25,12 +26,30 @@ from pydantic import Field, model_validator
 from components.component import Columns, Selection
 from components.dataset.columns import ColumnsView
 from components.dataset.dataset import open_dataset
-from components.errors import InvalidRecipe
+from components.errors import DatasetError, InvalidRecipe
 from components.filter.duplicates import among_columns, participants, quality_order
 from components.registry import selection
-from components.settings import ModelFolder, Settings
+from components.settings import Settings
 
 TOLERANCE = 0.01  # of a stage's budget
+
+
+class HeldOut(Settings):
+    """A dataset none of whose pairs may be trained on, written as its folder; what it holds is digested, not where."""
+
+    undigested = frozenset({"path"})
+
+    path: str
+    digest: str | None = None  # of the dataset found there when the recipe is read
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_folder(cls, value: Any) -> Any:
+        said = {"path": value} if isinstance(value, str) else value
+        if isinstance(said, dict) and said.get("digest") is None:
+            with contextlib.suppress(DatasetError):  # it may be pulled later; `select` insists
+                return said | {"digest": open_dataset(str(said["path"])).digest}
+        return said
 
 
 class CurriculumSettings(Settings):
@@ -42,10 +61,7 @@ class CurriculumSettings(Settings):
         [1.0, 0.4, 0.1], description="token budget of each stage, of all tokens that may be used"
     )
     tokens: list[int] | None = Field(None, description="token budget of each stage; instead of shares")
-    dev: ModelFolder | None = Field(None, description="dataset folder none of whose pairs may be in a stage")
-    test: ModelFolder | None = Field(
-        None, description="as dev; both are resolved like models, so that their bytes count"
-    )
+    held_out: list[HeldOut] = Field([], description="datasets none of whose pairs may be in a stage: evaluation splits")
     among: dict[str, str] = Field({}, description="keep-rules; only pairs that pass them may be in a stage")
 
     @model_validator(mode="after")
@@ -80,7 +96,7 @@ class Curriculum(Selection[CurriculumSettings]):
         quality = view.column(wish.quality).cast(pa.float64()).to_numpy()
         counted = np.isfinite(words)
         tokens = wish.image_tokens + np.ceil(wish.tokens_per_word * np.where(counted, words, 0)).astype(np.int64)
-        held_out = _held_out(view, [folder for folder in (wish.dev, wish.test) if folder is not None])
+        held_out = _held_out(view, [one.path for one in wish.held_out])
         usable = counted & np.isfinite(quality) & ~held_out & participants(view, wish.among)
         order = quality_order(view, [wish.quality], view.sidecar(["key"])["key"])
         order = order[usable[order]]
@@ -118,12 +134,12 @@ def stage_sizes(tokens: np.ndarray, budgets: Sequence[float]) -> list[int]:
     return sizes
 
 
-def _held_out(view: ColumnsView, folders: Sequence[ModelFolder]) -> np.ndarray:
+def _held_out(view: ColumnsView, folders: Sequence[str]) -> np.ndarray:
     """(rows,) bool: the pair's key or group occurs in one of these datasets."""
     sidecar = view.sidecar(["key", "group"])
     found = np.zeros(view.rows, bool)
     for folder in folders:
-        other = [table for _, table in open_dataset(folder.path or folder.reference).iter_sidecars(["key", "group"])]
+        other = [table for _, table in open_dataset(folder).iter_sidecars(["key", "group"])]
         for name in ("key", "group"):
             values = pa.concat_tables(other)[name].combine_chunks().drop_null()
             found |= pc.is_in(sidecar[name], value_set=values, skip_nulls=True).to_numpy()

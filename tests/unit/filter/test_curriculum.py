@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.errors import InvalidRecipe
+from components.digest import digestible
+from components.errors import DatasetError, InvalidRecipe
 from components.filter.curriculum import Curriculum, CurriculumSettings, stage_sizes
-from components.models.resolve import resolve_model
 
 
 def population(root: Path, rows: int = 2000, seed: int = 0, **options: Any) -> Any:
@@ -70,12 +70,23 @@ def test_no_pair_of_an_evaluation_split_is_in_a_stage(tmp_path: Path) -> None:
     view = population(tmp_path / "raw", groups={str(i): f"g{i // 2}" for i in range(2000)})
     view_of(tmp_path / "dev", {"a.b": pa.array([1, 2])}, keys=["7", "foreign"], groups={"foreign": "g500"})
     view_of(tmp_path / "test", {"a.b": pa.array([1])}, keys=["9"])
-    folders = {name: resolve_model(str(tmp_path / name / "data")) for name in ("dev", "test")}
-    found = select(view, **folders)
+    found = select(view, held_out=[str(tmp_path / name / "data") for name in ("dev", "test")])
     leaked = [7, 9, 1000, 1001]
     assert np.flatnonzero(found["held_out"]).tolist() == leaked
     assert (found["stage"][leaked] == 0).all()
     assert (np.delete(found["stage"], leaked) >= 1).all()  # the bulk is everything else
+
+
+def test_what_an_evaluation_split_holds_is_digested_and_not_where_it_lies(tmp_path: Path) -> None:
+    for name, key in (("here", "1"), ("there", "1"), ("other", "2")):
+        view_of(tmp_path / name, {"a.b": pa.array([1])}, keys=[key])
+    here, there, other = (
+        digestible(CurriculumSettings(quality="a.b", held_out=[str(tmp_path / name / "data")]))
+        for name in ("here", "there", "other")
+    )
+    assert here == there != other
+    with pytest.raises(DatasetError, match="is not a dataset"):
+        select(population(tmp_path / "raw"), held_out=[str(tmp_path / "absent")])
 
 
 def test_a_pair_without_quality_or_outside_the_rules_is_in_no_stage(tmp_path: Path) -> None:

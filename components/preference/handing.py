@@ -28,17 +28,18 @@ from components.preference.store import ANSWER, SKIP, UNDO, UNREADABLE, LabelSto
 LEASE_SECONDS = 15 * 60.0
 REPEAT_AFTER = 5  # answers that must lie between a picture and its repetition
 
-_OPEN = "token NOT IN (SELECT token FROM events WHERE token IS NOT NULL)"
+_OPEN = "NOT EXISTS (SELECT 1 FROM events o WHERE o.token = s.token)"
 _NEW = f"""
-SELECT id FROM items i
-WHERE i.shard IN (SELECT value FROM json_each(:shards))
-  AND NOT EXISTS (SELECT 1 FROM live l WHERE l.item = i.id AND l.labeller = :me)
-  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.item = i.id AND e.kind = '{UNREADABLE}')
-  AND NOT EXISTS (SELECT 1 FROM servings s WHERE s.item = i.id AND s.labeller = :me AND s.{_OPEN})
-  AND (SELECT count(*) FROM (
-        SELECT l.labeller FROM live l WHERE l.item = i.id AND l.kind = '{ANSWER}' AND l.repeat = 0
-        UNION SELECT s.labeller FROM servings s
-          WHERE s.item = i.id AND s.repeat = 0 AND s.until > :now AND s.{_OPEN})) < i.wanted
+WITH taken AS (
+  SELECT item, labeller FROM live WHERE kind = '{ANSWER}' AND repeat = 0
+  UNION SELECT item, labeller FROM servings s WHERE repeat = 0 AND until > :now AND {_OPEN}),
+enough AS (SELECT item FROM taken JOIN items ON id = item GROUP BY item HAVING count(*) >= wanted)
+SELECT id FROM items
+WHERE shard IN (SELECT value FROM json_each(:shards))
+  AND id NOT IN (SELECT item FROM enough)
+  AND id NOT IN (SELECT item FROM live WHERE labeller = :me)
+  AND id NOT IN (SELECT item FROM servings s WHERE labeller = :me AND {_OPEN})
+  AND id NOT IN (SELECT item FROM events WHERE kind = '{UNREADABLE}')
 ORDER BY id"""
 _MINE = f"""
 SELECT * FROM servings s
@@ -143,7 +144,7 @@ class Desk:
             row["item"]
             for row in self.store.read(
                 f"SELECT item FROM live WHERE labeller = ? AND repeat = 1 "
-                f"UNION SELECT item FROM servings WHERE labeller = ? AND repeat = 1 AND {_OPEN}",
+                f"UNION SELECT item FROM servings s WHERE labeller = ? AND repeat = 1 AND {_OPEN}",
                 labeller,
                 labeller,
             )

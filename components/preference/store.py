@@ -50,6 +50,7 @@ CREATE TABLE events (
   item INTEGER NOT NULL REFERENCES items, token TEXT UNIQUE, repeat INTEGER NOT NULL DEFAULT 0,
   answer TEXT, criteria TEXT, undoes INTEGER UNIQUE REFERENCES events);
 CREATE INDEX events_of ON events (item, labeller);
+CREATE INDEX spoilt ON events (item) WHERE kind = 'unreadable';
 CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
 CREATE TRIGGER events_last BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
 CREATE VIEW live AS SELECT * FROM events e WHERE kind IN ('answer', 'skip')

@@ -19,6 +19,7 @@ from components.dataset.groups import joined, labels_of, merged
 from components.dataset.judgements import HUMAN, SILVER
 from components.errors import ColumnError, InvalidRecipe
 
+COMMON = 8  # pictures under which a text may be rejected and still be taken for a caption of one
 HELD_OUT = -1  # the fold of a pair kept for evaluation alone: no judge is fitted on it
 
 
@@ -190,17 +191,28 @@ def with_folds(judged: Judged, view: ColumnsView, near: str | None, folds: int, 
 
 
 def _shared_texts(judged: Judged) -> tuple[np.ndarray, np.ndarray]:
-    """Edges between population rows that share a text which was preferred (or tied) somewhere."""
-    good = set(judged.better.tolist()) | set(judged.worse[judged.tie].tolist())
-    first: dict[int, int] = {}
+    """Edges between population rows under which the same text was preferred (or tied), or preferred and rejected.
+
+    A text that was rejected under more than COMMON pictures ("image1.jpg") is no caption of any of them; were
+    it to link them, one labeller's slip in preferring it once would join all pictures to one group.
+    """
+    good, bad = _pictures_of(judged, True), _pictures_of(judged, False)
     left, right = [], []
-    for side in (judged.better, judged.worse):
-        for text, picture in zip(side.tolist(), judged.picture.tolist(), strict=True):
-            if text in good:
-                row = int(judged.rows[picture])
-                left.append(first.setdefault(text, row))
-                right.append(row)
-    return np.array(left, dtype=np.int64), np.array(right, dtype=np.int64)
+    for text, preferred in good.items():
+        rejected = bad.get(text, set())
+        everyone = sorted(preferred | (rejected if len(rejected) <= COMMON else set()))
+        left.extend(everyone[:-1])
+        right.extend(everyone[1:])
+    return judged.rows[np.array(left, dtype=np.int64)], judged.rows[np.array(right, dtype=np.int64)]
+
+
+def _pictures_of(judged: Judged, preferred: bool) -> dict[int, set[int]]:
+    """Text -> the pictures under which it was preferred (or tied), or rejected."""
+    found: dict[int, set[int]] = {}
+    for better, worse, picture, tie in zip(judged.better, judged.worse, judged.picture, judged.tie, strict=True):
+        for text in (better, worse) if tie and preferred else (better if preferred else worse,):
+            found.setdefault(int(text), set()).add(int(picture))
+    return found
 
 
 def _balanced(groups: Sequence[int], counts: Mapping[int, int], folds: int, seed: int) -> dict[int, int]:

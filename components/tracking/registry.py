@@ -125,7 +125,7 @@ class Registry:
             _save_pyfunc(folder, packed, Path(scratch))
             text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, default=str)
             (packed / PEDIGREE).write_text(text + "\n", encoding="utf-8")
-            model = self._client.create_logged_model(experiment, self.name, run_id, model_type="dual_encoder")
+            model = self._client.create_logged_model(experiment, self.name, run_id, model_type=_kind_of(folder))
             self._client.log_model_artifacts(model.model_id, str(packed))
             self._client.finalize_logged_model(model.model_id, "READY")
         return str(model.artifact_location), str(model.model_id)
@@ -357,21 +357,37 @@ def parse_reference(reference: str) -> tuple[str, str]:
     return name, version
 
 
+def _kind_of(folder: Path) -> str:
+    """What a model folder's config.json says it is: "reward", or else a dual encoder."""
+    found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("format")
+    return "reward" if found == "pairwright-reward" else "dual_encoder"
+
+
+def _signature(kind: str) -> tuple[str, Any]:
+    """(file that serves this kind of model, its inputs)."""
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+    text = ColSpec("string", "text", required=False)
+    if kind == "reward":
+        features = ColSpec(Array(DataType.float), "image_features", required=False)
+        return "served_reward.py", Schema([text, features, ColSpec("string", "key", required=False)])
+    return "served_model.py", Schema([text, ColSpec("binary", "image", required=False)])
+
+
 def _save_pyfunc(folder: Path, packed: Path, scratch: Path) -> None:
     import importlib.metadata
 
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema
 
-    inputs = Schema([ColSpec("string", "text", required=False), ColSpec("binary", "image", required=False)])
+    served_by, inputs = _signature(_kind_of(folder))
     staged = scratch / "model"  # the name it has inside the version, whatever the folder is called
     shutil.copytree(folder, staged)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice on type hints and examples; the signature says it all
         mlflow.pyfunc.save_model(
             str(packed),
-            python_model=str(Path(__file__).with_name("served_model.py")),
+            python_model=str(Path(__file__).with_name(served_by)),
             artifacts={"model": str(staged)},
             signature=ModelSignature(inputs=inputs),
             # Named, because MLflow would else load the model in a fresh process to guess them.

@@ -1,0 +1,97 @@
+"""The reward's folder and its scores: reload bit for bit, no pair by the judge that saw it, wrong input named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from preferences import FOLDS, IMAGE_WIDTH, QUICK, fresh_model, planted
+
+from components.errors import ModelError
+from components.models.dual_encoder import new_dual_encoder
+from components.models.resolve import resolve_model
+from components.models.reward import RewardModel, caption_statistics, load_reward
+from components.pretrain.reward_training import fit_reward
+
+TEXTS = ["A red boat.", "IMG_0012.JPG", "", "日本の船"]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> RewardModel:
+    judged, evidence = planted(40)
+    model = fresh_model()
+    fit_reward(model, evidence, judged, replace(QUICK, steps=20, alignment_steps=10))
+    model.remember([f"seen-{i}" for i in range(FOLDS)], list(range(FOLDS)))
+    return model
+
+
+def pictures(n: int) -> torch.Tensor:
+    return torch.randn((n, IMAGE_WIDTH), generator=torch.Generator().manual_seed(0))
+
+
+def test_a_folder_gives_the_same_scores_and_the_same_bytes_again(fitted: RewardModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "a", "# A card\n")
+    loaded = load_reward(tmp_path / "a")
+    keys = ["seen-0", "seen-3", "new", "other"]
+    assert (loaded.score(pictures(4), TEXTS, keys=keys) == fitted.score(pictures(4), TEXTS, keys=keys)).all()
+    assert loaded.card == "# A card\n"
+    loaded.save(tmp_path / "b")
+    for name in ("config.json", "model.safetensors", "card.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_pair_that_was_fitted_on_is_scored_by_the_judge_that_did_not_see_it(fitted: RewardModel) -> None:
+    image, texts = pictures(1).repeat(FOLDS + 1, 1), ["A red boat."] * (FOLDS + 1)
+    each = fitted.rewards(image, fitted.text_features(texts), caption_statistics(texts))[0]
+    scores = fitted.score(image, texts, keys=[*(f"seen-{i}" for i in range(FOLDS)), "new"])
+    assert torch.allclose(scores[:FOLDS], each)
+    assert torch.isclose(scores[FOLDS], each.mean())
+    assert torch.isclose(fitted.score(image, texts)[0], each.mean())
+    assert len(set(each.tolist())) == FOLDS
+
+
+def test_cached_text_features_give_the_same_score(fitted: RewardModel) -> None:
+    cached = fitted.text_features(TEXTS).half().numpy()
+    assert (fitted.score(pictures(4), TEXTS, text_features=cached) == fitted.score(pictures(4), TEXTS)).all()
+
+
+def test_statistics_of_captions() -> None:
+    found = caption_statistics(["A red red boat", "", "a1!"])
+    assert found.shape == (3, 4)
+    assert torch.allclose(found[0], torch.tensor([np.log(5), np.log(15), 1.0, 0.75], dtype=torch.float32))
+    assert found[1].tolist() == [0, 0, 0, 0]
+    assert found[2, 2].item() == pytest.approx(1 / 3)
+
+
+def test_a_dual_encoder_gives_the_cosine_and_the_cross_features(tmp_path: Path) -> None:
+    """With a public encoder nothing is aligned anew; its projections travel in the reward's folder."""
+    encoder = new_dual_encoder(resolve_model("builtin:tiny-image"), resolve_model("builtin:tiny-text"), 8)
+    model = RewardModel(encoder, 64, 64, folds=3).eval()
+    assert len(model.heads) == 0
+    image = torch.randn((4, 64), generator=torch.Generator().manual_seed(1))
+    u, v = encoder.project_image(image), encoder.encode_text(TEXTS)
+    text = model.text_features(TEXTS)
+    assert torch.allclose(model.cosines(image, text)["encoder"], (u * v).sum(1), atol=1e-3)
+    assert model.cross(image, text).shape == (4, 16)
+    assert torch.allclose(model.cross(image, text)[:, :8].sum(1), 8**0.5 * (u * v).sum(1), atol=1e-2)
+    model.save(tmp_path / "reward")
+    assert (load_reward(tmp_path / "reward").score(image, TEXTS) == model.score(image, TEXTS)).all()
+
+
+def test_wrong_features_and_wrong_folders_are_named(fitted: RewardModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="of the same tower"):
+        fitted.score(torch.zeros((4, 7)), TEXTS)
+    with pytest.raises(ModelError, match="fit the reward again"):
+        load_reward(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text(json.dumps({"format": "pairwright-dual-encoder"}))
+    with pytest.raises(ModelError, match="holds no reward"):
+        load_reward(tmp_path)
+    fitted.save(tmp_path / "cut")
+    data = (tmp_path / "cut" / "model.safetensors").read_bytes()
+    (tmp_path / "cut" / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="damaged"):
+        load_reward(tmp_path / "cut")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -51,7 +53,9 @@ def command(run: str, workspace: str | None, folders: tuple[str, ...], port: int
             if open_browser:
                 click.launch(address)
 
-        serve(explorer, listening, started)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by either signal, the scratch is removed
+        with suppress(KeyboardInterrupt):
+            serve(explorer, listening, started)
 
 
 def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) -> Any:

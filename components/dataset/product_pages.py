@@ -109,6 +109,8 @@ def read_product_pages(source: str, dest: str, options: ProductPagesOptions, pro
         WorkspaceError: `dest` cannot be written.
     """
     root = absolute(source).rstrip("/")
+    if root.endswith(PAGES):
+        raise DatasetError(f"{source} is one page; name the folder it was saved in")
     if root.endswith(LISTS):
         options = options.model_copy(update={"fetch": True})
         listed = UrlOptions(url_column=options.url_column)

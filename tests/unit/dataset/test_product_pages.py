@@ -151,6 +151,14 @@ def test_the_folder_being_read_is_never_written(saved: Path) -> None:
         ingest("product-pages", str(saved), str(saved / "out"), fetch=True)
 
 
+def test_one_page_or_a_folder_without_pages_is_one_clear_line(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="name the folder"):
+        ingest("product-pages", str(saved / "mug.html"), str(tmp_path / "out"))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError, match=r"holds no \.html"):
+        ingest("product-pages", str(tmp_path / "none"), str(tmp_path / "out"))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"<b", page().encode()]), min_size=1, max_size=6))
 def test_no_page_is_lost_whatever_it_holds(tmp_path_factory: pytest.TempPathFactory, pages: list[bytes]) -> None:

@@ -19,6 +19,9 @@ from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
 from components.models.resolve import resolve_model
 from components.preference.labels import Labels, LabelsSettings
 from components.preference.labels_folder import read_judgements
+from components.preference.pool import read_pool
+from components.preference.rewarded import add_rewards, feature_of_width
+from components.preference.sampling import sample_items
 from components.registry import component_class
 
 pytestmark = pytest.mark.slow
@@ -129,3 +132,16 @@ def test_the_random_share_measures_it_and_was_not_fitted_on(fitted):
         assert len(random) == LABELLED * 0.2
         assert metrics["human_accuracy"] >= 0.9
         assert metrics["accuracy"] >= 0.9
+
+
+def test_what_the_fitted_reward_is_least_sure_of_is_labelled_next(fitted):
+    reward, folder, _, view = fitted["longer"]
+    table = read_judgements(folder)
+    labelled = set(zip(table["shard"].to_pylist(), table["row"].to_pylist()))
+    pool = read_pool(view.dataset, skip=labelled)
+    add_rewards(pool, reward, view, feature_of_width(view, reward.image_width))
+    assert len(pool) == PICTURES - LABELLED
+    assert not any(np.isnan(one).any() for one in pool.rewards)
+    items = sample_items(pool, 10, random_share=0)
+    everything = sample_items(pool, len(pool), random_share=0)
+    assert np.mean([one.uncertainty for one in items]) > np.mean([one.uncertainty for one in everything])

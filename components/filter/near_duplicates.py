@@ -6,7 +6,14 @@
 Greedy in caption-quality order: a pair is dropped only if its hash is within `radius` bits of a pair
 that was *kept*, and its reason names the nearest kept pair. So no two kept pairs are near each other,
 and nothing is dropped for resembling something that is itself gone. The result equals comparing all
-with all (tests/unit/filter/test_near_duplicates.py); components/filter/hamming_index.py makes it fast.
+with all (tests/unit/filter/test_near_duplicates.py): up to LARGE hashes through numpy
+(components/filter/hamming_index.py), beyond in compiled loops (components/filter/near_groups.py).
+
+`exact: auto` gives that up only where it would cost more than some minutes, above some 15 million
+hashes: wider bands are then searched, which miss some near pairs and never drop a pair wrongly. The
+chance that a pair at each distance is found is computed (components/filter/hamming_bands.py), and said
+when the step runs: on average over distances 0..radius at least 0.99, at 15 to 40 million hashes 0.999.
+`exact: always` never gives it up, `exact: never` always does.
 
 The hash of a flat or nearly featureless picture means little: below `min_quality` pairs are compared
 by their exact pixels only.
@@ -14,6 +21,8 @@ by their exact pixels only.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,10 +41,12 @@ from components.filter.duplicates import (
     quality_order,
 )
 from components.filter.groups import ALONE, joined, labels_of, merged
+from components.filter.hamming_bands import Bands, Exact
 from components.filter.hamming_index import BYTES, HammingIndex
 from components.registry import selection
 
 BLOCK = 4096  # pairs judged at once
+LARGE = 20_000  # hashes; from here on, compiling the loops takes less time than they save
 
 
 class NearDuplicatesSettings(DuplicateSettings):
@@ -44,6 +55,7 @@ class NearDuplicatesSettings(DuplicateSettings):
     hash_quality: str | None = "pdq.quality"
     min_quality: int = Field(50, ge=0, le=100, description="PDQ quality below which a hash is not compared")
     pixels: str | None = "exact_hash.pixels"  # compares pictures of low hash quality; None: they are never duplicates
+    exact: Exact = "auto"  # whether a near pair may be missed where millions of hashes make it cheaper
 
 
 @selection("near_duplicates")
@@ -60,8 +72,8 @@ class NearDuplicates(DuplicateSelection[NearDuplicatesSettings]):
     requires = Columns("hash", "hash_quality", "pixels", "quality")
 
     def select(self, view: ColumnsView) -> Mapping[str, Any]:
-        keys = view.sidecar(["key"])["key"]
         hashes, known = _hashes(view, self.settings.hash)
+        keys = view.sidecar(["key"])["key"]
         comparable = known & self._good_hashes(view)
         taking_part = participants(view, self.settings.among)
         order = quality_order(view, self.settings.quality, keys)
@@ -69,24 +81,49 @@ class NearDuplicates(DuplicateSelection[NearDuplicatesSettings]):
         flat = np.where(comparable, ALONE, pixels)
 
         chosen = order[(comparable & taking_part)[order]]
-        nearest, distance = greedy(hashes[chosen], self.settings.radius)
+        others = order[(comparable & ~taking_part)[order]]
         original = first_of_equals(np.where(taking_part, flat, ALONE), order)
+        del order
+        rows = np.concatenate([chosen, others])
+        hashes = hashes[rows]  # the good ones, best first; the rest is let go
+        nearest, distance, group = self._near(hashes, len(chosen))
+
         bits = np.zeros(len(keys), np.int64)
         dropped = nearest >= 0
         original[chosen[dropped]] = chosen[nearest[dropped]]
         bits[chosen[dropped]] = distance[dropped]
-
-        rows = np.flatnonzero(comparable)
         linked = np.full(len(keys), ALONE)
-        linked[rows] = linked_components(hashes[rows], self.settings.radius)
-        group = joined([linked, flat])
-        return duplicate_columns(keys, original, bits, group, known | (pixels != ALONE))
+        linked[rows] = group
+        return duplicate_columns(keys, original, bits, joined([linked, flat]), known | (pixels != ALONE))
+
+    def _near(self, hashes: np.ndarray, chosen: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the first `chosen` hashes the nearest kept one or -1, and its distance; of all, their component."""
+        radius, exact = self.settings.radius, self.settings.exact
+        if len(hashes) <= LARGE and exact != "never":
+            return *greedy(hashes[:chosen], radius), linked_components(hashes, radius)
+        from components.filter.near_groups import near_groups
+
+        found = near_groups(hashes, radius, chosen, exact)
+        if not found.bands.exact(radius):
+            logging.getLogger(__name__).warning(expected_recall(found.bands, radius, len(hashes)))
+        return found.nearest[:chosen], found.distance[:chosen], found.group
 
     def _good_hashes(self, view: ColumnsView) -> np.ndarray:
         if self.settings.hash_quality is None:
             return np.ones(view.rows, bool)
         quality = view.column(self.settings.hash_quality).fill_null(-1).to_numpy()
         return np.asarray(quality >= self.settings.min_quality)
+
+
+def expected_recall(bands: Bands, radius: int, rows: int) -> str:
+    """What a search that is not exact may miss, in one line; shares are rounded down."""
+    shares = [bands.recall(distance) for distance in (radius // 2, radius)]
+    mean, half, last = (math.floor(share * 1e4) / 1e4 for share in (bands.mean_recall(radius), *shares))
+    return (
+        f"near_duplicates compares {rows:,} hashes in {bands.count} bands of {bands.width} bits: of the pairs within "
+        f"{radius} bits it finds {mean:.4f} ({half:.4f} at {radius // 2}, {last:.4f} at {radius}); "
+        "exact: always finds all, and takes longer"
+    )
 
 
 def greedy(hashes: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,10 +220,15 @@ def _blocks(rows: int) -> Iterator[slice]:
 
 def _hashes(view: ColumnsView, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(rows, 32) uint8 hashes, zeros where null, and (rows,) bool where there is one."""
-    column = view.column(name)
-    known = column.is_valid().to_numpy().astype(bool)
-    filled = column.cast(pa.binary()).fill_null(bytes(BYTES)).cast(pa.binary(BYTES)).combine_chunks()
-    data = filled.buffers()[1] if len(filled) else b""
-    start = filled.offset * BYTES
-    hashes = np.frombuffer(data, np.uint8)[start : start + len(filled) * BYTES].reshape(-1, BYTES)
+    hashes, known = np.zeros((view.rows, BYTES), np.uint8), np.zeros(view.rows, bool)
+    start = 0
+    for _, table in view.iter_shards([name]):  # a shard at a time: the column never stands in memory twice
+        column = table[name]
+        stop = start + len(column)
+        known[start:stop] = column.is_valid().to_numpy()
+        filled = column.cast(pa.binary()).fill_null(bytes(BYTES)).cast(pa.binary(BYTES)).combine_chunks()
+        data = filled.buffers()[1] if len(filled) else b""
+        first = filled.offset * BYTES
+        hashes[start:stop] = np.frombuffer(data, np.uint8)[first : first + len(filled) * BYTES].reshape(-1, BYTES)
+        start = stop
     return hashes, known

@@ -37,13 +37,16 @@ def most_stable(scores: np.ndarray, shortlist: int | None = None) -> int:
         shortlist: only so many candidates, the best by mean score, compete, and are ranked among
             themselves: a caption that is steadily the worst is stable, too.
     """
+    best = shortlisted(scores, shortlist)
+    # `best` is in order of mean score, so the first of equals is the better.
+    return int(best[np.argmin(rank_variance(scores[:, best]))]) if len(best) else -1
+
+
+def shortlisted(scores: np.ndarray, shortlist: int | None = None) -> np.ndarray:
+    """Indices of the candidates that compete, the best mean score first; all that have scores if None."""
     mean = scores.mean(axis=0)
     present = np.flatnonzero(~np.isnan(mean))
-    if not len(present):
-        return -1
-    best = present[np.argsort(-mean[present], kind="stable")][:shortlist]
-    variance = rank_variance(scores[:, best])
-    return int(best[np.argmin(variance)])  # `best` is ordered by mean score, so the first of equals is the better
+    return np.asarray(present[np.argsort(-mean[present], kind="stable")][:shortlist])
 
 
 def _twice_mid_ranks(scores: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from components.component import Pixels, Scorer
 from components.dataset.pairs import PairBatch
-from components.filter.rank_stability import ROTATIONS, most_stable, rank_variance
+from components.filter.rank_stability import ROTATIONS, most_stable, rank_variance, shortlisted
 from components.registry import scorer
 from components.settings import ModelFolder, Settings
 
@@ -45,7 +45,7 @@ class RotationStability(Scorer[RotationStabilitySettings]):
 
     Columns:
         source: of the caption chosen.
-        variance: of its rank over the four rotations, among all candidates.
+        variance: of its rank over the four rotations, among those that compete.
         score: its mean cosine over them.
         candidates: how many captions there were; an empty one is none.
     """
@@ -86,8 +86,10 @@ def chosen_columns(scores: np.ndarray, sources: tuple[str, ...], shortlist: int 
     for mine in scores:
         winner = most_stable(mine, shortlist)
         found = winner >= 0
+        competing = shortlisted(mine, shortlist)
+        variance = rank_variance(mine[:, competing])
         columns["source"].append(sources[winner] if found else None)
-        columns["variance"].append(float(rank_variance(mine)[winner]) if found else None)
+        columns["variance"].append(float(variance[competing == winner][0]) if found else None)
         columns["score"].append(float(mine[:, winner].mean()) if found else None)
         columns["candidates"].append(int((~np.isnan(mine).any(axis=0)).sum()) if found else None)
     return columns

@@ -20,6 +20,7 @@ from components.filter.crossfit_rotation_stability import (
     CrossfitRotationStabilitySettings,
 )
 from components.filter.rank_stability import ROTATIONS, most_stable, rank_variance
+from components.filter.rotation_stability import chosen_columns
 from components.models.dual_encoder import load_dual_encoder, new_dual_encoder
 from components.models.resolve import resolve_model
 from components.models.towers import load_image_tower
@@ -64,6 +65,10 @@ def test_a_caption_that_is_steadily_the_worst_wins_only_without_a_shortlist() ->
     scores = np.array([[0.9, 0.8, 0.7, 0.1], [0.8, 0.9, 0.7, 0.1], [0.7, 0.8, 0.9, 0.1], [0.9, 0.7, 0.8, 0.1]])
     assert most_stable(scores) == 3
     assert most_stable(scores, shortlist=3) != 3
+    told = chosen_columns(scores[None], ("a", "b", "c", "d"), 3)
+    winner = most_stable(scores, 3)
+    assert told["source"] == ["abcd"[winner]]
+    assert told["variance"] == [rank_variance(scores[:, :3])[winner]]  # as ranked among the three
 
 
 @given(SCORES, st.integers(0, 5), st.randoms(use_true_random=False))

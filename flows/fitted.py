@@ -13,6 +13,7 @@ from typing import Any
 from components.component import Fit, FitInputs
 from components.dataset import storage
 from flows.plan import PlannedStep
+from flows.registered_fits import register_fit
 from flows.run import Run
 from flows.stage import Stage, run_stage
 
@@ -39,6 +40,7 @@ def fit_step(run: Run, step: PlannedStep) -> Path:
     run_stage(run, step.name, step.digest, reuse=reuse, work=work)
     run.made.add(step.name)
     run.results.setdefault("fits", {})[step.name] = str(folder)
+    register_fit(run, step, folder)
     return folder
 
 

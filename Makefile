@@ -29,6 +29,12 @@ demo: $(READY) ## The demo corpus to a curated set, a registered model, a Bento 
 serve: $(READY) ## Serve the champion on http://127.0.0.1:3000
 	$(BIN)/pairwright serve
 
+label: data ## Judge captions on a page, http://127.0.0.1:8322
+	$(BIN)/pairwright label data/raw
+
+explore: $(READY) ## Look at every pair of the latest run, http://127.0.0.1:8321
+	$(BIN)/pairwright explore
+
 up: $(READY) ## Prefect (with the deployments served), MLflow and the Bento on this machine
 	$(BIN)/python -m flows.servers up
 
@@ -62,6 +68,8 @@ bench: $(READY) ## Every benchmark; each prints its ratio
 pictures: $(READY) ## Retake the README's screenshots from a real run
 	bash infra/browser.sh
 	$(BIN)/python docs/take_pictures.py
+	$(BIN)/python docs/picture_label.py
+	$(BIN)/python docs/take_explorer_pictures.py
 
 lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 	bash infra/lock.sh
@@ -69,4 +77,4 @@ lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 clean: ## Remove what runs made (not data/, not .venv)
 	rm -rf workspace build dist .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup data demo serve up down lint unit check core test bench pictures lock clean
+.PHONY: help setup data demo serve label explore up down lint unit check core test bench pictures lock clean

@@ -72,12 +72,48 @@ def prepared(command: str, place: Path) -> str:
     return command
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c != "pairwright serve"])
+PAGES = ("pairwright serve", "pairwright explore", "pairwright label")  # these stay up until they are ended
+APART = ("pairwright run compress_and_align",)  # the same verb on a longer recipe; tests/e2e/test_recipes.py
+
+
+def stays_up(command: str) -> bool:
+    return command.startswith(PAGES)
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if not stays_up(c) and c not in APART])
 def test_a_command_of_the_readme_runs(command, place):
     done = run(prepared(command, place), place)
     assert "Traceback" not in done.stderr
     if done.returncode != 0:
         assert REFUSED.get(command, "no refusal is expected") in done.stderr, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if stays_up(c) and c != "pairwright serve"])
+def test_a_page_of_the_readme_opens(command, place):
+    port = "3918"
+    verb = [*shlex.split(command)[1:], "--port", port, "--no-open"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *verb],
+        cwd=place,
+        env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
+        start_new_session=True,
+    )
+    try:
+        assert answers(f"http://127.0.0.1:{port}/", process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def answers(address: str, process: subprocess.Popen) -> bool:
+    """Whether the page is there within two minutes."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            return httpx.get(address, timeout=5).status_code == 200
+        except httpx.HTTPError:
+            time.sleep(0.3)
+    return False
 
 
 def test_serve_answers(place):

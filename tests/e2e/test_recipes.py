@@ -1,0 +1,80 @@
+"""Every shipped recipe runs, on one shard of its data and with training cut short, to its report.
+
+`quickstart` has tests of its own (test_readme.py, test_pipeline.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.recipes import FOLDER, recipe_names
+
+pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = [name for name in recipe_names() if name != "quickstart"]
+
+
+def cut_short(name: str) -> dict:
+    """The recipe as shipped, but one seed, one arm and few steps: what it does is left as it is."""
+    said = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    if "pretrain" in said:
+        said["pretrain"]["with"] |= {"steps": 6, "warmup_steps": 2, "batch_size": 32}
+        said["pretrain"]["seeds"] = [0]
+    if "evaluate" in said:
+        said["evaluate"]["ablation"] = ["curated"]
+        if "compression" in said["evaluate"]:
+            said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
+    if "release" in said:
+        said["release"]["seed"] = 0
+    for step in said["filter"].get("fit", {}).values():
+        step["with"] |= {"steps": min(step["with"].get("steps", 30), 30)} if step["uses"] != "ngram_model" else {}
+    return said
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One workspace for all, so that what recipes share is computed once."""
+    folder = tmp_path_factory.mktemp("recipes")
+    from components.versioning import pull_data
+
+    (folder / "data").symlink_to(pull_data(REPOSITORY))
+    return folder
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_runs_to_its_report(name, place):
+    (place / f"{name}.yaml").write_text(yaml.safe_dump(cut_short(name), sort_keys=False))
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", f"{name}.yaml", "--limit", "1", "--json"],
+        cwd=place,
+        env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads(done.stdout)
+    assert record["results"]["ledger"]["kept"] > 0
+    page = Path(record["results"]["report"]).read_text(encoding="utf-8")
+    assert name in page
+    if name == "compress_and_align":
+        assert 'id="compression"' in page
+        assert 'id="figures"' in page  # what the reward measured of itself
+        assert record["results"]["compression"]
+
+
+def test_every_recipe_says_which_paper_it_follows_and_what_is_left():
+    from flows.recipes import load_recipe
+
+    for name in RECIPES:
+        recipe = load_recipe(name)
+        assert recipe.paper, name
+        assert recipe.name == name
+        assert bool(recipe.left) or recipe.status == "works", name

@@ -25,10 +25,10 @@ def start(config: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trainable", ["heads", "all"])
+@pytest.mark.parametrize("trainable", ["heads", "lora", "all"])
 def test_kill_9_at_random_moments_changes_no_bit(tmp_path: Path, trainable: str) -> None:
     view = features_view(shapes_dataset(tmp_path, 48, 2), tmp_path)
-    # `all` takes longer a step, so both runs live some seconds.
+    # Trained towers take longer a step, so every run lives some seconds.
     changes = {"steps": 400 if trainable == "heads" else 30, "checkpoint_every": 5, "trainable": trainable}
     for name in ("whole", "killed"):
         (tmp_path / f"{name}.json").write_text(json.dumps(tiny_config(view, tmp_path, name, **changes)))

@@ -235,3 +235,15 @@ def test_a_sampled_run_shows_the_shards_it_saw(tmp_path: Path) -> None:
     storage.write_json(path, record | {"dataset": record["dataset"] | {"digest": sample.digest}})
     found = exploration_of(Environment.load(workspace=str(tmp_path / "workspace")), made.name)
     assert [shard.name for shard in found.shards] == [shard.name for shard in sample.shards]
+
+
+def test_an_answer_is_not_held_back_by_nagle() -> None:
+    import socket
+
+    pytest.importorskip("starlette")
+    from components.explore.web import bound_socket
+
+    with bound_socket(0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP, "or asyncio leaves TCP_NODELAY off: 40 ms more an answer"
+        with pytest.raises(OSError, match="in use"):
+            bound_socket(listening.getsockname()[1])

@@ -77,19 +77,6 @@ def test_ties_are_modelled_and_pull_rewards_together() -> None:
     assert right(*rewards[:, ~tie].numpy()).mean() > 0.85
 
 
-def test_silver_of_weight_zero_changes_no_bit_of_a_judge() -> None:
-    judged, evidence = planted(80)
-    silver = np.arange(80) % 4 == 1  # judgements of fold 1; the others' judges would see them
-    mixed = replace(judged, origin=np.where(silver, "silver", "human").astype(object))
-    quick = replace(QUICK, steps=30, alignment_steps=10, silver_weight=0.0)
-    with_silver, without = fresh_model(), fresh_model()
-    fit_reward(with_silver, evidence, mixed, quick)
-    changed = replace(mixed, better=np.where(silver, mixed.worse, mixed.better), worse=mixed.worse)
-    fit_reward(without, evidence, changed, quick)
-    judge, other = with_silver.judges[1].state_dict(), without.judges[1].state_dict()
-    assert all((judge[name] == other[name]).all() for name in judge)
-
-
 def test_where_clip_is_anticorrelated_with_quality_the_reward_keeps_better_pairs() -> None:
     """SEED row 1: good captions say it in words the aligned space does not know, so the cosine likes poor ones."""
     random, world = np.random.default_rng(3), World()

@@ -73,7 +73,8 @@ def near_groups(hashes: np.ndarray, radius: int, chosen: int | None = None, exac
         none = np.zeros(0, np.int32)
         return NearGroups(none, none, none, choose_bands(radius, 0, lambda _: 0.0, exact))
     with _threads() as pool:
-        first = _first_equals(words, pool)
+        _reorder(words, pool)
+        first = _first_equals(words)
         rows = np.flatnonzero(first == np.arange(len(words))).astype(np.int32)
         bands = choose_bands(radius, len(rows), lambda bands: _meetings(words, rows, bands), exact)
         search = _Search(words, radius, bands, pool)
@@ -198,14 +199,26 @@ def _at_once(pool: ThreadPoolExecutor, kernel: Callable[..., None], known: tuple
         task.result()
 
 
-def _first_equals(words: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
-    """(n,) int32: the first row equal to each; the bits of every row are reordered on the way."""
+def _reorder(words: np.ndarray, pool: ThreadPoolExecutor) -> None:
+    """Lay every hash's bits into the bands' order, in place."""
     source = np.random.default_rng(SEED).permutation(BITS)
     bounds = np.linspace(0, len(words), pool._max_workers + 1).astype(int)
     _at_once(pool, kernels.reorder_bits, (words, source), bounds)
+
+
+def _first_equals(words: np.ndarray) -> np.ndarray:
+    """(n,) int32: the first row equal to each."""
     folded = kernels.fold(words)
     first: np.ndarray = kernels.first_equals(words, np.argsort(folded, kind="stable"), folded)
     return first
+
+
+def meetings_of(hashes: np.ndarray, bands: Bands) -> float:
+    """About how many pairs of hashes, (n, 32) uint8, meet in these bands."""
+    words = np.array(hashes, np.uint8, order="C").view(np.uint64)
+    with _threads() as pool:
+        _reorder(words, pool)
+    return _meetings(words, np.arange(len(words), dtype=np.int32), bands)
 
 
 def _meetings(words: np.ndarray, rows: np.ndarray, bands: Bands) -> float:

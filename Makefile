@@ -62,7 +62,8 @@ test: $(READY) ## Everything, set-up included
 	$(MAKE) --no-print-directory core
 
 bench: $(READY) ## Every benchmark; each prints its ratio
-	@for name in help_time demo filter_throughput filter_memory pdq selection_funnel; do \
+	@for name in help_time demo filter_throughput worker_scaling filter_memory pdq selection_funnel near_duplicates \
+	    semantic_duplicates explorer against_data_juicer curation; do \
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 pictures: $(READY) ## Retake the README's screenshots from a real run

@@ -262,7 +262,9 @@ def serve(app: Any, host: str, port: int, labeller: str | None, browser: bool) -
     except ModuleNotFoundError:
         raise MissingDependency("the page needs uvicorn and starlette; pip install 'pairwright[platform]'") from None
 
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends at once (TCP_NODELAY) only on sockets that say they are TCP; else an answer waits 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

@@ -21,6 +21,7 @@ from components.filter.semantic_duplicates import (
     SemanticDuplicatesSettings,
     greedy,
     prune,
+    prune_again,
 )
 
 
@@ -124,6 +125,34 @@ def test_no_embedding_is_null_and_rules_say_who_takes_part(tmp_path: Path) -> No
     assert (
         "image.width" in SemanticDuplicates(SemanticDuplicatesSettings(among={"l": "image.width > 1"})).column_names()
     )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_another_round_drops_more_and_every_dropped_row_still_names_a_kept_one(seed: int) -> None:
+    values, _ = around_centres(seed, 12, 150, width=6, spread=0.6)
+    random = np.random.default_rng(seed)
+    order, least = random.permutation(150), 0.85
+    original, similarity = prune(values, random.integers(0, 4, 150).astype(np.int32), order, least)
+    first = original.copy()
+    again = random.integers(0, 4, 150).astype(np.int32)
+    prune_again(values, again, order, least, original, similarity)
+    dropped, kept = np.flatnonzero(original >= 0), np.flatnonzero(original < 0)
+    assert np.isin(original[dropped], kept).all()
+    assert np.allclose((values[dropped] * values[original[dropped]]).sum(1), similarity[dropped], atol=1e-5)
+    assert (similarity[dropped] >= least - 1e-5).all()
+    alike = (values[kept] @ values[kept].T >= least) & (again[kept][:, None] == again[kept][None])
+    assert alike.sum() == len(kept)  # each only like itself
+    assert len(dropped) >= (first >= 0).sum() * 0.9
+
+
+def test_a_second_round_finds_duplicates_across_the_first_ones_borders(tmp_path: Path) -> None:
+    originals = unit(np.random.default_rng(0).normal(size=(1500, 8)))
+    copies = near_copies(1, originals[:300], 0.985)
+    view = population(tmp_path, np.concatenate([originals, copies]))
+    recall = [np.mean(select(view, epsilon=0.02, clusters=60, rounds=n)["drop"][1500:]) for n in (1, 2)]
+    assert recall[0] < 0.97
+    assert recall[1] > 0.99
 
 
 def test_a_column_that_holds_no_vectors_is_refused(tmp_path: Path) -> None:

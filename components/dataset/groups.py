@@ -7,10 +7,12 @@ that two pairs with any label in common share a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 ALONE = -1  # a label of a pair that shares nothing
+LONG = 1 << 30  # bytes: a column longer than this outgrows Arrow's 32-bit offsets when it is put together
 
 
 def components_of(rows: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -55,12 +57,34 @@ def joined(labellings: Sequence[np.ndarray]) -> np.ndarray:
 
 def labels_of(values: Sequence[str | bytes | None]) -> np.ndarray:
     """Equal values -> equal labels, (rows,) int64; None and "" -> ALONE."""
+    labels, distinct = equal_labels(values)
+    empty = _empty(distinct)
+    if empty.any():
+        labels[(labels != ALONE) & empty[labels]] = ALONE
+    return labels
+
+
+def equal_labels(values: Sequence[str | bytes | None]) -> tuple[np.ndarray, Any]:
+    """Equal values -> equal labels, (rows,) int64, None -> ALONE; and the value of each label, as an Arrow array."""
     import pyarrow as pa
 
     array = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(list(values))
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    encoded = array.dictionary_encode()
-    labels = encoded.indices.fill_null(ALONE).to_numpy(zero_copy_only=False).astype(np.int64)
-    empty = {i for i, value in enumerate(encoded.dictionary.to_pylist()) if not value}
-    return np.where(np.isin(labels, list(empty)), ALONE, labels) if empty else labels
+    column = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+    if column.nbytes > LONG and (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        column = column.cast(pa.large_string() if pa.types.is_string(column.type) else pa.large_binary())
+    whole = column.combine_chunks()  # encoded in chunks, each would carry all values so far
+    del array, column
+    encoded = whole.dictionary_encode()
+    return encoded.indices.fill_null(ALONE).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
+
+
+def _empty(values: Any) -> np.ndarray:
+    """(n,) bool: a text or bytes of no length, or another kind of nothing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_fixed_size_binary(values.type):
+        return np.zeros(len(values), bool)
+    if values.type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
+        return np.asarray(pc.equal(pc.binary_length(values), 0).to_numpy(zero_copy_only=False), bool)
+    return np.array([not value for value in values.to_pylist()], bool)

@@ -11,7 +11,8 @@ from components.dataset.columns import ColumnsView
 
 def caption_column(view: ColumnsView, source: str) -> pa.ChunkedArray:
     """Each row's first caption of `source`, normalised: case, accents' form, punctuation and space aside."""
-    return normalised(caption_texts(view, source))
+    texts = caption_texts(view, source)  # a shard at a time: normalising makes and drops several copies
+    return pa.chunked_array([normalised(chunk) for chunk in texts.chunks], pa.string())
 
 
 def normalised(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:

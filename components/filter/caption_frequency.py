@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from components.component import Captions, Selection
 from components.dataset.columns import ColumnsView
+from components.dataset.groups import equal_labels
 from components.filter.caption_column import caption_column
 from components.registry import selection
 from components.settings import Settings
@@ -34,8 +35,7 @@ class CaptionFrequency(Selection[CaptionFrequencySettings]):
     columns = {"count": pa.int32(), "share": pa.float32()}
 
     def select(self, view: ColumnsView) -> Mapping[str, Any]:
-        encoded = caption_column(view, self.settings.source).combine_chunks().dictionary_encode()
-        which = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        which, _ = equal_labels(caption_column(view, self.settings.source))
         absent = which < 0
         counts = np.bincount(which[~absent], minlength=1)
         count = np.where(absent, 0, counts[np.maximum(which, 0)])

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from components.component import Selection
 from components.dataset.columns import ColumnsView
 from components.filter.expression import PAIR, Rule, referenced
-from components.filter.rules import apply_rules
+from components.filter.rules import judge
 from components.settings import Settings
 
 COLUMNS: Mapping[str, pa.DataType] = {
@@ -44,8 +44,8 @@ def participants(view: ColumnsView, among: Mapping[str, str]) -> np.ndarray:
     """(rows,) bool: the pairs that pass these rules and whose sidecar row is a good one."""
     if not among:
         return pc.is_null(view.sidecar(["error"])["error"]).to_numpy(zero_copy_only=False).astype(bool)
-    selected = apply_rules(view, [Rule(name, expression) for name, expression in among.items()])
-    return pc.equal(selected.verdicts["status"].cast(pa.string()), "kept").to_numpy().astype(bool)
+    with judge(view, [Rule(name, expression) for name, expression in among.items()]) as judgement:
+        return judgement.kept()
 
 
 def quality_order(view: ColumnsView, quality: Sequence[str], keys: pa.ChunkedArray) -> np.ndarray:

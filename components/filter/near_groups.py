@@ -22,7 +22,6 @@ million hashes on two cores, whatever their likeness (benchmarks/near_duplicates
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ import numpy as np
 
 from components.filter import hamming_kernels as kernels
 from components.filter.hamming_bands import BITS, Bands, Exact, choose_bands
+from components.filter.overlap import usable_cores
 
 MOST_THREADS = 8  # each holds trees of its own while components are joined
 PARTS = 16  # tasks a thread and band, so that a crowded bucket keeps no one waiting
@@ -188,7 +188,7 @@ class _Search:
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
     """As many threads as this process may use cores."""
-    with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), MOST_THREADS)) as pool:
+    with ThreadPoolExecutor(min(usable_cores(), MOST_THREADS)) as pool:
         yield pool
 
 

@@ -7,7 +7,6 @@ ever readable from a rule: external access is off before the first expression is
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from components.dataset.columns import ERROR, ROW, ColumnsView
 from components.dataset.schema import SIDECAR
 from components.errors import ColumnError
 from components.filter.expression import PAIR, Bound
+from components.filter.overlap import ahead, usable_cores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -31,6 +31,7 @@ TABLE = "pairs"
 SHARD = "_shard"  # position of the shard in the dataset
 SIDECAR_ERROR = f"{PAIR}.error"
 BATCH_ROWS = 200_000  # pairs laid down at once: tens of megabytes
+SHARDS_AHEAD = 4  # read while others are laid down
 
 
 def view_columns(view: ColumnsView) -> dict[str, pa.DataType]:
@@ -106,7 +107,7 @@ def scratch_database(memory_limit: str, threads: int | None = None) -> Iterator[
 
 def open_threads(connection: DuckDBPyConnection) -> None:
     """All cores, for passes whose result does not depend on order; then no setting changes any more."""
-    connection.execute(f"SET threads = {os.cpu_count() or 1}")
+    connection.execute(f"SET threads = {usable_cores()}")
     connection.execute("SET lock_configuration = true")
 
 
@@ -123,15 +124,19 @@ def create_table(
 def fill_table(connection: DuckDBPyConnection, view: ColumnsView, columns: Sequence[str], facts: Sequence[str]) -> None:
     """Lay down every shard's rows, in order, in batches of about BATCH_ROWS."""
     sidecar = sorted({"key", "error", *(_sidecar_column(fact) for fact in facts)})
-    waiting: list[tuple[int, pa.Table]] = []
-    connection.execute("BEGIN")
-    for position, shard in enumerate(view.dataset.shards):
+
+    def read(position: int) -> tuple[int, pa.Table]:
         table = read_steps(view, position, columns)
-        said = shard.read_sidecar(sidecar)
+        said = view.dataset.shards[position].read_sidecar(sidecar)
         for name in sidecar:
             table = table.append_column(f"{PAIR}.{name}", said[name])
-        waiting.append((position, table))
-        if sum(len(part) for _, part in waiting) >= BATCH_ROWS:
+        return position, table
+
+    waiting: list[tuple[int, pa.Table]] = []
+    connection.execute("BEGIN")
+    for part in ahead(read, range(len(view.dataset.shards)), SHARDS_AHEAD):
+        waiting.append(part)
+        if sum(len(table) for _, table in waiting) >= BATCH_ROWS:
             _insert(connection, waiting, columns, facts)
             waiting = []
     if waiting:

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from components.dataset.columns import ColumnsView
@@ -41,6 +42,7 @@ __all__ = ["Judgement", "Rule", "Selected", "apply_rules", "check_rules", "judge
 Thresholds = Mapping[str, Mapping[str, Any]]
 PICTURE_ERRORS = ("decode:", "read:")
 BATCH_ROWS = 100_000
+MEMORY = "2GB"  # of DuckDB alone, before it goes to disk; Arrow and Python stand beside it
 KEPT, PAIR_FAILED, PICTURE_FAILED = 0, -1, -2
 FAILED, MISSING, FALSE = 1, 2, 3  # of rule i: 3 i + one of these
 
@@ -85,7 +87,7 @@ def check_rules(
 
 
 def apply_rules(
-    view: ColumnsView, rules: Sequence[Rule], *, frozen: Thresholds | None = None, memory_limit: str = "4GB"
+    view: ColumnsView, rules: Sequence[Rule], *, frozen: Thresholds | None = None, memory_limit: str = MEMORY
 ) -> Selected:
     """Judge every pair and hold the result in memory; `judge` streams it.
 
@@ -142,6 +144,16 @@ class Judgement:
         except _duckdb_errors() as error:
             raise _value_error(self.bounds, error) from None
 
+    def kept(self) -> np.ndarray:
+        """(rows,) bool in the dataset's order, instead of `batches`: whom every rule keeps, and nothing of why."""
+        sql = f"SELECT ({self._code}) = {KEPT} AS kept FROM {population.TABLE}"
+        try:
+            reader = self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+            parts = [batch.column("kept").to_numpy(zero_copy_only=False) for batch in reader]
+        except _duckdb_errors() as error:
+            raise _value_error(self.bounds, error) from None
+        return np.concatenate([np.zeros(0, bool), *parts]).astype(bool)
+
     def funnel(self) -> list[dict[str, Any]]:
         return self.tally.funnel()
 
@@ -151,7 +163,7 @@ class Judgement:
 
 @contextmanager
 def judge(
-    view: ColumnsView, rules: Sequence[Rule], *, frozen: Thresholds | None = None, memory_limit: str = "4GB"
+    view: ColumnsView, rules: Sequence[Rule], *, frozen: Thresholds | None = None, memory_limit: str = MEMORY
 ) -> Iterator[Judgement]:
     """Fill the population, compute the thresholds, and leave the verdicts to be streamed."""
     types = population.view_columns(view)

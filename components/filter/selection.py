@@ -21,7 +21,8 @@ from components.dataset.columns import ColumnsView
 from components.errors import DatasetError
 from components.filter.expression import Rule
 from components.filter.ledger import Ledger
-from components.filter.rules import Selected, Thresholds, judge
+from components.filter.overlap import behind
+from components.filter.rules import MEMORY, Selected, Thresholds, judge
 from components.filter.verdicts import KEPT_COLUMNS, VERDICT, kept_of
 
 KEPT_FILE, VERDICTS_FILE, SUMMARY_FILE = "kept.parquet", "verdicts.parquet", "selection.json"
@@ -34,7 +35,7 @@ def write_selection(
     folder: str | Path,
     *,
     frozen: Thresholds | None = None,
-    memory_limit: str = "4GB",
+    memory_limit: str = MEMORY,
 ) -> dict[str, Any]:
     """Judge every pair straight into `folder`; the population never stands in memory.
 
@@ -52,9 +53,14 @@ def write_selection(
         pq.ParquetWriter(root / VERDICTS_FILE, VERDICT, compression="zstd") as verdicts,
         pq.ParquetWriter(root / KEPT_FILE, kept_schema, compression="zstd") as kept,
     ):
-        for batch in judgement.batches():
+
+        def write(batch: pa.RecordBatch) -> None:
             verdicts.write_batch(batch)
             kept.write_table(kept_of(pa.Table.from_batches([batch])))
+
+        with behind(write) as write_behind:  # while DuckDB judges the next
+            for batch in judgement.batches():
+                write_behind(batch)
         summary = _summary(rules, judgement.thresholds, judgement.funnel(), judgement.ledger(), view)
     _write_summary(root, summary)
     return summary

@@ -94,7 +94,7 @@ def test_it_equals_comparing_all_with_all_whatever_the_bands(bands: Bands, monke
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_threads_changes_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = clustered(6, 1500, 120, 36)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(threads))
+    monkeypatch.setattr(compiled, "usable_cores", lambda: threads)
     assert as_found(near_groups(hashes, RADIUS), 1500) == as_defined(hashes, 1500, RADIUS)
 
 

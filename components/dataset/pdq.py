@@ -24,7 +24,7 @@ NEAR = 31  # of 256 bits; PDQ's published threshold for "the same picture"
 SIDE = 64
 BITS = 16
 BYTES = BITS * BITS // 8
-LARGEST = 512  # pixels; a longer side is area-averaged to this first, as the reference's own tools do
+LENGTHS = 1024  # sides whose filter is kept, 12 bytes a tap and sample: some 10 MB at most
 
 
 def pdq_hash(image: np.ndarray) -> tuple[np.ndarray, int]:
@@ -59,18 +59,14 @@ def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _luma(image: np.ndarray) -> np.ndarray:
-    """(h, w) float32 luma, neither side over LARGEST."""
-    if max(image.shape[:2]) <= 2 * SIDE:  # not averaged by the filter, so luma rounded to 8 bits would show
+    """(h, w) luma, uint8, or float32 where the filter averages too little for its rounding not to show."""
+    if max(image.shape[:2]) <= 2 * SIDE:
         image = image.astype(np.float32)
-    gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    height, width = gray.shape
-    if max(height, width) > LARGEST:
-        gray = cv2.resize(gray, (min(width, LARGEST), min(height, LARGEST)), interpolation=cv2.INTER_AREA)
-    return gray.astype(np.float32, copy=False)
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
 def _shrink(values: np.ndarray) -> np.ndarray:
-    """(n, m) to (64, m): the filter and the samples along the first axis."""
+    """(n, m) to (64, m) float32: the filter and the samples along the first axis."""
     (index, weight), *rest = _taps(len(values))
     total = values.take(index, 0) * weight
     for index, weight in rest:
@@ -78,7 +74,7 @@ def _shrink(values: np.ndarray) -> np.ndarray:
     return total
 
 
-@functools.lru_cache(maxsize=2 * LARGEST)
+@functools.lru_cache(maxsize=LENGTHS)
 def _taps(length: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Gathers, each (64,) indices and (64, 1) weights, whose sum is two box passes and 64 samples.
 
@@ -86,15 +82,16 @@ def _taps(length: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """
     window = (length + 127) // 128
     ahead = (window + 2) // 2
-    box = np.zeros((length, length), np.float32)
-    for out in range(length):
-        first, last = max(0, out - (window - ahead)), min(length, out + ahead)
-        box[out, first:last] = 1 / (last - first)
+    places = np.arange(length)
+    first, last = np.maximum(0, places - (window - ahead)), np.minimum(length, places + ahead)
     centres = ((np.arange(SIDE) + 0.5) * length / SIDE).astype(int)
-    kernel = box[centres] @ box
-    width = int((kernel > 0).sum(axis=1).max())
-    start = np.minimum((kernel > 0).argmax(axis=1), length - width)
-    weights = np.take_along_axis(kernel, start[:, None] + np.arange(width), axis=1)
+    width = min(2 * window - 1, length)
+    start = np.minimum(first[first[centres]], length - width)
+    weights = np.zeros((SIDE, width), np.float32)
+    for sample, centre in enumerate(centres):
+        for place in range(first[centre], last[centre]):  # the second pass averages these outputs of the first
+            share = 1 / ((last[centre] - first[centre]) * (last[place] - first[place]))
+            weights[sample, first[place] - start[sample] : last[place] - start[sample]] += share
     return tuple((start + tap, np.ascontiguousarray(weights[:, tap, None])) for tap in range(width))
 
 

@@ -73,6 +73,9 @@ class Image(Scorer[ImageSettings]):
 def contrast(image: np.ndarray) -> float:
     """Standard deviation of the luma of an (h, w, 3) uint8 picture over 127.5: 0 flat, 1 half black half white."""
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    if min(luma.shape) > SIDE:
-        luma = cv2.resize(luma, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    factor = min(luma.shape) // SIDE
+    if factor >= 2:  # by a whole factor, which is several times faster
+        height, width = luma.shape[0] // factor, luma.shape[1] // factor
+        whole = luma[: height * factor, : width * factor]
+        luma = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
     return min(float(cv2.meanStdDev(luma)[1][0, 0]) / 127.5, 1.0)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from components.dataset.pdq import LARGEST, NEAR, hamming, pdq_hash
+from components.dataset.pdq import NEAR, hamming, pdq_hash
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:
@@ -23,7 +23,9 @@ def scene(seed: int, height: int, width: int) -> np.ndarray:
     return image
 
 
-@pytest.mark.parametrize("size", [(224, 224), (224, 150), (130, 300), (512, 384), (336, 129)])
+@pytest.mark.parametrize(
+    "size", [(224, 224), (224, 150), (130, 300), (512, 384), (336, 129), (1500, 1031), (701, 2048)]
+)
 def test_equals_the_reference_implementation(size: tuple[int, int]) -> None:
     pdqhash = pytest.importorskip("pdqhash")
     for seed in range(10):
@@ -32,13 +34,6 @@ def test_equals_the_reference_implementation(size: tuple[int, int]) -> None:
         theirs, their_quality = pdqhash.compute(image)
         assert hamming(bits[None], np.packbits(theirs)[None])[0, 0] <= 2
         assert abs(quality - their_quality) <= 2
-
-
-def test_large_pictures_are_near_the_reference() -> None:
-    pdqhash = pytest.importorskip("pdqhash")
-    image = scene(1, 1500, LARGEST * 2 + 7)
-    theirs, _ = pdqhash.compute(image)
-    assert hamming(pdq_hash(image)[0][None], np.packbits(theirs)[None])[0, 0] <= NEAR // 2
 
 
 def test_resized_and_recompressed_is_near_and_another_picture_is_far() -> None:

@@ -77,8 +77,7 @@ class NearDuplicates(DuplicateSelection[NearDuplicatesSettings]):
         comparable = known & self._good_hashes(view)
         taking_part = participants(view, self.settings.among)
         order = quality_order(view, self.settings.quality, keys)
-        pixels = labels_of(view.column(self.settings.pixels)) if self.settings.pixels else np.full(len(keys), ALONE)
-        flat = np.where(comparable, ALONE, pixels)
+        flat = self._equal_pixels(view, ~comparable)
 
         chosen = order[(comparable & taking_part)[order]]
         others = order[(comparable & ~taking_part)[order]]
@@ -94,7 +93,7 @@ class NearDuplicates(DuplicateSelection[NearDuplicatesSettings]):
         bits[chosen[dropped]] = distance[dropped]
         linked = np.full(len(keys), ALONE)
         linked[rows] = group
-        return duplicate_columns(keys, original, bits, joined([linked, flat]), known | (pixels != ALONE))
+        return duplicate_columns(keys, original, bits, joined([linked, flat]), known | (flat != ALONE))
 
     def _near(self, hashes: np.ndarray, chosen: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the first `chosen` hashes the nearest kept one or -1, and its distance; of all, their component."""
@@ -107,6 +106,18 @@ class NearDuplicates(DuplicateSelection[NearDuplicatesSettings]):
         if not found.bands.exact(radius):
             logging.getLogger(__name__).warning(expected_recall(found.bands, radius, len(hashes)))
         return found.nearest[:chosen], found.distance[:chosen], found.group
+
+    def _equal_pixels(self, view: ColumnsView, flat: np.ndarray) -> np.ndarray:
+        """(rows,) labels that pictures of the same pixels share, of the `flat` rows; ALONE for any other."""
+        labels = np.full(view.rows, ALONE)
+        if self.settings.pixels and flat.any():
+            parts, start = [], 0
+            for shard, table in view.iter_shards([self.settings.pixels]):
+                mine = flat[start : start + shard.rows]
+                parts += table[self.settings.pixels].filter(pa.array(mine)).chunks
+                start += shard.rows
+            labels[flat] = labels_of(pa.chunked_array(parts))
+        return labels
 
     def _good_hashes(self, view: ColumnsView) -> np.ndarray:
         if self.settings.hash_quality is None:

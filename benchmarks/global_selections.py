@@ -1,6 +1,6 @@
 """Claim: the global selections stand ten million pairs in 4 GiB: exact and near duplicates, caption frequency, groups.
 
-    python benchmarks/global_selections.py --rows 10000000
+    python -m benchmarks.global_selections --rows 10000000
 
 Makes columns of synthetic values (a twentieth of the pictures exact copies, a tenth near-duplicates at 0
 to 31 bits, a fifth of the captions from ten thousand templates), runs each selection as a recipe does, from the column
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from machine import add_output_option, publish
 from near_duplicates import planted
 
+from benchmarks.machine import add_output_option, publish
 from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.schema import SIDECAR
@@ -128,7 +128,7 @@ def run(root: Path, name: str) -> dict[str, Any]:
 
 def pinned(root: Path, name: str, cores: list[int]) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, __file__, "--run", name, "--keep", str(root)],
+        [sys.executable, "-m", "benchmarks.global_selections", "--run", name, "--keep", str(root)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,6 +1,6 @@
 """Claim: ten million 256-bit hashes are grouped at 31 bits in 10 minutes and 4 GiB on two cores.
 
-    python benchmarks/near_duplicates.py --rows 10000000 --svg docs/pictures/near_duplicates.svg
+    python -m benchmarks.near_duplicates --rows 10000000 --svg docs/pictures/near_duplicates.svg
 
 Makes hashes of which a tenth are copies of others with 0 to 31 bits flipped, every number equally often,
 groups them in a process pinned to two cores, and prints seconds, the peak memory of that process, and
@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import add_output_option, publish
+
+from benchmarks.machine import add_output_option, publish
 
 BYTES, RADIUS = 32, 31
 SECONDS, GIB, RECALL = 600, 4.0, 0.99
@@ -118,7 +119,17 @@ TASKS: dict[str, Callable[[Path, str], dict[str, Any]]] = {
 
 def pinned(task: str, folder: Path, cores: list[int], exact: str = "auto") -> dict[str, Any]:
     """Run a task in a process of its own on these cores."""
-    command = [sys.executable, __file__, "--task", task, "--folder", str(folder), "--exact", exact]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.near_duplicates",
+        "--task",
+        task,
+        "--folder",
+        str(folder),
+        "--exact",
+        exact,
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": str(len(cores))}
     done = subprocess.run(
         command,

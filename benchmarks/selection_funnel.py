@@ -1,6 +1,6 @@
 """Claim: the keep-rules of a recipe over 12.8 million rows of columns in 60 s and 4 GiB on two cores.
 
-    python benchmarks/selection_funnel.py --rows 12800000
+    python -m benchmarks.selection_funnel --rows 12800000
 
 Makes columns of synthetic values (a DataComp-small's worth by default, in shards of 10,000 as its
 crawl has), applies the quickstart recipe's rules with three quantiles among them, writes the verdicts
@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import add_output_option, publish
 
+from benchmarks.machine import add_output_option, publish
 from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.schema import SIDECAR
@@ -173,7 +173,7 @@ TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {
 def pinned(task: str, root: Path, cores: list[int]) -> dict[str, Any]:
     """Run a task in a process of its own on these cores."""
     done = subprocess.run(
-        [sys.executable, __file__, "--task", task, "--folder", str(root)],
+        [sys.executable, "-m", "benchmarks.selection_funnel", "--task", task, "--folder", str(root)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,

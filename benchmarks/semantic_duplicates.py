@@ -1,6 +1,6 @@
 """Semantic duplicates among a million 256-d vectors: time, peak memory and recall, beside faiss and brute force.
 
-    python benchmarks/semantic_duplicates.py --rows 1000000
+    python -m benchmarks.semantic_duplicates --rows 1000000
 
 Vectors lie around many directions, as embeddings of pictures do; 2% are copies planted at cosines of 0.955
 to 1 from another. `semantic_duplicates` runs on them from column files, in a process of its own. Beside it, in
@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from machine import add_output_option, publish
 
+from benchmarks.machine import add_output_option, publish
 from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.schema import SIDECAR
@@ -159,7 +159,17 @@ def measure(rows: int, threads: int) -> dict[str, Any]:
         make(root, rows)
         found: dict[str, Any] = {}
         for way in WAYS:
-            command = [sys.executable, __file__, "--way", way, "--root", folder, "--threads", str(threads)]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.semantic_duplicates",
+                "--way",
+                way,
+                "--root",
+                folder,
+                "--threads",
+                str(threads),
+            ]
             environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
             done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
             found[way] = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
 """What batching is worth: concurrent embed_text requests with BentoML's batches against one by one.
 
-    python benchmarks/serving_throughput.py [--bento TAG --home WORKSPACE/bentoml]
+    python -m benchmarks.serving_throughput [--bento TAG --home WORKSPACE/bentoml]
 
 Both are measured in one run on one machine, taking turns: one server that batches, and one of the same
 Bento that does not (PAIRWRIGHT_MAX_BATCH=1). Prints requests/s, the ratio, and the 50th and 99th

@@ -72,6 +72,7 @@ def near_groups(hashes: np.ndarray, radius: int, chosen: int | None = None, exac
     if not len(words):
         none = np.zeros(0, np.int32)
         return NearGroups(none, none, none, choose_bands(radius, 0, lambda _: 0.0, exact))
+    assert len(words) < 1 << 31, "rows are counted in 32 bits"
     with _threads() as pool:
         _reorder(words, pool)
         first = _first_equals(words)
@@ -124,7 +125,7 @@ class _Search:
         if not (link >= 0).any():
             return parent
         spare: SimpleQueue[np.ndarray] = SimpleQueue()
-        trees = [np.arange(len(parent), dtype=np.int32) for _ in range(self.pool._max_workers)]
+        trees = [np.arange(len(parent), dtype=np.int32) for _ in range(_thread_count())]
         for tree in trees:
             spare.put(tree)
 
@@ -180,7 +181,7 @@ class _Search:
 
     def _over_buckets(self, starts: np.ndarray, kernel: Callable[..., None], *known: Any) -> None:
         """Run `kernel(*known, first, last)` over all buckets, in parts of about as many members."""
-        shares = np.linspace(0, starts[-1], PARTS * self.pool._max_workers + 1)
+        shares = np.linspace(0, starts[-1], PARTS * _thread_count() + 1)
         bounds = np.unique(np.concatenate([[0], np.searchsorted(starts, shares[1:-1]), [len(starts) - 1]]))
         _at_once(self.pool, kernel, known, bounds)
 
@@ -188,8 +189,12 @@ class _Search:
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
     """As many threads as this process may use cores."""
-    with ThreadPoolExecutor(min(usable_cores(), MOST_THREADS)) as pool:
+    with ThreadPoolExecutor(_thread_count()) as pool:
         yield pool
+
+
+def _thread_count() -> int:
+    return min(usable_cores(), MOST_THREADS)
 
 
 def _at_once(pool: ThreadPoolExecutor, kernel: Callable[..., None], known: tuple[Any, ...], bounds: np.ndarray) -> None:
@@ -202,7 +207,7 @@ def _at_once(pool: ThreadPoolExecutor, kernel: Callable[..., None], known: tuple
 def _reorder(words: np.ndarray, pool: ThreadPoolExecutor) -> None:
     """Lay every hash's bits into the bands' order, in place."""
     source = np.random.default_rng(SEED).permutation(BITS)
-    bounds = np.linspace(0, len(words), pool._max_workers + 1).astype(int)
+    bounds = np.linspace(0, len(words), _thread_count() + 1).astype(int)
     _at_once(pool, kernels.reorder_bits, (words, source), bounds)
 
 

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from near_duplicates import planted
 
 from benchmarks.machine import add_output_option, publish
+from benchmarks.near_duplicates import planted
 from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.schema import SIDECAR

@@ -45,6 +45,23 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(int) - b.astype(int)).max())
 
 
+@pytest.mark.parametrize(("side", "least", "most"), [(64, 64, 128), (200, 200, 400), (700, 1024, 1024)])
+def test_a_jpeg_is_reduced_in_the_dct_domain(side: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    whole = simplejpeg.decode_jpeg
+
+    def spy(data: bytes, *arguments: object, **options: object) -> np.ndarray:
+        pixels = whole(data, *arguments, **options)
+        made.append(min(pixels.shape[:2]))
+        return pixels
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", spy)
+    decoded = decode(encode(smooth(1024, 1300), "JPEG"), side)
+    assert decoded.error is None
+    assert len(made) == 1, "libjpeg-turbo is asked once"
+    assert least <= made[0] <= most, "it made no more pixels than were needed, to its powers of two"
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     height=st.integers(24, 700),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -288,6 +292,39 @@ def test_a_pass_that_stopped_goes_on_where_it_stopped(tmp_path: Path, crawl: Dat
     assert SEEN["model"] == []
     assert SEEN["second"] == ["0017", "0018", "0019", "0021", "0022", "0023"], "the shard in hand, and no other"
     assert again.verdicts == undisturbed.verdicts
+
+
+CHILD = """
+import importlib.util, json, os, signal, sys
+from pathlib import Path
+from components.dataset.dataset import open_dataset
+spec = importlib.util.spec_from_file_location("lazy_child", sys.argv[1])
+lazy = sys.modules["lazy_child"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(lazy)
+deadly = sys.argv[4]
+score = lazy.Second.score
+def deadly_score(self, pairs):
+    if deadly in pairs.keys:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return score(self, pairs)
+lazy.Second.score = deadly_score
+plan = lazy.planned(lazy.recipe(lazy.KEEP, True), open_dataset(sys.argv[2]))
+selected = lazy.curated(plan, Path(sys.argv[3]))
+print(json.dumps({"seen": lazy.SEEN, "kept": selected.kept["key"].to_pylist()}))
+"""
+
+
+def test_a_killed_pass_redoes_the_shard_in_hand_alone(tmp_path: Path, crawl: Dataset) -> None:
+    def child(deadly: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", CHILD, __file__, crawl.root, str(tmp_path), deadly]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+
+    assert child("0019").returncode == -signal.SIGKILL
+    again = child("nobody")
+    assert again.returncode == 0, again.stderr[-2000:]
+    found = json.loads(again.stdout)
+    assert found["seen"] == {"model": [], "second": ["0017", "0018", "0019", "0021", "0022", "0023"]}
+    assert found["kept"] == ["0014", "0015", "0018", "0019", "0022", "0023"]
 
 
 # ---- what is planned

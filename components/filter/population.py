@@ -133,7 +133,7 @@ def fill_table(connection: DuckDBPyConnection, view: ColumnsView, columns: Seque
         return position, table
 
     waiting: list[tuple[int, pa.Table]] = []
-    connection.execute("BEGIN")
+    # Each batch is a transaction of its own: what one has not committed yet DuckDB keeps in memory.
     for part in ahead(read, range(len(view.dataset.shards)), SHARDS_AHEAD):
         waiting.append(part)
         if sum(len(table) for _, table in waiting) >= BATCH_ROWS:
@@ -141,7 +141,6 @@ def fill_table(connection: DuckDBPyConnection, view: ColumnsView, columns: Seque
             waiting = []
     if waiting:
         _insert(connection, waiting, columns, facts)
-    connection.execute("COMMIT")
 
 
 def read_steps(view: ColumnsView, position: int, columns: Sequence[str]) -> pa.Table:

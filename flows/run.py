@@ -31,6 +31,9 @@ from flows.plan import Plan, plan_recipe, with_steps
 from flows.stage import StageRecord
 
 
+FACTS_A_LINE = 8  # on the terminal; the report and MLflow have them all
+
+
 @dataclass
 class Run:
     """What every stage of one run shares."""
@@ -116,7 +119,8 @@ class Run:
 
     def finish_stage(self, record: StageRecord) -> None:
         """Show it, record it, and track it as a child run if it did anything."""
-        text = "  ".join(f"{name} {_short(value)}" for name, value in record.facts.items() if _is_plain(value))
+        told = [f"{name} {_short(value)}" for name, value in record.facts.items() if _is_plain(value)]
+        text = "  ".join(told[:FACTS_A_LINE]) + (" …" if len(told) > FACTS_A_LINE else "")
         self.console.stage(record.name, record.status, record.seconds, text)
         if record.status == "ran":
             with self.tracked.stage(record.name) as child:

@@ -30,7 +30,6 @@ from flows.console import Console
 from flows.plan import Plan, plan_recipe, with_steps
 from flows.stage import StageRecord
 
-
 FACTS_A_LINE = 8  # on the terminal; the report and MLflow have them all
 
 

@@ -53,7 +53,7 @@ unit: $(READY)
 check: lint unit ## The quick part: lint, types, unit tests (under 4 minutes)
 
 core: $(CORE) ## The core's tests where none of the platform's packages is installed
-	.venv-core/bin/pytest tests/unit -m "not platform"
+	HYPOTHESIS_PROFILE=core .venv-core/bin/pytest tests/unit -m "not platform"
 
 test: $(READY) ## Everything, set-up included
 	bash infra/browser.sh

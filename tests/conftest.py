@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import shapes` and other plain modules beside this file
 
 from components.environment import silence
 
 silence()
+# `make core` asks whether the core runs without the platform; the properties themselves are searched in full elsewhere.
+settings.register_profile("core", max_examples=10)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture

@@ -30,6 +30,11 @@ SILENT = {
 }
 
 
+def usable_cores() -> int:
+    """The cores this process may run on: fewer than the machine has under taskset or in a container's cpuset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def silence() -> None:
     """Set the switches before any of those packages is imported; what the user set stands."""
     for name, value in SILENT.items():
@@ -87,4 +92,4 @@ class Environment(BaseModel):
 
     @property
     def shard_workers(self) -> int:
-        return self.workers or os.cpu_count() or 1
+        return self.workers or usable_cores()

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from components.environment import silence
+from components.environment import silence, usable_cores
 from components.errors import EngineError
 
 OBJECT_STORE_BYTES = 256 << 20  # reports and settings travel through it, never a picture
@@ -88,7 +88,7 @@ class Session:
         if self.address in (None, "local"):
             return options | {
                 "address": "local",
-                "num_cpus": os.cpu_count(),
+                "num_cpus": usable_cores(),
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "include_dashboard": False,
             }

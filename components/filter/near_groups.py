@@ -32,9 +32,9 @@ from typing import Any
 
 import numpy as np
 
+from components.environment import usable_cores
 from components.filter import hamming_kernels as kernels
 from components.filter.hamming_bands import BITS, Bands, Exact, choose_bands
-from components.filter.overlap import usable_cores
 
 MOST_THREADS = 8  # each holds trees of its own while components are joined
 PARTS = 16  # tasks a thread and band, so that a crowded bucket keeps no one waiting

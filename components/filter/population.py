@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from components.dataset import storage
 from components.dataset.columns import ERROR, ROW, ColumnsView
 from components.dataset.schema import SIDECAR
+from components.environment import usable_cores
 from components.errors import ColumnError
 from components.filter.expression import PAIR, Bound
-from components.filter.overlap import ahead, usable_cores
+from components.filter.overlap import ahead
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

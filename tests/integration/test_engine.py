@@ -88,7 +88,8 @@ def test_the_map_equals_the_local_loop_and_reports_as_it_goes(
     assert (seen[-1].rows, seen[-1].total, seen[-1].eta) == (60, 5, 0)
     assert seen[-1].failed == sum(sum(report.failed.values()) for report in mapped) > 0
     assert set(column(there, dataset, "fussy._error")) == {None, "ValueError: no yellow"}
-    assert set(column(there, dataset, "witness.threads")) == {1}, "two workers on two cores get one thread each"
+    share = max(1, session.cpus() // 2)
+    assert set(column(there, dataset, "witness.threads")) == {share}, "two workers share the cores"
 
 
 def test_what_is_finished_starts_no_ray_and_is_not_done_again(

@@ -16,8 +16,9 @@ list of pairs, of which a crowd of m alike has m^2:
 A search that is not exact (components/filter/hamming_bands.py) may miss a near pair, so that both are
 kept; it never drops a hash that is not within the radius of the kept one it names.
 
-Memory: 32 bytes a hash for the hashes, some 90 while a band is sorted, 4 a thread: about 130 MB a
-million hashes on two cores, whatever their likeness (benchmarks/near_duplicates.py).
+Memory: 32 bytes a hash for the hashes, some 90 while a band is sorted, 4 a thread: about 140 MB a
+million hashes on two cores with the caller's own, whatever their likeness (benchmarks/near_duplicates.py);
+the whole selection, with keys and columns, about 230 MB (benchmarks/global_selections.py).
 """
 
 from __future__ import annotations

@@ -36,6 +36,10 @@ def cut_short(name: str) -> dict:
             said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
     if "release" in said:
         said["release"]["seed"] = 0
+    if name == "compress_and_align":  # 120 stamps in circles of 16 would be 7 groups, too few to cross-fit on
+        said["filter"]["select"]["silver"]["with"]["circle"] = 6
+    if name == "sail_vl":  # of so few pairs a tenth cannot meet its token budget within 1%: one pair is more
+        said["filter"]["select"]["stages"]["with"]["shares"] = [1.0, 0.7]
     for step in said["filter"].get("fit", {}).values():
         step["with"] |= {"steps": min(step["with"].get("steps", 30), 30)} if step["uses"] != "ngram_model" else {}
     return said
@@ -76,17 +80,23 @@ def add(writer: ShardWriter, shard: Shard, row: dict) -> None:
     writer.add(row["key"], media, row["captions"], row["labels"], **about)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_shipped_recipe_runs_to_its_report(name, place):
-    (place / f"{name}.yaml").write_text(yaml.safe_dump(cut_short(name), sort_keys=False))
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", f"{name}.yaml", "--json"],
+def pairwright(place: Path, *verb: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *verb],
         cwd=place,
         env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
         capture_output=True,
         text=True,
         timeout=800,
     )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_runs_to_its_report(name, place):
+    (place / f"{name}.yaml").write_text(yaml.safe_dump(cut_short(name), sort_keys=False))
+    if name == "lets_go_shopping":  # beside a clone's data.dvc the shop is made by itself
+        assert pairwright(place, "ingest", "demo-shop", "data/raw", "build/demo-shop").returncode == 0
+    done = pairwright(place, "run", f"{name}.yaml", "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads(done.stdout)
     assert record["results"]["ledger"]["kept"] > 0

@@ -42,7 +42,8 @@ __all__ = ["Judgement", "Rule", "Selected", "apply_rules", "check_rules", "judge
 Thresholds = Mapping[str, Mapping[str, Any]]
 PICTURE_ERRORS = ("decode:", "read:")
 BATCH_ROWS = 100_000
-MEMORY = "2GB"  # of DuckDB alone, before it goes to disk; Arrow and Python stand beside it
+MEMORY = "2GB"  # of DuckDB alone for a quantile, which holds its column; beyond it goes to disk
+STREAMING = "192MB"  # while rows pass through it; with more it would keep in memory what it has on disk
 KEPT, PAIR_FAILED, PICTURE_FAILED = 0, -1, -2
 FAILED, MISSING, FALSE = 1, 2, 3  # of rule i: 3 i + one of these
 
@@ -169,12 +170,14 @@ def judge(
     types = population.view_columns(view)
     bounds = _bound(rules, Names(types))
     facts, wanted = population.pair_facts(bounds), population.wanted_columns(bounds, types)
-    with population.scratch_database(memory_limit) as connection:
+    with population.scratch_database(STREAMING) as connection:
         population.create_table(connection, types, wanted, facts)
         for one in bounds:
             _check_types(connection, one)
         population.fill_table(connection, view, wanted, facts)
+        connection.execute(f"SET memory_limit = '{memory_limit}'")
         thresholds, code = _thresholds(connection, bounds, types, frozen)
+        connection.execute(f"SET memory_limit = '{STREAMING}'")
         population.open_threads(connection)
         yield Judgement(view, bounds, thresholds, Tally(bounds, view.rows), connection, code, types)
 

@@ -85,7 +85,7 @@ class Outcome:
             "kept": len(self.kept),
             "copies_found": f"{len(found)} of {len(crawl.copies)}",
             "corrupt_kept": f"{len(self.kept & crawl.corrupt.keys())} of {len(crawl.corrupt)}",
-            "sound_pairs_lost": sound - len(self.kept - crawl.corrupt.keys()),
+            "sound_pairs_dropped": sound - len(self.kept - crawl.corrupt.keys()),
         }
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,7 +90,7 @@ def sources(root: Path, pairs: int, shards: int, times: int, columns: bool) -> d
     (root / "tars").mkdir()
     (root / "parquet").mkdir()
     for shard in crawl.shards:
-        shutil.copy(shard.tar, root / "tars")
+        os.link(shard.tar, root / "tars" / f"{shard.name}.tar")
         pq.write_table(_with_bytes(crawl, shard.name), root / "parquet" / f"{shard.name}.parquet", row_group_size=100)
     if columns:
         from benchmarks.selection_funnel import make
@@ -151,8 +150,8 @@ def measure(pairs: int, shards: int, stages: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=500)
-    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=2000, help="of the crawl; shards have to be full at both sizes")
+    parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--only", nargs="+", choices=list(STAGES), default=list(STAGES))
     for option in ("--run", "--source", "--out"):
         parser.add_argument(option, help=argparse.SUPPRESS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,9 @@ from flows.run import Run
 from flows.stage import Stage, run_stage
 from flows.start import find_dataset
 
+if TYPE_CHECKING:
+    from components.engine.launch import TrainingGroup
+
 ARMS = ("curated", "raw", "random")
 
 
@@ -37,8 +40,18 @@ def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
     section = run.recipe.pretrain
     if section is None:
         return {}
-    arms = arms_of(run)
-    models = {arm: {seed: train_one(run, section, selection, arm, seed) for seed in section.seeds} for arm in arms}
+    from components.engine.launch import TrainingGroup
+
+    with TrainingGroup(
+        run.session,
+        storage_path=str(run.folder / "ray"),
+        workers=run.environment.train_workers,
+        use_gpu=run.device == "cuda",
+    ) as group:
+        models = {
+            arm: {seed: train_one(run, section, selection, arm, seed, group) for seed in section.seeds}
+            for arm in arms_of(run)
+        }
     run.results["models"] = {
         arm: {str(seed): str(path) for seed, path in seeds.items()} for arm, seeds in models.items()
     }
@@ -98,8 +111,8 @@ def _benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
     }
 
 
-def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, seed: int) -> Path:
-    """One model, launched by Ray Train; a killed run goes on from its last checkpoint."""
+def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, seed: int, group: TrainingGroup) -> Path:
+    """One model, trained by the group; a killed run goes on from its last checkpoint."""
     fit = _fit(run, section, seed)
     reads = {name: run.plan.steps[name].digest for name in sorted(fit_reads(fit, run.plan))}
     said = [op_digest(fit, inputs=reads), run.dataset.digest, arm, selection.name, run.recipe.seed]
@@ -110,8 +123,6 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
         return folder if run.artifacts.has("models", digest) else None
 
     def work(stage: Stage) -> Path:
-        from components.engine.launch import launch_training
-
         rows = pairs_of_arm(selection, arm, run.recipe.seed)
         scratch = Path(run.environment.workspace) / "checkpoints" / digest
         scratch.mkdir(parents=True, exist_ok=True)
@@ -126,14 +137,9 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
                 folder=partial,
                 device=run.device,
             )
-            result = launch_training(
+            result = group.train(
                 "components.pretrain.loop:train",
                 config,
-                session=run.session,
-                name=digest,
-                storage_path=str(scratch / "ray"),
-                workers=run.environment.train_workers,
-                use_gpu=run.device == "cuda",
                 on_report=lambda m: stage.progress(int(m["step"]), int(m["steps"]), f"loss {m['loss']:.3f}"),
             )
         shutil.rmtree(scratch, ignore_errors=True)

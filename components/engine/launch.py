@@ -1,11 +1,13 @@
-"""Training under Ray Train: N workers, restarted when one dies, their reports as they come.
+"""Training under Ray Train: one group of N workers trains one model after another, and survives a kill.
 
-    launch_training("components.pretrain.loop:train", config, session=session, name="pretrain",
-                    storage_path=workspace, workers=2, on_report=print)
+    with TrainingGroup(session, storage_path=workspace, workers=2) as group:
+        for config in configs:
+            group.train("components.pretrain.loop:train", config, on_report=print)
 
-Checkpoints are the loop's own, in `config["checkpoint_dir"]`: after a restart it finds the newest
-by itself. (Ray Train's were seen to restart at epoch 0 when a worker was killed right after
-`report()`, and its metrics vanish when reported without a checkpoint, so neither is relied on.)
+Starting a group takes longer than training a pair of heads, so a run's models share one. Checkpoints
+are the loop's own, in `config["checkpoints"]`: after a restart it finds the newest by itself. (Ray
+Train's were seen to restart at epoch 0 when a worker was killed right after `report()`, and its
+metrics vanish when reported without a checkpoint, so neither is relied on.)
 """
 
 from __future__ import annotations
@@ -14,181 +16,274 @@ import contextlib
 import importlib
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from components.engine.cluster import Session, import_ray
 from components.errors import EngineError, PairwrightError
 
 POLL_SECONDS = 0.3
+IDLE_SECONDS = 0.1  # between a worker's questions for the next model
 Report = Callable[[dict[str, Any]], None]
 
 
-def launch_training(
-    train_function: Callable[[dict[str, Any]], Any] | str,
-    config: dict[str, Any],
-    *,
-    session: Session,
-    name: str,
-    storage_path: str,
-    workers: int = 1,
-    use_gpu: bool = False,
-    max_failures: int = 2,
-    on_report: Report | None = None,
-) -> dict[str, Any]:
-    """Run a training function on `workers` workers to its end.
+@dataclass(frozen=True)
+class Training:
+    """A model to train: "module:function" and its JSON-like config; number counts from 0 in its group."""
+
+    number: int
+    function: str
+    config: dict[str, Any]
+
+
+class TrainingGroup:
+    """Workers that train what they are given, in order. Nothing starts before the first `train`.
 
     Args:
-        train_function: "module:function", imported on the workers and called as
-            function(config, rank, world_size, report); or a callable of the config alone, which gets
-            those from `worker_context()`.
-        config: JSON-like; goes to every worker as it is.
-        storage_path: a folder every node can write; Ray's own notes lie there while it runs.
-        max_failures: restarts of the group before giving up.
-        on_report: called here, in the calling thread, with each dict that rank 0 reports.
-
-    Returns:
-        What the function returned on rank 0, if that is a dict, else the last report.
-
-    Raises:
-        PairwrightError: what the function raised, if it is one of ours.
-        EngineError: it failed for another reason, or more than `max_failures` times.
+        storage_path: a folder every node can write; Ray's own notes lie there while the group lives.
+        max_failures: restarts of the group before a training fails.
     """
-    session.ensure()
-    ray = import_ray()
-    mailbox = ray.remote(_Mailbox).options(num_cpus=0).remote()
-    run_folder = f"{name}-{uuid.uuid4().hex[:8]}"  # never taken for an earlier run's, which Ray would restore
-    trainer = _trainer(train_function, config, mailbox, run_folder, storage_path, workers, use_gpu, max_failures)
-    try:
-        result, last = _fit(trainer, mailbox, session, on_report)
-        return result if isinstance(result, dict) else last
-    finally:
+
+    def __init__(
+        self, session: Session, *, storage_path: str, workers: int = 1, use_gpu: bool = False, max_failures: int = 2
+    ) -> None:
+        self._session, self._workers, self._use_gpu = session, workers, use_gpu
+        self._max_failures = max_failures
+        self._storage_path = storage_path if "://" in storage_path else str(Path(storage_path).resolve())
+        self._folder = ""
+        self._mailbox: Any = None
+        self._thread: threading.Thread | None = None
+        self._outcome: dict[str, BaseException] = {}
+        self._trained = 0
+
+    def train(self, function: str, config: dict[str, Any], on_report: Report | None = None) -> dict[str, Any]:
+        """Run `function(config, rank, world_size, report)` on every worker to its end.
+
+        Args:
+            on_report: called here, in the calling thread, with each dict that rank 0 reports.
+
+        Returns:
+            What the function returned on rank 0, if that is a dict, else the last report.
+
+        Raises:
+            PairwrightError: what the function raised, if it is one of ours.
+            EngineError: it failed for another reason, or more than `max_failures` times.
+        """
+        used = self._trained > 0
+        try:
+            return self._train(function, config, on_report)
+        except _GroupEnded as ended:
+            self.close()
+            if not used:
+                raise _failure(ended.cause) from None
+        try:  # restarts that earlier models used up are not this one's
+            return self._train(function, config, on_report)
+        except _GroupEnded as ended:
+            self.close()
+            raise _failure(ended.cause) from None
+
+    def close(self) -> None:
+        """End the workers; another `train` starts new ones."""
+        if self._thread is None:
+            return
+        ray = import_ray()
         with contextlib.suppress(Exception):
-            ray.kill(mailbox)
-        if "://" not in storage_path:
-            shutil.rmtree(Path(storage_path) / run_folder, ignore_errors=True)
+            ray.get(self._mailbox.close.remote())
+            self._thread.join()
+        with contextlib.suppress(Exception):
+            ray.kill(self._mailbox)
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _train(self, function: str, config: dict[str, Any], on_report: Report | None) -> dict[str, Any]:
+        ray = import_ray()
+        if self._thread is None:
+            self._start()
+        assert self._thread is not None
+        try:
+            ray.get(self._mailbox.offer.remote(Training(self._trained, function, config)))
+            last: dict[str, Any] = {}
+            while True:
+                over = not self._thread.is_alive()
+                mail = ray.get(self._mailbox.drain.remote())
+                for report in mail.reports:
+                    last = report
+                    if on_report is not None:
+                        on_report(report)
+                if mail.error is not None:
+                    raise mail.error  # another try would end the same way
+                if mail.trained > self._trained:
+                    break
+                if over:
+                    raise _GroupEnded(self._outcome.get("error"))
+                self._thread.join(POLL_SECONDS)
+        except _GroupEnded:
+            raise
+        except BaseException:
+            if self._thread.is_alive():
+                self._session.close()  # Ray's controller would go on training, or trying to, without us
+            self._forget()
+            raise
+        self._trained += 1
+        return mail.result if isinstance(mail.result, dict) else last
+
+    def _start(self) -> None:
+        self._session.ensure()
+        self._mailbox = import_ray().remote(_Mailbox).options(num_cpus=0).remote()
+        self._folder = f"training-{uuid.uuid4().hex[:8]}"  # never taken for an earlier run's, which Ray would restore
+        trainer, outcome = self._trainer(), self._outcome
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:
+                outcome["error"] = error
+
+        self._thread = threading.Thread(target=fit, name="ray-train", daemon=True)
+        self._thread.start()
+
+    def _trainer(self) -> Any:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        return TorchTrainer(
+            _train_on_worker,
+            train_loop_config={"mailbox": self._mailbox},
+            scaling_config=ScalingConfig(num_workers=self._workers, use_gpu=self._use_gpu),
+            torch_config=TorchConfig(backend="nccl" if self._use_gpu else "gloo"),
+            run_config=RunConfig(
+                name=self._folder,
+                storage_path=self._storage_path,
+                failure_config=FailureConfig(max_failures=self._max_failures),
+            ),
+        )
+
+    def _forget(self) -> None:
+        if "://" not in self._storage_path:
+            shutil.rmtree(Path(self._storage_path) / self._folder, ignore_errors=True)
+        self._mailbox, self._thread, self._outcome, self._trained = None, None, {}, 0
 
 
-def worker_context() -> tuple[int, int, Report]:
-    """(rank, world_size, report) inside a training worker; report is silent on ranks above 0."""
-    if _context is None:
-        raise EngineError("worker_context() is called outside a training worker; use launch_training")
-    return _context
+class _GroupEnded(Exception):
+    """Ray Train gave up the group, for this cause if it told one."""
+
+    def __init__(self, cause: BaseException | None) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
-_context: tuple[int, int, Report] | None = None
+@dataclass
+class _Mail:
+    """What came from the workers: rank 0's reports, an error of ours, how many models are done, the last's value."""
+
+    reports: list[dict[str, Any]]
+    error: PairwrightError | None
+    trained: int
+    result: Any
 
 
 class _Mailbox:
-    """An actor that keeps rank 0's reports, and a worker's own error, until the driver fetches them."""
+    """An actor between driver and workers: one model at a time goes in, reports and results come out."""
 
     def __init__(self) -> None:
-        self._reports: list[dict[str, Any]] = []
-        self._error: PairwrightError | None = None
+        self._training: Training | None = None
+        self._mail = _Mail([], None, 0, None)
+        self._closed = False
+
+    def offer(self, training: Training) -> None:
+        self._training = training
+
+    def close(self) -> None:
+        self._closed = True
+
+    def trained(self) -> int:
+        return self._mail.trained
+
+    def take(self, number: int) -> tuple[Training | None, bool]:
+        """(training `number` if it is there, whether there will be no more)."""
+        ready = self._training is not None and self._training.number == number
+        return (self._training if ready else None), self._closed
 
     def put(self, report: dict[str, Any]) -> None:
-        self._reports.append(report)
+        self._mail.reports.append(report)
 
     def fail(self, error: PairwrightError) -> None:
-        self._error = error
+        self._mail.error = error
 
-    def drain(self) -> tuple[list[dict[str, Any]], PairwrightError | None]:
-        reports, self._reports = self._reports, []
-        return reports, self._error
+    def finish(self, result: Any) -> None:
+        self._mail.trained, self._mail.result = self._mail.trained + 1, result
 
-
-def _trainer(
-    train_function: Callable[[dict[str, Any]], Any] | str,
-    config: dict[str, Any],
-    mailbox: Any,
-    run_folder: str,
-    storage_path: str,
-    workers: int,
-    use_gpu: bool,
-    max_failures: int,
-) -> Any:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    if "://" not in storage_path:
-        storage_path = str(Path(storage_path).resolve())
-    return TorchTrainer(
-        _train_on_worker,
-        train_loop_config={"function": train_function, "config": config, "mailbox": mailbox},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        run_config=RunConfig(
-            name=run_folder, storage_path=storage_path, failure_config=FailureConfig(max_failures=max_failures)
-        ),
-    )
+    def drain(self) -> _Mail:
+        mail = self._mail
+        self._mail = _Mail([], mail.error, mail.trained, mail.result)
+        return mail
 
 
-def _train_on_worker(loop: dict[str, Any]) -> Any:
-    """Ray Train's entry: adapts its context to (rank, world_size, report)."""
-    global _context
+def _train_on_worker(loop: dict[str, Any]) -> None:
+    """Ray Train's entry on each worker: trains what the mailbox holds until it is closed."""
+    import ray
     import ray.train
 
-    context = ray.train.get_context()
-    rank, mailbox = context.get_world_rank(), loop["mailbox"]
+    context, mailbox = ray.train.get_context(), loop["mailbox"]
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    number = _agreed(ray.get(mailbox.trained.remote()), world_size)  # a restarted group goes on where the last one died
+    while (training := _next(mailbox, number)) is not None:
+        _train_one(training, mailbox, rank, world_size)
+        number += 1
+
+
+def _agreed(number: int, world_size: int) -> int:
+    """Rank 0's answer, on every rank."""
+    if world_size == 1:
+        return number
+    import torch.distributed as dist
+
+    answer = [number]
+    dist.broadcast_object_list(answer)
+    return answer[0]
+
+
+def _next(mailbox: Any, number: int) -> Training | None:
+    """The training with that number, waited for; None once the group is closed."""
+    ray = import_ray()
+    while True:
+        training, closed = ray.get(mailbox.take.remote(number))
+        if training is not None or closed:
+            return training
+        time.sleep(IDLE_SECONDS)
+
+
+def _train_one(training: Training, mailbox: Any, rank: int, world_size: int) -> None:
+    ray = import_ray()
 
     def report(metrics: dict[str, Any]) -> None:
         if rank == 0:
             mailbox.put.remote(metrics)
 
-    _context = (rank, context.get_world_size(), report)
-    function = loop["function"]
+    module, _, attribute = training.function.partition(":")
     try:
-        if isinstance(function, str):
-            module, _, attribute = function.partition(":")
-            returned = getattr(importlib.import_module(module), attribute)(loop["config"], *_context)
-        else:
-            returned = function(loop["config"])
+        result = getattr(importlib.import_module(module), attribute)(training.config, rank, world_size, report)
     except PairwrightError as error:
         ray.get(mailbox.fail.remote(error))
         raise
-    # What was reported last must have arrived before the driver hears that training is over.
-    ray.get(mailbox.put.remote({}))
-    return returned if rank == 0 else None
+    if rank == 0:  # after its reports: an actor answers one caller in the order it was called
+        ray.get(mailbox.finish.remote(result))
 
 
-def _fit(trainer: Any, mailbox: Any, session: Session, on_report: Report | None) -> tuple[Any, dict[str, Any]]:
-    """Run the trainer in a thread, reports in this one; returns rank 0's value and the last report."""
-    ray = import_ray()
-    outcome: dict[str, Any] = {}
-
-    def fit() -> None:
-        try:
-            outcome["result"] = trainer.fit()
-        except BaseException as error:
-            outcome["error"] = error
-
-    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
-    thread.start()
-    last: dict[str, Any] = {}
-    try:
-        while True:
-            over = not thread.is_alive()
-            reports, mendable = ray.get(mailbox.drain.remote())
-            for report in filter(None, reports):
-                last = report
-                if on_report is not None:
-                    on_report(report)
-            if mendable is not None:
-                raise mendable  # another try would end the same way
-            if over:
-                break
-            thread.join(POLL_SECONDS)
-    except BaseException:
-        if thread.is_alive():
-            session.close()  # Ray's controller would go on training, or trying to, without us
-        raise
-    if "error" in outcome:
-        raise _failure(outcome["error"])
-    return getattr(outcome["result"], "return_value", None), last
-
-
-def _failure(error: BaseException) -> EngineError:
+def _failure(error: BaseException | None) -> EngineError:
+    if error is None:
+        return EngineError("training failed: its workers ended without a word; run the same command to go on")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return EngineError(f"training failed: {lines[-1] if lines else type(error).__name__}")

@@ -81,3 +81,7 @@ def train_badly(config: dict[str, Any], rank: int, world_size: int, report: Call
     from components.errors import ModelError
 
     raise ModelError("the folder is empty; name a model folder")
+
+
+def train_never(config: dict[str, Any], rank: int, world_size: int, report: Callable[[dict[str, Any]], None]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

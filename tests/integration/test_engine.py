@@ -21,7 +21,7 @@ from components.dataset.columns import ColumnsView, StepColumns
 from components.dataset.dataset import Dataset
 from components.dataset.scan import ColumnJob, ScanTask, run_local
 from components.engine.cluster import Session
-from components.engine.launch import launch_training
+from components.engine.launch import TrainingGroup
 from components.engine.shard_map import Progress, map_shards
 from components.errors import EngineError, ModelError, WorkspaceError
 
@@ -176,43 +176,59 @@ def test_an_unwritable_store_is_one_clear_error(
         map_shards(scan_task(tmp_path, witness(tmp_path)), dataset.shards, session, workers=1)
 
 
-def test_two_workers_train_as_one_group_and_their_reports_arrive(tmp_path: Path, session: Session) -> None:
-    reports: list[dict[str, Any]] = []
-    config = {"checkpoint_dir": str(tmp_path), "steps": 3}
-    result = launch_training(
-        "engine_components:train",
-        config,
-        session=session,
-        name="pair",
-        storage_path=str(tmp_path / "ray"),
-        workers=2,
-        on_report=reports.append,
-    )
-    assert result == {"steps": 3, "resumed_at": 0, "world": 2}
-    assert reports == [{"step": step, "world": 2} for step in range(3)]
+def test_two_workers_train_one_model_after_another_and_their_reports_arrive(tmp_path: Path, session: Session) -> None:
+    with TrainingGroup(session, storage_path=str(tmp_path / "ray"), workers=2) as group:
+        assert not (tmp_path / "ray").exists(), "nothing starts before the first model"
+        for name in ("first", "second"):
+            reports: list[dict[str, Any]] = []
+            (tmp_path / name).mkdir()
+            config = {"checkpoint_dir": str(tmp_path / name), "steps": 3}
+            result = group.train("engine_components:train", config, reports.append)
+            assert result == {"steps": 3, "resumed_at": 0, "world": 2}
+            assert reports == [{"step": step, "world": 2} for step in range(3)]
+    workers = [(tmp_path / name / "step-000").read_text() for name in ("first", "second")]
+    assert workers[0] == workers[1], "the same process trains both"
     assert list((tmp_path / "ray").iterdir()) == []
 
 
 def test_a_killed_training_worker_goes_on_from_its_newest_checkpoint(tmp_path: Path, session: Session) -> None:
+    """In the second model of a group, so that the first is seen not to be trained again."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
     reports: list[dict[str, Any]] = []
-    config = {"checkpoint_dir": str(tmp_path), "steps": 6, "die_at": 3}
-    result = launch_training(
-        "engine_components:train",
-        config,
-        session=session,
-        name="killed",
-        storage_path=str(tmp_path / "ray"),
-        on_report=reports.append,
-    )
+    with TrainingGroup(session, storage_path=str(tmp_path / "ray")) as group:
+        group.train("engine_components:train", {"checkpoint_dir": str(first), "steps": 2})
+        config = {"checkpoint_dir": str(second), "steps": 6, "die_at": 3}
+        result = group.train("engine_components:train", config, reports.append)
     assert result["resumed_at"] == 4
-    pids = [path.read_text().split()[0] for path in sorted(tmp_path.glob("step-*"))]
+    pids = [path.read_text().split()[0] for path in sorted(second.glob("step-*"))]
     assert len(set(pids[:4])) == len(set(pids[4:])) == 1
     assert pids[0] != pids[-1]
+    assert (first / "step-001").read_text().split()[0] == pids[0]
     assert [report["step"] for report in reports][-2:] == [4, 5]
 
 
+def test_a_model_has_its_own_restarts(tmp_path: Path, session: Session) -> None:
+    """Two models that each kill their worker once; one restart a model is enough."""
+    with TrainingGroup(session, storage_path=str(tmp_path / "ray"), max_failures=1) as group:
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            config = {"checkpoint_dir": str(tmp_path / name), "steps": 3, "die_at": 1}
+            assert group.train("engine_components:train", config)["resumed_at"] == 2
+
+
+def test_a_training_that_always_dies_fails(tmp_path: Path, session: Session) -> None:
+    with (
+        TrainingGroup(session, storage_path=str(tmp_path / "ray"), max_failures=0) as group,
+        pytest.raises(EngineError, match="training failed"),
+    ):
+        group.train("engine_components:train_never", {})
+
+
 def test_an_error_of_ours_in_training_arrives_as_it_was(tmp_path: Path) -> None:
-    with Session() as own, pytest.raises(ModelError, match="name a model folder"):
-        launch_training(
-            "engine_components:train_badly", {}, session=own, name="bad", storage_path=str(tmp_path / "ray")
-        )
+    with (
+        Session() as own,
+        TrainingGroup(own, storage_path=str(tmp_path / "ray")) as group,
+        pytest.raises(ModelError, match="name a model folder"),
+    ):
+        group.train("engine_components:train_badly", {})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from learning import features_view, tiny_config
 from safetensors.torch import load_file
 from shapes import shapes_dataset
@@ -24,14 +25,14 @@ def training_workers() -> list[int]:
     return [pid for pid, title in titles if "RayTrainWorker" in title]
 
 
-def test_two_ray_workers_equal_one_process_and_survive_a_kill(tmp_path: Path) -> None:
+def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path: Path) -> None:
     from components.engine.cluster import Session
-    from components.engine.launch import launch_training
+    from components.engine.launch import TrainingGroup
     from components.pretrain.loop import train
 
     view = features_view(shapes_dataset(tmp_path, 48, 2), tmp_path)
     changes: dict[str, Any] = {"steps": 60, "checkpoint_every": 5}
-    one, two = (tiny_config(view, tmp_path, name, **changes) for name in ("one", "two"))
+    one, two, three = (tiny_config(view, tmp_path, name, **changes) for name in ("one", "two", "three"))
     alone = train(one, 0, 1, lambda m: None)
 
     killed: list[int] = []
@@ -49,15 +50,9 @@ def test_two_ray_workers_equal_one_process_and_survive_a_kill(tmp_path: Path) ->
 
     session = Session(None, 2)
     try:
-        result = launch_training(
-            "components.pretrain.loop:train",
-            two,
-            session=session,
-            name="train",
-            storage_path=str(tmp_path / "ray"),
-            workers=2,
-            on_report=on_report,
-        )
+        with TrainingGroup(session, storage_path=str(tmp_path / "ray"), workers=2) as group:
+            result = group.train("components.pretrain.loop:train", two, on_report=on_report)
+            again = group.train("components.pretrain.loop:train", three)
     finally:
         session.close()
     assert killed, "the test must have killed a worker"
@@ -67,6 +62,9 @@ def test_two_ray_workers_equal_one_process_and_survive_a_kill(tmp_path: Path) ->
     a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert max(float((value - b[name]).abs().max()) for name, value in a.items()) < 2e-3
     assert [line["step"] for line in _history(tmp_path / "two")] == list(range(1, 61))
+    assert again["step"] == 60
+    third = load_file(tmp_path / "three" / "model.safetensors")
+    assert all(torch.equal(value, b[name]) for name, value in third.items()), "the second model of a group"
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:

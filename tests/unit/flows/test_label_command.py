@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from labelling import captioned_dataset, label_by_taste, many_captions
-from starlette.testclient import TestClient
 
 from components.dataset import storage
 from components.dataset.columns import ColumnStore, StepColumns
@@ -18,6 +17,8 @@ from components.preference.labels_folder import read_judgements
 from components.preference.store import LabelStore
 from flows.cli import pairwright
 from flows.commands import label
+
+TestClient = pytest.importorskip("starlette.testclient").TestClient
 
 pytestmark = pytest.mark.platform
 

@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+PROCESSES ?= 2  # of the unit tests
 BIN := .venv/bin
 READY := .venv/.ready
 CORE := .venv-core/.ready
@@ -16,7 +17,7 @@ $(READY): requirements.lock pyproject.toml infra/install.sh
 	@touch $@
 
 # The numerical core must run where ray, prefect, mlflow, dvc, great_expectations and bentoml are not.
-$(CORE): requirements.lock pyproject.toml infra/install.sh
+$(CORE): requirements-core.lock pyproject.toml infra/install.sh
 	PYTHON=$(PYTHON) bash infra/install.sh .venv-core dev-core
 	@touch $@
 
@@ -48,18 +49,17 @@ lint: $(READY) ## ruff, mypy on components and serving, import contracts
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit -n $(PROCESSES)
 
 check: lint unit ## The quick part: lint, types, unit tests (under 4 minutes)
 
 core: $(CORE) ## The core's tests where none of the platform's packages is installed
-	HYPOTHESIS_PROFILE=core .venv-core/bin/pytest tests/unit -m "not platform"
+	HYPOTHESIS_PROFILE=core .venv-core/bin/pytest tests/unit -m "not platform" -n $(PROCESSES)
 
 test: $(READY) ## Everything, set-up included
 	bash infra/browser.sh
-	$(MAKE) --no-print-directory data lint
-	$(BIN)/pytest tests
-	$(MAKE) --no-print-directory core
+	$(MAKE) --no-print-directory data lint unit core
+	$(BIN)/pytest tests --ignore=tests/unit --durations=30
 
 bench: $(READY) ## Every benchmark; each prints its ratio
 	@for name in help_time demo filter_throughput worker_scaling filter_memory pdq selection_funnel near_duplicates \

@@ -12,6 +12,9 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import shapes` and other plain modules beside this file
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes with a thread a core each would wait in turns
+
 from components.environment import silence
 
 silence()

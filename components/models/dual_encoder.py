@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from components.errors import ModelError
 from components.models.contrastive import MAX_SCALE
 from components.models.heads import INITIAL_SCALE, Projection, as_features
+from components.models.resolve import ENCODER_FORMAT as FORMAT
 from components.models.tower import ImageTower, TextTower
 from components.models.towers import build_tower, load_image_tower, load_text_tower, share
 from components.settings import ModelFolder
 
-FORMAT = "pairwright-dual-encoder"
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"
 
@@ -41,11 +41,13 @@ class DualEncoder(nn.Module):
         image_size: side in pixels of the square its image tower reads.
         image_key, text_key: name a tower's features, so that models of one tower share them; None
             where the tower was trained with this model alone.
+        crops: whether it reads a picture's centre; else the whole is squashed to a square.
         card: the model card's text.
     """
 
     dim: int
     image_size: int
+    crops: bool = False
     image_key: str | None = None
     text_key: str | None = None
     card: str = ""

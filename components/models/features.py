@@ -2,6 +2,8 @@
 
 image_features: {uses: image_features, with: {tower: builtin:efficientnet-lite0}}
 text_features:  {uses: text_features, with: {tower: builtin:minilm, source: alt}}
+
+`tower` may be a dual encoder's folder, too (a public CLIP or SigLIP, a model of ours): then the side meant is read.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from components.component import Captions, Pixels, Scorer
-from components.models.resolve import feature_width
+from components.models.resolve import feature_width, image_side
 from components.registry import scorer
 from components.settings import ModelFolder, Settings
 
@@ -36,7 +38,11 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
 
     requires = Pixels(224)
     runs_model = True
-    libraries = ("torch", "efficientnet-lite-pytorch")
+    libraries = ("torch", "transformers", "efficientnet-lite-pytorch")
+
+    @property
+    def pixels(self) -> int:
+        return max(self.requires.pixels, image_side(self.settings.tower))
 
     def schema(self) -> Mapping[str, pa.DataType]:
         return {"vector": pa.list_(pa.float16(), feature_width(self.settings.tower))}
@@ -47,7 +53,9 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
         self.tower = load_image_tower(self.settings.tower, device)
 
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
-        return {"vector": self.tower.features(pairs.squares(self.tower.side)).half().cpu().numpy()}
+        whole = [image for image in pairs.images if image is not None] if self.tower.crops else None
+        pictures = pairs.squares(self.tower.side) if whole is None else whole
+        return {"vector": self.tower.features(pictures).half().cpu().numpy()}
 
 
 @scorer("text_features")
@@ -59,7 +67,7 @@ class TextFeatures(Scorer[TextFeaturesSettings]):
     libraries = ("torch", "transformers", "tokenizers")
 
     def schema(self) -> Mapping[str, pa.DataType]:
-        return {"vector": pa.list_(pa.float16(), feature_width(self.settings.tower))}
+        return {"vector": pa.list_(pa.float16(), feature_width(self.settings.tower, "text"))}
 
     def setup(self, device: str) -> None:
         from components.models.towers import load_text_tower

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal
 
 from components.digest import canonical, file_sha256, folder_digest, sha256_text
 from components.errors import MissingDependency, ModelError, nearest
@@ -28,6 +29,10 @@ PACKAGED: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 SEEDED = ("tiny-image", "tiny-text")  # their weights follow from tiny.py, whose code is in every digest
 WIDTHS = {"efficientnet-lite0": 1280, "minilm": 384, "tiny-image": 64, "tiny-text": 64}
+SIDE = 224  # of every tower of ours, or less
+ENCODER_FORMAT = "pairwright-dual-encoder"
+ENCODER_FAMILIES = ("clip", "siglip", "siglip2")  # of transformers
+Side = Literal["image", "text"]
 Registry = Callable[[str], tuple[str, str]]
 
 
@@ -64,8 +69,11 @@ def builtins() -> tuple[str, ...]:
     return (*PACKAGED, *SEEDED)
 
 
-def feature_width(model: ModelFolder) -> int:
+def feature_width(model: ModelFolder, side: Side = "image") -> int:
     """How many features a tower gives, told from its name or its `config.json` alone.
+
+    Args:
+        side: whose features are meant where the folder holds a dual encoder.
 
     Raises:
         ModelError: the folder's configuration does not say.
@@ -77,9 +85,51 @@ def feature_width(model: ModelFolder) -> int:
         return WIDTHS[name]
     folder = Path(model.path or model.reference)
     try:
-        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("format") == ENCODER_FORMAT:
+            tower = config[f"{side}_tower"]
+            return int(tower["transformer"]["hidden_size"] if "transformer" in tower else _width_of_kind(tower))
+        if config.get("model_type") in ENCODER_FAMILIES:
+            return _projected_width(folder)
+        return int(config["hidden_size"])
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}/config.json names no hidden_size ({error}); name another tower") from None
+
+
+def image_side(model: ModelFolder) -> int:
+    """Side in pixels of what an image tower reads, at least; told without its weights."""
+    if model.reference.startswith(BUILTIN) or not is_dual_encoder(model):
+        return SIDE
+    folder = Path(model.path or model.reference)
+    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("format") == ENCODER_FORMAT:
+        return SIDE
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size)
+
+
+def is_dual_encoder(model: ModelFolder) -> bool:
+    """Whether a folder holds both towers: ours, or a CLIP or SigLIP of `transformers`."""
+    if model.reference.startswith(BUILTIN):
+        return False
+    try:
+        config = json.loads((Path(model.path or model.reference) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return config.get("format") == ENCODER_FORMAT or config.get("model_type") in ENCODER_FAMILIES
+
+
+def _width_of_kind(tower: dict[str, Any]) -> int:
+    return int(tower["width"] if "width" in tower else WIDTHS[tower["kind"]])
+
+
+def _projected_width(folder: Path) -> int:
+    """Of a `transformers` folder, whose config.json leaves out what is as the class has it."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    clip = config.model_type == "clip"
+    return int(config.projection_dim if clip else config.vision_config.hidden_size)
 
 
 def _builtin(reference: str) -> ModelFolder:

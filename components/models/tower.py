@@ -49,9 +49,10 @@ class Tower(nn.Module):
 
 
 class ImageTower(Tower):
-    """`side` is the input's side in pixels."""
+    """`side` is the input's side in pixels; `crops` says that it reads the centre where others squash the whole."""
 
     side: int = 224
+    crops: bool = False
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (n, side, side, 3) -> (n, width)."""

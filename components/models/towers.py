@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from components.errors import ModelError, nearest
 from components.models import efficientnet, minilm, sentence, tiny
-from components.models.resolve import BUILTIN, resolve_model
+from components.models.resolve import BUILTIN, is_dual_encoder, resolve_model
 from components.models.tower import ImageTower, TextTower, Tower
 from components.settings import ModelFolder
 
@@ -34,9 +34,7 @@ def load_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bool = 
     Raises:
         ModelError: no such builtin, or the folder holds no tower.
     """
-    found = model if isinstance(model, ModelFolder) else ModelFolder(reference=model)
-    if not found.resolved:
-        found = resolve_model(found.reference)
+    found = _resolved(model)
     assert found.weights is not None
     if not shared:
         return _build(found).to(device)
@@ -44,6 +42,12 @@ def load_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bool = 
 
 
 def load_image_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bool = True) -> ImageTower:
+    """The image tower a reference names, or the image side of a dual encoder's folder, which stays locked."""
+    if shared and is_dual_encoder(found := _resolved(model)):
+        from components.models.encoder_towers import encoder_images
+
+        assert found.weights is not None
+        return cast(ImageTower, share(f"{found.weights} image", device, lambda: encoder_images(found, device)))
     tower = load_tower(model, device, shared=shared)
     if not isinstance(tower, ImageTower):
         raise ModelError(f"{_name(model)} is no image tower; name one, e.g. builtin:efficientnet-lite0")
@@ -51,6 +55,12 @@ def load_image_tower(model: ModelFolder | str, device: str = "cpu", *, shared: b
 
 
 def load_text_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bool = True) -> TextTower:
+    """The text tower a reference names, or the text side of a dual encoder's folder, which stays locked."""
+    if shared and is_dual_encoder(found := _resolved(model)):
+        from components.models.encoder_towers import encoder_texts
+
+        assert found.weights is not None
+        return cast(TextTower, share(f"{found.weights} text", device, lambda: encoder_texts(found, device)))
     tower = load_tower(model, device, shared=shared)
     if not isinstance(tower, TextTower):
         raise ModelError(f"{_name(model)} is no text tower; name one, e.g. builtin:minilm")
@@ -102,6 +112,11 @@ def _build(model: ModelFolder) -> Tower:
         tower = sentence.pretrained_sentence(str(model.path))
     tower.weights = model.weights
     return tower
+
+
+def _resolved(model: ModelFolder | str) -> ModelFolder:
+    found = model if isinstance(model, ModelFolder) else ModelFolder(reference=model)
+    return found if found.resolved else resolve_model(found.reference)
 
 
 def _name(model: ModelFolder | str) -> str:

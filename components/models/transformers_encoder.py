@@ -21,8 +21,8 @@ from components.errors import ModelError
 from components.models.dual_encoder import CARD, CONFIG, WEIGHTS, DualEncoder
 from components.models.heads import as_features
 from components.models.pixels import squash
+from components.models.resolve import ENCODER_FAMILIES as FAMILIES
 
-FAMILIES = ("clip", "siglip", "siglip2")
 OURS = "pairwright"  # our own key in a config.json that is otherwise transformers'
 PROCESSOR = "preprocessor_config.json"
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -42,6 +42,7 @@ class TransformersEncoder(DualEncoder):
         self.net, self.config = net, net.config
         self.tokenizer, self.processor = tokenizer, processor
         self.image_key = self.text_key = weights
+        self.crops = bool(processor.get("do_center_crop"))
         self.family: str = self.config.model_type
         self.image_size: int = self.config.vision_config.image_size
         self.longest: int = self.config.text_config.max_position_embeddings
@@ -63,7 +64,7 @@ class TransformersEncoder(DualEncoder):
 
     def pixels(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Cropped at the centre where the processor says so (CLIP), else squashed (SigLIP)."""
-        if self.processor.get("do_center_crop"):
+        if self.crops:
             images = [_centre(image) for image in images]
         return squash(images, self.image_size)
 

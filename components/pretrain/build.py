@@ -48,6 +48,8 @@ def build_model(settings: DualEncoderSettings, objective: Objective[Any], device
             bias=bias,
             device=str(device),
         )
+        for tower in (model.image_tower, model.text_tower):
+            tower.config()  # one that no folder can hold says so now, not after the training
     if settings.trainable == "lora":
         _adapt(model, settings)
     with torch.no_grad():

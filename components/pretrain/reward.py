@@ -133,6 +133,7 @@ class FitReward(Fit[RewardSettings]):
             width = int(encoder.text_features(["a"]).shape[1])
             return RewardModel(encoder, image_width, width, **options)
         tower = load_text_tower(wish.text_tower, device)
+        tower.config()  # one that no folder can hold says so now, not after the fit
         return RewardModel(tower, image_width, tower.width, **options)
 
     def _options(self) -> Options:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from learning import features_view, tiny_config
+from scans import scored
 
 from components.errors import ModelError
 from components.models.dual_encoder import load_dual_encoder
 from components.models.resolve import resolve_model
+from components.models.towers import load_text_tower
 from components.pretrain.loop import train
 
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -85,3 +87,32 @@ def test_clip_crops_its_centre_where_its_processor_says_so(tmp_path: Path) -> No
     wide[:, 32:64] = 200
     pixels = load_dual_encoder(folder).pixels([wide])
     assert (pixels == 200).all()
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_its_features_are_columns_whose_cosine_is_its_score(family: str, shapes: Any, tmp_path: Path) -> None:
+    """So any public dual encoder serves where a builtin tower does: selections, rewards, compression curves."""
+    folder = configuration(family, tmp_path / "encoder")
+    load_dual_encoder(folder).save(folder)
+    (folder / "preprocessor_config.json").write_text(f'{{"do_center_crop": {str(family == "clip").lower()}}}')
+    tower = resolve_model(str(folder)).model_dump()
+    columns = scored(
+        tmp_path,
+        shapes(24, 1),
+        ("image_features", {"tower": tower}),
+        ("text_features", {"tower": tower}),
+        ("alignment", {"model": tower}),
+    )
+    image, text = (
+        torch.tensor(np.stack(columns[f"{side}_features.vector"]).astype(np.float32)) for side in ("image", "text")
+    )
+    cosines = torch.nn.functional.cosine_similarity(image, text)
+    assert torch.allclose(cosines, torch.tensor(columns["alignment.score"]), atol=2e-3)
+    assert cosines.std() > 1e-3
+
+
+def test_one_side_is_no_tower_of_another_model(tmp_path: Path) -> None:
+    folder = configuration("clip", tmp_path)
+    load_dual_encoder(folder).save(folder)
+    with pytest.raises(ModelError, match="name the whole"):
+        load_text_tower(str(folder)).config()

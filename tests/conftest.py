@@ -18,9 +18,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from components.environment import silence
 
 silence()
-# `make core` asks whether the core runs without the platform; the properties themselves are searched in full elsewhere.
-settings.register_profile("core", max_examples=10)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+# The same examples every time, so that red means a change and not a draw. `HYPOTHESIS_PROFILE=search` draws afresh;
+# `make core` only asks whether the core runs without the platform, and takes few.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("search", print_blob=True)
+settings.register_profile("core", derandomize=True, max_examples=10)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from components.preference.cheap_scores import cheap_scores, disagreement, near_
 from components.preference.coverage import weighted_k_center
 from components.preference.pool import Pool
 
-CHOSEN, RANDOM = "chosen", "random"
+SHARES = CHOSEN, RANDOM = "chosen", "random"
 MOST_CANDIDATES = 9  # one number key each
 
 

@@ -29,10 +29,11 @@ from components.errors import DatasetError, WorkspaceError
 from components.preference.answers import Answer
 from components.preference.candidates import Candidate
 from components.preference.criteria import Criteria
-from components.preference.sampling import Item
+from components.preference.sampling import SHARES, Item
 
 STORE_VERSION = 1
 BUSY_SECONDS = 20
+OVERLAP = 0.2  # share of items answered by several labellers
 ANSWER, SKIP, UNDO, UNREADABLE = "answer", "skip", "undo", "unreadable"
 
 SCHEMA = """
@@ -151,25 +152,15 @@ class LabelStore:
         with self._lock:
             return self._db.execute(query, named).fetchall()
 
-    def add_items(self, items: Iterable[Item], *, overlap: float = 0.2, labellers: int = 2) -> int:
+    def add_items(self, items: Iterable[Item], *, overlap: float = OVERLAP, labellers: int = 2) -> int:
         """Append items (those already there stay as they are); how many were new.
 
         Args:
             overlap: share of items wanted from several labellers, for agreement.
             labellers: how many that is.
         """
-        added = 0
         with self.transaction() as db:
-            for item in items:
-                wanted = labellers if _share_of(f"{item.shard} {item.row}") < overlap else 1
-                captions = canonical([asdict(one) for one in item.candidates])
-                values = (item.shard, item.row, item.key, captions, item.share, item.uncertainty, wanted)
-                added += db.execute(
-                    "INSERT OR IGNORE INTO items (shard, row, key, candidates, share, uncertainty, wanted) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    values,
-                ).rowcount
-        return added
+            return sum(_insert(db, item, overlap, labellers) for item in items)
 
     def items(self) -> list[StoredItem]:
         return [_item(row) for row in self.read("SELECT * FROM items ORDER BY id")]
@@ -216,30 +207,38 @@ class LabelStore:
             rows: shard digest -> rows, of the dataset they are of.
 
         Raises:
-            DatasetError: a pair is not in the dataset, or has other captions here; nothing is taken in.
+            DatasetError: a pair is not in the dataset, is of no known share, or has other captions here;
+                nothing is taken in.
         """
         annotated = list(annotated)
-        for one in annotated:
-            if not 0 <= one.item.row < rows.get(one.item.shard, 0):
-                raise DatasetError(f"{one.item.key} is in no shard of this dataset; import into the one it came from")
-        self.add_items([one.item for one in annotated])
-        here = {(item.shard, item.row): item for item in self.items()}
-        new = 0
         with self.transaction() as db:
+            self._check(annotated, rows)
             for one in annotated:
-                item = here[one.item.shard, one.item.row]
-                if item.candidates != one.item.candidates:
-                    raise DatasetError(f"{one.item.key} has other captions in {self.path}; import into another --store")
-                said = canonical([one.labeller, item.shard, item.row, one.answer.as_dict()])
-                token = "import-" + sha256_text(said)
-                mine = "SELECT count(*) FROM live WHERE item = ? AND labeller = ?"
-                if db.execute(mine, (item.id, one.labeller)).fetchone()[0]:
-                    continue  # answered already, here or by an earlier import
-                if db.execute("SELECT 1 FROM events WHERE token = ?", (token,)).fetchone():
-                    continue  # taken back here since
-                self.append(db, ANSWER, one.labeller, item.id, token=token, answer=one.answer)
-                new += 1
-        return new
+                _insert(db, one.item)
+            numbers = {(item.shard, item.row): item.id for item in self.items()}
+            return sum(self._take_in(db, one, numbers[one.item.shard, one.item.row]) for one in annotated)
+
+    def _check(self, annotated: Iterable[Annotated], rows: Mapping[str, int]) -> None:
+        captions = {(item.shard, item.row): item.candidates for item in self.items()}
+        for item in (one.item for one in annotated):
+            if not 0 <= item.row < rows.get(item.shard, 0):
+                raise DatasetError(f"{item.key} is in no shard of this dataset; import into the one it came from")
+            if item.share not in SHARES:
+                raise DatasetError(
+                    f'{item.key} is of share "{item.share}", which nothing reads; its share is {" or ".join(SHARES)}'
+                )
+            if captions.setdefault((item.shard, item.row), item.candidates) != item.candidates:
+                raise DatasetError(f"{item.key} has other captions in {self.path}; import into another --store")
+
+    def _take_in(self, db: sqlite3.Connection, one: Annotated, item: int) -> bool:
+        """Whether the answer is new: neither given already, here or by an earlier import, nor taken back since."""
+        said = canonical([one.labeller, one.item.shard, one.item.row, one.answer.as_dict()])
+        token = "import-" + sha256_text(said)
+        given = "SELECT 1 FROM live WHERE item = ? AND labeller = ? UNION SELECT 1 FROM events WHERE token = ?"
+        if db.execute(given, (item, one.labeller, token)).fetchone():
+            return False
+        self.append(db, ANSWER, one.labeller, item, token=token, answer=one.answer)
+        return True
 
     def given(self) -> list[Given]:
         """Every answer that counts, in the order given."""
@@ -256,6 +255,18 @@ class LabelStore:
             )
             for row in self.read("SELECT * FROM live WHERE kind = 'answer' ORDER BY id")
         ]
+
+
+def _insert(db: sqlite3.Connection, item: Item, overlap: float = OVERLAP, labellers: int = 2) -> bool:
+    """Whether the item is new; of one that is there nothing changes."""
+    wanted = labellers if _share_of(f"{item.shard} {item.row}") < overlap else 1
+    captions = canonical([asdict(one) for one in item.candidates])
+    added = db.execute(
+        "INSERT OR IGNORE INTO items (shard, row, key, candidates, share, uncertainty, wanted) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (item.shard, item.row, item.key, captions, item.share, item.uncertainty, wanted),
+    ).rowcount
+    return added > 0
 
 
 def _item(row: Mapping[str, Any] | sqlite3.Row) -> StoredItem:

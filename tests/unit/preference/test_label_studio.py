@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -138,3 +139,21 @@ def test_labels_of_another_dataset_are_not_taken_in(tmp_path, dataset):
     with pytest.raises(DatasetError, match="is in no shard"):
         LabelStore(tmp_path / "labels.sqlite").take_in(read_annotated(path), rows_of(dataset))
     assert json.loads(path.read_text())
+
+
+def test_a_refused_import_leaves_neither_items_nor_answers_behind(tmp_path, dataset):
+    first, second = sample_items(read_pool(dataset), 2)
+    fine = Annotated(first, "ann", Answer({"preference": ((0,), (1,), (2,))}, flags={}))
+    store = LabelStore(tmp_path / "labels.sqlite")
+    fewer = replace(second, candidates=second.candidates[:2])
+    for refused, why in (
+        ([fine, replace(fine, item=second), replace(fine, item=fewer)], "has other captions"),
+        ([fine, replace(fine, item=replace(second, share="test"))], 'is of share "test"'),
+    ):
+        with pytest.raises(DatasetError, match=why):
+            store.take_in(refused, rows_of(dataset))
+        assert (store.items(), store.given()) == ([], [])
+    assert store.take_in([fine], rows_of(dataset)) == 1
+    with pytest.raises(DatasetError, match="has other captions"):
+        store.take_in([replace(fine, item=second), replace(fine, item=replace(first, candidates=()))], rows_of(dataset))
+    assert len(store.items()) == 1

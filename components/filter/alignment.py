@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from components.component import Captions, Pixels, Scorer
 from components.dataset.pairs import PairBatch
+from components.models.resolve import image_side
 from components.registry import scorer
 from components.settings import ModelFolder, Settings
 
@@ -33,6 +34,10 @@ class Alignment(Scorer[AlignmentSettings]):
     runs_model = True
     libraries = ("torch", "transformers")
     columns = {"score": pa.float32()}
+
+    @property
+    def pixels(self) -> int:
+        return max(self.requires.pixels, image_side(self.settings.model))
 
     def setup(self, device: str) -> None:
         from components.models.dual_encoder import load_dual_encoder

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from components.component import Pixels, Scorer
 from components.dataset.pairs import PairBatch
+from components.models.resolve import image_side
 from components.registry import scorer
 from components.settings import ModelFolder, Settings
 
@@ -44,6 +45,10 @@ class DomainPrompts(Scorer[DomainPromptsSettings]):
     libraries = ("torch", "transformers")
     columns = {"score": pa.float32(), "prompt": pa.string()}
     runs_model = True
+
+    @property
+    def pixels(self) -> int:
+        return max(self.requires.pixels, image_side(self.settings.model))
 
     def setup(self, device: str) -> None:
         from components.models.dual_encoder import load_dual_encoder

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from components.component import Captions, Columns, Pixels, Scorer
 from components.dataset.pairs import PairBatch
+from components.models.resolve import image_side
 from components.models.text_mask import TextMask, TextMaskSettings
 from components.models.text_reader import covered_share
 from components.registry import scorer
@@ -48,7 +49,8 @@ class MaskedAlignment(Scorer[MaskedAlignmentSettings]):
 
     @property
     def pixels(self) -> int:
-        return max(self.requires.pixels, self.settings.side if self.settings.boxes is None else 0)
+        looked_at = self.settings.side if self.settings.boxes is None else 0
+        return max(self.requires.pixels, looked_at, image_side(self.settings.model))
 
     def setup(self, device: str) -> None:
         from components.models.dual_encoder import load_dual_encoder

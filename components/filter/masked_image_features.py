@@ -23,7 +23,7 @@ from pydantic import Field
 
 from components.component import Columns, Pixels, Scorer
 from components.dataset.pairs import PairBatch
-from components.models.resolve import feature_width
+from components.models.resolve import feature_width, image_side
 from components.models.text_mask import TextMask, TextMaskSettings
 from components.registry import scorer
 from components.settings import ModelFolder
@@ -50,7 +50,8 @@ class MaskedImageFeatures(Scorer[MaskedImageFeaturesSettings]):
 
     @property
     def pixels(self) -> int:
-        return max(self.requires.pixels, self.settings.side if self.settings.boxes is None else 0)
+        looked_at = self.settings.side if self.settings.boxes is None else 0
+        return max(self.requires.pixels, looked_at, image_side(self.settings.tower))
 
     def schema(self) -> Mapping[str, pa.DataType]:
         return {"vector": pa.list_(pa.float16(), feature_width(self.settings.tower)), "lines": pa.int32()}

@@ -8,7 +8,7 @@ the tower the pictures that a boolean column already says are not wanted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from components.component import Columns, Pixels, Scorer
 from components.dataset.pairs import PairBatch
-from components.models.resolve import feature_width
+from components.models.resolve import feature_width, image_side
 from components.registry import scorer
 from components.settings import ModelFolder, Settings
 
@@ -36,6 +36,10 @@ class RotatedImageFeatures(Scorer[RotatedImageFeaturesSettings]):
     libraries = ("torch", "efficientnet-lite-pytorch")
     runs_model = True
 
+    @property
+    def pixels(self) -> int:
+        return max(self.requires.pixels, image_side(self.settings.tower))
+
     def schema(self) -> Mapping[str, pa.DataType]:
         return dict.fromkeys(TURNS, pa.list_(pa.float16(), feature_width(self.settings.tower)))
 
@@ -47,14 +51,14 @@ class RotatedImageFeatures(Scorer[RotatedImageFeaturesSettings]):
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
         where = self.settings.where
         wanted = np.array([where is None or bool(pairs.columns[where][i]) for i in range(len(pairs))], bool)
-        squares = pairs.squares(self.tower.side)[wanted]
-        return {name: self._turned(squares, turns, wanted) for name, turns in TURNS.items()}
+        chosen = [picture for picture, one in zip(self.tower.pictures(pairs), wanted, strict=True) if one]
+        return {name: self._turned(chosen, turns, wanted) for name, turns in TURNS.items()}
 
-    def _turned(self, squares: np.ndarray, turns: int, wanted: np.ndarray) -> pa.Array:
-        """(n, side, side, 3) of the wanted -> one list a pair, null for the others."""
+    def _turned(self, chosen: Sequence[np.ndarray], turns: int, wanted: np.ndarray) -> pa.Array:
+        """The wanted pictures, RGB uint8 (h, w, 3) each -> one list a pair, null for the others."""
         kind = self.schema()["r90"]
         vectors = np.zeros((len(wanted), self.tower.width), np.float16)
-        if len(squares):
-            turned = np.ascontiguousarray(np.rot90(squares, turns, axes=(1, 2)))
+        if chosen:
+            turned = [np.ascontiguousarray(np.rot90(picture, turns)) for picture in chosen]
             vectors[wanted] = self.tower.features(turned).half().cpu().numpy()
         return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=kind, mask=pa.array(~wanted))

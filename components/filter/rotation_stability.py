@@ -22,6 +22,7 @@ from pydantic import Field
 from components.component import Pixels, Scorer
 from components.dataset.pairs import PairBatch
 from components.filter.rank_stability import ROTATIONS, most_stable, rank_variance, shortlisted
+from components.models.resolve import image_side
 from components.registry import scorer
 from components.settings import ModelFolder, Settings
 
@@ -55,6 +56,10 @@ class RotationStability(Scorer[RotationStabilitySettings]):
     columns = COLUMNS
     sees_failures = True  # a pair that lacks one of the sources still has the others
     runs_model = True
+
+    @property
+    def pixels(self) -> int:
+        return max(self.requires.pixels, image_side(self.settings.model))
 
     def caption_sources(self) -> tuple[str, ...]:
         return self.settings.sources

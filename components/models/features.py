@@ -53,9 +53,7 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
         self.tower = load_image_tower(self.settings.tower, device)
 
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
-        whole = [image for image in pairs.images if image is not None] if self.tower.crops else None
-        pictures = pairs.squares(self.tower.side) if whole is None else whole
-        return {"vector": self.tower.features(pictures).half().cpu().numpy()}
+        return {"vector": self.tower.features(self.tower.pictures(pairs)).half().cpu().numpy()}
 
 
 @scorer("text_features")

@@ -97,15 +97,35 @@ def feature_width(model: ModelFolder, side: Side = "image") -> int:
 
 
 def image_side(model: ModelFolder) -> int:
-    """Side in pixels of what an image tower reads, at least; told without its weights."""
+    """Side in pixels that a picture needs for this model's image tower, at least; told without its weights.
+
+    Every scorer that shows pictures to a model asks for it: one decoded smaller would be enlarged again
+    wherever no other scorer of the pass asks for more, and its score would follow the pass.
+
+    Raises:
+        ModelError: a CLIP or SigLIP folder's configuration does not say.
+    """
     if model.reference.startswith(BUILTIN) or not is_dual_encoder(model):
         return SIDE
-    folder = Path(model.path or model.reference)
-    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("format") == ENCODER_FORMAT:
+    config = Path(model.path or model.reference) / "config.json"
+    if json.loads(config.read_text(encoding="utf-8")).get("format") == ENCODER_FORMAT:
         return SIDE
+    status = config.stat()
+    return _vision_side(str(config.parent), status.st_size, status.st_mtime_ns)
+
+
+@functools.cache  # a scan asks for every batch
+def _vision_side(folder: str, size: int, modified: int) -> int:
+    """Of a `transformers` folder, whose config.json leaves out what is as the class has it."""
     from transformers import AutoConfig
 
-    return int(AutoConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size)
+    try:
+        return int(AutoConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size)
+    except (OSError, ValueError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{folder}/config.json names no vision_config.image_size ({reason}); name an encoder of one input size"
+        ) from None
 
 
 def is_dual_encoder(model: ModelFolder) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from components.component import batches
 from components.models.pixels import squash
+
+if TYPE_CHECKING:
+    from components.dataset.pairs import PairBatch
 
 # Pictures a forward pass. On a CPU the activations of 8 at 224 px stay in its cache: twice as fast as 64.
 IMAGE_CHUNK = {"cpu": 8, "cuda": 256}
@@ -61,6 +64,16 @@ class ImageTower(Tower):
     def infer(self, images: Tensor) -> Tensor:
         """`forward` where no gradient is wanted; a tower may have a faster way."""
         return self(images)
+
+    def pictures(self, pairs: PairBatch) -> Sequence[np.ndarray] | np.ndarray:
+        """A batch's pictures, all decoded, as `features` is to be given them, turned or not.
+
+        Whole where this tower crops, for a square no longer has its centre; else (n, side, side, 3) uint8,
+        squashed once for all scorers of the batch.
+        """
+        if self.crops:
+            return [image for image in pairs.images if image is not None]
+        return pairs.squares(self.side)
 
     @torch.inference_mode()
     def features(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:

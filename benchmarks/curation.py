@@ -13,9 +13,10 @@ is what rewards and language models may learn from; it is neither judged nor tra
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +31,28 @@ from components.dataset.columns import ColumnsView
 from components.digest import canonical, sha256_text, source_digest
 from components.evaluate.compression import (
     HeadSettings,
-    Judged,
     Queries,
     TrainingPairs,
+    against_chance,
     best_rows,
+    in_words,
     judge,
-    power_of,
     random_rows,
-    smallest_not_worse,
     train_and_query,
 )
 
 MARGIN = 0.03  # of mean recall: what a model may lose and still count as not worse
 SHARES = (0.9, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
+POWER_AT = (0.9, 0.5, 0.25, 0.1, 0.05)
 KEPT = 0.5  # the share at which selectors are compared with chance
 TRAINED = ("mixed", "swapped40")  # variants on which models are trained; the others have the damage table alone
 CURVES = ("mixed",)
 TOWERS = ("builtin:efficientnet-lite0", "builtin:minilm")
+SURE = 1 - 0.05 / len(selectors())  # Bonferroni: that any selector is called better than chance wrongly, 5% at most
 CODE = ("components.evaluate.compression", "components.models.heads")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Crawl:
     """One variant of the crawl: what is judged, what was planted, what models train on."""
 
@@ -60,6 +62,18 @@ class Crawl:
     domains: np.ndarray
     pairs: TrainingPairs
     scores: dict[str, np.ndarray]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything a model trained on some of its rows follows from."""
+        return _bytes_digest(self.pairs.image.numpy(), self.pairs.text.numpy(), self.pairs.captions)
+
+
+def _bytes_digest(*arrays: np.ndarray) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def read_crawl(view: ColumnsView, source: str, truth: Any, chosen: list[Selector]) -> Crawl:
@@ -132,6 +146,7 @@ class Trainer:
     def __init__(self, workspace: str, seeds: tuple[int, ...], settings: HeadSettings) -> None:
         self.store, self.seeds, self.settings = ArtifactStore(workspace), seeds, settings
         self.splits = [_queries(f"data/{name}") for name in ("dev", "test")]
+        self.asked = _bytes_digest(*(a for s in self.splits for a in (s.image.numpy(), s.text.numpy(), s.positive)))
         named = [np.char.add(f"{i}/", split.groups.astype(str)) for i, split in enumerate(self.splits)]
         self.groups = np.unique(np.concatenate(named), return_inverse=True)[1]
         self.trained = 0
@@ -141,8 +156,8 @@ class Trainer:
         return np.stack([self._one(crawl, rows_of(seed), seed) for seed in self.seeds])
 
     def _one(self, crawl: Crawl, rows: np.ndarray, seed: int) -> np.ndarray:
-        pairs = sha256_text(crawl.pairs.text[rows].numpy().tobytes().hex()[:200_000] + str(rows.tolist()))
-        said = [crawl.source, pairs, seed, asdict(self.settings), [source_digest(module) for module in CODE]]
+        chosen, code = _bytes_digest(rows.astype(np.int64)), [source_digest(module) for module in CODE]
+        said = [crawl.digest, self.asked, chosen, seed, asdict(self.settings), code]
         digest = sha256_text(canonical(said))
         if not self.store.has("points", digest):
             with self.store.commit("points", digest) as folder:
@@ -189,7 +204,8 @@ def models_table(
 def _row(
     name: str, crawl: Crawl, items: np.ndarray, chance: np.ndarray, whole: np.ndarray, trainer: Trainer
 ) -> dict[str, Any]:
-    to_chance, to_all = judge(items, chance, trainer.groups, MARGIN), judge(items, whole, trainer.groups, MARGIN)
+    to_all = judge(items, whole, trainer.groups, MARGIN)
+    to_chance = judge(items, chance, trainer.groups, MARGIN, confidence=SURE)
     verdict = (
         "better than chance" if to_chance.low > 0 else "worse than chance" if to_chance.high < 0 else "like chance"
     )
@@ -201,27 +217,38 @@ def _row(
 
 
 def curve(crawl: Crawl, names: list[str], trainer: Trainer, whole: np.ndarray, show: Any) -> dict[str, Any]:
-    """Judged points by order and share: the named selectors, and chance."""
-    total, points = len(crawl.rows), {}
-    for name in (*names, "random"):
-        judged: dict[float, Judged] = {}
+    """By order and share: points judged against the whole, and against as many random pairs; in words."""
+    total = len(crawl.rows)
+    items: dict[str, dict[float, np.ndarray]] = {}
+    for name in ("random", *names):
+        items[name] = {}
         for share in SHARES:
             count = round(share * total)
             draw = partial(random_rows, total, count) if name == "random" else None
-            rows_of = draw or partial(kept_rows, crawl.scores[name], count)
-            judged[share] = judge(trainer.items(crawl, rows_of), whole, trainer.groups, MARGIN)
-        show(f"{crawl.source}: {name}: smallest share not worse {smallest_not_worse(judged)}")
-        points[name] = {share: asdict(one) for share, one in judged.items()}
-    return points
+            items[name][share] = trainer.items(crawl, draw or partial(kept_rows, crawl.scores[name], count))
+        show(f"{crawl.source}: {name}: the curve is trained")
+    judged = {
+        name: {share: judge(one, whole, trainer.groups, MARGIN) for share, one in found.items()}
+        for name, found in items.items()
+    }
+    words = []
+    for name in names:
+        chance = against_chance(items[name], items["random"], trainer.groups, MARGIN)
+        words.append(in_words(name, judged[name], judged["random"], chance, MARGIN))
+    points = {name: {share: asdict(one) for share, one in found.items()} for name, found in judged.items()}
+    return {"points": points, "words": words}
 
 
-def power_before(crawl: Crawl, trainer: Trainer) -> dict[str, float]:
-    """The test's power, from two random nine tenths of the crawl: as good as equal, and no selector's."""
-    count = round(0.9 * len(crawl.rows))
-    pair = [trainer.items(crawl, lambda s, k=k: random_rows(len(crawl.rows), count, 1000 * k + s)) for k in (1, 2)]
-    equal = judge(pair[0], pair[1], trainer.groups, MARGIN)
-    error = (equal.high - equal.low) / (2 * 1.6449)
-    return {"standard_error": error, "power": power_of(error, MARGIN), "margin": MARGIN}
+def power_before(crawl: Crawl, trainer: Trainer) -> dict[float, float]:
+    """Share -> the test's power there, from two random draws of that size: as good as equal, and no selector's."""
+    found = {}
+    for share in POWER_AT:
+        count = round(share * len(crawl.rows))
+        one, other = (
+            trainer.items(crawl, lambda s, k=k, n=count: random_rows(len(crawl.rows), n, 1000 * k + s)) for k in (0, 1)
+        )
+        found[share] = judge(one, other, trainer.groups, MARGIN).power
+    return found
 
 
 def main() -> None:
@@ -261,7 +288,8 @@ def train_all(crawls: dict[str, Crawl], chosen: list[Selector], trainer: Trainer
 
     show = Console(stderr=True).print
     power = power_before(crawls[CURVES[0]], trainer)
-    show(f"declared: margin {MARGIN}, {len(trainer.seeds)} seeds; power for an equal model {power['power']:.2f}")
+    told = ", ".join(f"{value:.2f} at {share:.0%}" for share, value in power.items())
+    show(f"declared: margin {MARGIN}, {len(trainer.seeds)} seeds; power for an equal model {told}")
     models: list[dict[str, Any]] = []
     curves: dict[str, Any] = {}
     for source in TRAINED:
@@ -270,10 +298,10 @@ def train_all(crawls: dict[str, Crawl], chosen: list[Selector], trainer: Trainer
         models += models_table(crawl, chosen, trainer, whole, show)
         if source in CURVES:
             drawn = [one.name for one in chosen if one.curve]
-            points = curve(crawl, drawn, trainer, whole, show)
-            curves[source] = {"whole": float(whole.mean()), "points": points, "pairs": len(crawl.rows)}
+            found = curve(crawl, drawn, trainer, whole, show)
+            curves[source] = {"whole": float(whole.mean()), "pairs": len(crawl.rows)} | found
     told = {"seeds": len(trainer.seeds), "steps": trainer.settings.steps, "queries": len(trainer.groups)}
-    return {"models": models, "curves": curves, "power": power} | told
+    return {"models": models, "curves": curves, "power": power, "margin": MARGIN, "sure": SURE} | told
 
 
 def _every_row(rows: int, seed: int) -> np.ndarray:

@@ -53,16 +53,17 @@ judged on it. Clip-art has true faults of its own that nobody planted, so no sel
 
 {chr(10).join(curve_words(result))}
 
-Margin {result["power"]["margin"]} of mean recall, declared before the run. A model as good as the whole passes with a
-chance of {result["power"]["power"]:.0%} (standard error {result["power"]["standard_error"]:.4f}, from two random nine
-tenths of the crawl).
+Margin {result["margin"]} of mean recall, declared before the run. Power, from two random draws of each size, which are
+as good as equal: {power_words(result)}.
 
 {curve_markdown(result)}
 
 ## Which selectors train a better model than chance?
 
 Each keeps half of the damaged crawl; the models are compared with those of a random half, at equal steps and seeds.
-The oracle drops what was planted first: what a perfect finder of this damage would earn.
+Bounds are widened for the number of selectors (Bonferroni, each at {result["sure"]:.2%}), so that the chance of
+calling any of them better wrongly is 5% at most. The oracle drops what was planted first: what a perfect finder of
+this damage would earn.
 
 ![Models of what each selector kept](pictures/curation-models.svg)
 
@@ -112,7 +113,7 @@ def _damage_columns() -> list[tuple[str, tuple[str, str, str]]]:
 
 
 def models_markdown(result: dict[str, Any]) -> str:
-    head = ["selector", "crawl", "mean recall", "less chance", "90% interval", "verdict", "less all", "90% interval"]
+    head = ["selector", "crawl", "mean recall", "less chance", "bounds", "verdict", "less all", "90% interval"]
     body = [
         [
             row["selector"],
@@ -130,14 +131,11 @@ def models_markdown(result: dict[str, Any]) -> str:
 
 
 def curve_words(result: dict[str, Any]) -> list[str]:
-    from components.evaluate.compression import Judged, in_words
+    return [f"- {words}" for found in result["curves"].values() for words in found["words"]]
 
-    said = []
-    for found in result["curves"].values():
-        points = {n: {float(s): Judged(**p) for s, p in shares.items()} for n, shares in found["points"].items()}
-        margin = result["power"]["margin"]
-        said += [f"- {in_words(n, points[n], points['random'], margin)}" for n in points if n != "random"]
-    return said
+
+def power_words(result: dict[str, Any]) -> str:
+    return ", ".join(f"{power:.0%} at {float(share):.0%} kept" for share, power in result["power"].items())
 
 
 def curve_markdown(result: dict[str, Any]) -> str:
@@ -215,7 +213,7 @@ def draw_models(result: dict[str, Any], path: Path) -> None:
             axes.plot(row["chance_difference"], at, marker, color=colour, label=variant if y == 0 else None)
     axes.axvline(0, color=INK, lw=1)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("mean recall less that of a random half; 90% interval over seeds and queries")
+    axes.set_xlabel("mean recall less that of a random half; bounds for all selectors together")
     axes.legend(frameon=False, title="crawl", loc="lower right")
     _save(figure, path)
 
@@ -234,7 +232,7 @@ def draw_curve(result: dict[str, Any], path: Path) -> None:
             face = colour if point["not_worse"] else "white"
             axes.plot(share, point["mean"], "o", color=colour, markerfacecolor=face, ms=6.5)
     axes.axhline(found["whole"], color=INK, lw=1)
-    axes.axhspan(found["whole"] - result["power"]["margin"], found["whole"], color=GREY, alpha=0.15, lw=0)
+    axes.axhspan(found["whole"] - result["margin"], found["whole"], color=GREY, alpha=0.15, lw=0)
     axes.set_xscale("log")
     axes.invert_xaxis()
     axes.set_xticks(shares, [f"{share:.0%}" for share in shares])

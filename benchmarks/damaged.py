@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.dataset import storage
 from components.dataset.damage import Texts, damaged
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.pairs import caption_of
 from components.dataset.sidecar import caption, shard_digest, sidecar_table, write_sidecar
+from components.digest import source_digest
 
 SEED_SHARE = 0.3  # of the stamps, by group
 MIXED = ("swapped", "swapped_within", "truncated", "boilerplate", "duplicated", "wrong_language", "unrelated_fluent")
@@ -38,6 +41,8 @@ SOURCES = ("mixed", *SWAPPED)
 SEED = "seed"
 KEPT_SOURCES = ("file_name", "folder", "keywords")  # what a crawl has beside the caption
 TRUTH = "truth.parquet"
+MADE_OF = "made_of.json"
+CODE = ("benchmarks.damaged", "components.dataset.damage")
 
 
 def plant_all(rows: list[dict[str, Any]], seed: int) -> dict[str, tuple[list[str | None], list[str | None]]]:
@@ -76,11 +81,12 @@ def _write(
 
 
 def make_damaged(dest: str | Path, source: str = "data/raw", seed: int = 0) -> Dataset:
-    """The damaged dataset at `dest`; made again only if it is not there."""
-    root = Path(dest)
-    if (root / "dataset.json").exists() and (root / TRUTH).exists():
+    """The damaged dataset at `dest`; made again where data, seed or code are not those it was made of."""
+    root, raw = Path(dest), open_dataset(source)
+    made_of = {"data": raw.digest, "seed": seed, "code": [source_digest(module) for module in CODE]}
+    if (root / MADE_OF).exists() and storage.read_json(str(root / MADE_OF)) == made_of:
         return open_dataset(str(root))
-    raw = open_dataset(source)
+    shutil.rmtree(root, ignore_errors=True)
     rows = [row | {"shard": i} for i, (_, t) in enumerate(raw.iter_sidecars()) for row in t.to_pylist()]
     seeds, near = _seed_rows(rows, seed)
     found: list[dict[str, str | None]] = [{} for _ in rows]
@@ -96,6 +102,7 @@ def make_damaged(dest: str | Path, source: str = "data/raw", seed: int = 0) -> D
     dataset = Dataset(f"{raw.name}-damaged", str(root), tuple(shards), "planted damage", raw.licence)
     _write_truth(dataset, rows, near, kinds, root)
     dataset.save()
+    storage.write_json(str(root / MADE_OF), made_of)
     return dataset
 
 

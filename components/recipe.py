@@ -88,7 +88,7 @@ class PretrainSection(Settings):
 class CompressionSection(Settings):
     """The curve of quality over kept share, down an order of the pairs (components/evaluate/compression.py)."""
 
-    order: str = Field(description="step.column by which pairs are kept; pairs without a value are kept last of all")
+    order: str = Field(description="step.column by which pairs are kept; pairs without a value never are")
     best: Literal["high", "low"] = Field("high", description="which end of the order is kept first")
     shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -6,6 +6,7 @@ seconds, and another share or seed costs its own points alone.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from flows.run import Run
 from flows.stage import Stage, run_stage
 
 CHANCE = "random"
-CODE = ("components.evaluate.compression", "components.models.heads")
+CODE = ("components.evaluate.compression", "components.models.heads", "components.filter.caption_column")
 
 
 def check_compression(run: Run, section: CompressionSection) -> None:
@@ -41,7 +42,8 @@ def compression_stage(run: Run) -> Path | None:
     section = run.recipe.evaluate.compression if run.recipe.evaluate else None
     if section is None:
         return None
-    digest = sha256_text(canonical(["compression", *_said(run, section)]))
+    order = run.plan.steps[_step(section.order)].digest
+    digest = sha256_text(canonical(["compression", section.model_dump(mode="json"), order, *_said(run, section)]))
     folder = run.artifacts.path("curves", digest)
 
     def reuse() -> Path | None:
@@ -60,15 +62,21 @@ def compression_stage(run: Run) -> Path | None:
 
 
 def _said(run: Run, section: CompressionSection) -> list[Any]:
-    """Everything a point of the curve follows from, but its share and seed."""
-    columns = {name: getattr(section, name) for name in ("order", "image_features", "text_features")}
+    """Everything a point of the curve follows from, but its rows and seed."""
+    columns = (section.image_features, section.text_features)
+    steps = {*map(_step, columns), section.source} & run.plan.steps.keys()
     return [
-        section.model_dump(mode="json"),
-        {name: run.plan.steps[column.partition(".")[0]].digest for name, column in columns.items()},
+        columns,
+        section.source,
+        {step: run.plan.steps[step].digest for step in sorted(steps)},
         run.dataset.digest,
         {name: split.digest for name, split in run.splits.items()},
         [source_digest(module) for module in CODE],
     ]
+
+
+def _step(column: str) -> str:
+    return column.partition(".")[0]
 
 
 class _Curve:
@@ -93,13 +101,15 @@ class _Curve:
             return_inverse=True,
         )[1]
         self.settings = HeadSettings(section.steps, section.batch_size, section.lr, section.dim)
-        self.said = _said(run, section)[1:]
-        self.total = (1 + 2 * len(section.shares)) * len(section.seeds)
+        self.said = _said(run, section)
+        self.shares = _reachable(section, self.order)
+        self.total = (1 + 2 * len(self.shares)) * len(section.seeds)
         self.done = 0
 
     def measure(self) -> dict[str, Any]:
         from components.evaluate.compression import (
             DEFINITION,
+            against_chance,
             best_rows,
             curve_rows,
             in_words,
@@ -109,28 +119,39 @@ class _Curve:
 
         section, n = self.section, len(self.pairs)
         whole = self._items("all", 1.0, lambda seed: np.arange(n))
+        kept = {share: max(2, round(share * n)) for share in self.shares}
         draws = {
             section.order: lambda count, seed: best_rows(self.order, count),
             CHANCE: lambda count, seed: random_rows(n, count, seed),
         }
-        judged: dict[str, dict[float, Any]] = {}
-        kept: dict[str, dict[float, int]] = {}
-        for name, draw in draws.items():
-            for share in section.shares:
-                count = max(2, round(share * n))
-                kept.setdefault(name, {})[share] = len(draw(count, section.seeds[0]))
-                items = self._items(name, share, lambda seed, d=draw, c=count: d(c, seed))  # type: ignore[misc]
-                judged.setdefault(name, {})[share] = judge(items, whole, self.groups, section.margin)
+        items = {
+            name: {share: self._items(name, share, partial(draw, count)) for share, count in kept.items()}
+            for name, draw in draws.items()
+        }
+        judged = {
+            name: {share: judge(one, whole, self.groups, section.margin) for share, one in found.items()}
+            for name, found in items.items()
+        }
+        chance = against_chance(items[section.order], items[CHANCE], self.groups, section.margin)
+        verdict = in_words(section.order, judged[section.order], judged[CHANCE], chance, section.margin)
         return {
             "rows": curve_rows(judged, kept),
+            "against_chance": curve_rows({section.order: chance}, kept),
             "whole": float(whole.mean()),
             "pairs": n,
             "queries": len(self.groups),
             "margin": section.margin,
             "seeds": len(section.seeds),
             "definition": DEFINITION,
-            "verdict": in_words(section.order, judged[section.order], judged[CHANCE], section.margin),
+            "verdict": verdict + self._left_out(),
         }
+
+    def _left_out(self) -> str:
+        above = [f"{share:.0%}" for share in self.section.shares if share not in self.shares]
+        if not above:
+            return ""
+        ranked = float(np.isfinite(self.order).mean())
+        return f" {', '.join(above)} could not be kept: {self.section.order} has a value for {ranked:.0%} of the pairs."
 
     def _items(self, name: str, share: float, rows_of: Any) -> np.ndarray:
         """(seeds, queries): each seed's model, trained or reused."""
@@ -149,6 +170,22 @@ class _Curve:
                 np.save(partial / "items.npy", train_and_query(self.pairs, rows, self.splits, self.settings, seed))
         items: np.ndarray = np.load(artifacts.path("points", digest) / "items.npy")
         return items
+
+
+def _reachable(section: CompressionSection, order: np.ndarray) -> list[float]:
+    """The shares for which enough pairs have a value to be ordered by.
+
+    Raises:
+        InvalidRecipe: there is none.
+    """
+    ranked = int(np.isfinite(order).sum())
+    shares = [share for share in section.shares if round(share * len(order)) <= ranked]
+    if not shares:
+        raise InvalidRecipe(
+            f"evaluate.compression: {section.order} has a value for {ranked:,} of {len(order):,} pairs, fewer than its "
+            f"smallest share, {min(section.shares):.0%}; order by another column or name smaller shares"
+        )
+    return shares
 
 
 def _caption_ids(view: Any, source: str) -> np.ndarray:

@@ -20,7 +20,7 @@ from flows.lazy import LazyPass
 from flows.plan import PlannedStep
 from flows.run import Run
 from flows.sparing import counted, saved, spare
-from flows.stage import Stage, run_stage
+from flows.stage import Stage, accelerator, run_stage
 from flows.train import check_training
 
 FORTY_ROWS = 40  # rows of a table a person reads in Prefect's UI
@@ -98,7 +98,7 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
             spared=lazy.spared if lazy else None,
             min_pixels=lazy.min_pixels if lazy else 0,
         )
-        with stage.accelerator():
+        with accelerator(run):
             reports = map_shards(
                 task,
                 todo,

@@ -50,20 +50,6 @@ class Stage:
         self.run.console.progress(self.record.name, done, total, text)
         self._show_in_prefect(100.0 * done / max(total, 1), text)
 
-    @contextmanager
-    def accelerator(self) -> Iterator[None]:
-        """A slot of Prefect's global concurrency limit `gpu`, if this run uses one and the limit was made.
-
-        `prefect gcl create gpu --limit 1` keeps two runs from sharing a GPU that holds only one of them.
-        """
-        if self.run.device != "cuda":
-            yield
-            return
-        from prefect.concurrency.sync import concurrency
-
-        with concurrency("gpu", occupy=1, strict=False):
-            yield
-
     def facts(self, **values: Any) -> None:
         """Facts of the stage for the report, the run's record and MLflow."""
         self.record.facts.update(values)
@@ -77,6 +63,21 @@ class Stage:
             )
         else:
             update_progress_artifact(self._artifact, progress=percent, description=text or None)
+
+
+@contextmanager
+def accelerator(run: Run) -> Iterator[None]:
+    """A slot of Prefect's global concurrency limit `gpu`, if this run uses one and the limit was made.
+
+    `prefect gcl create gpu --limit 1` keeps two runs from sharing a GPU that holds only one of them.
+    """
+    if run.device != "cuda":
+        yield
+        return
+    from prefect.concurrency.sync import concurrency
+
+    with concurrency("gpu", occupy=1, strict=False):
+        yield
 
 
 def run_stage(run: Run, name: str, digest: str, *, reuse: Callable[[], T | None], work: Callable[[Stage], T]) -> T:

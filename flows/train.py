@@ -26,7 +26,7 @@ from flows.compress import check_compression, compression_stage
 from flows.gates import run_gate
 from flows.plan import build, fit_reads
 from flows.run import Run
-from flows.stage import Stage, run_stage
+from flows.stage import Stage, accelerator, run_stage
 from flows.start import find_dataset
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
         storage_path=str(run.folder / "ray"),
         workers=run.environment.train_workers,
         use_gpu=run.device == "cuda",
+        slot=lambda: accelerator(run),
     ) as group:
         models = {
             arm: {seed: train_one(run, section, selection, arm, seed, group) for seed in section.seeds}
@@ -127,7 +128,7 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
         scratch = Path(run.environment.workspace) / "checkpoints" / digest
         scratch.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, scratch / "pairs.parquet")
-        with stage.accelerator(), run.artifacts.commit("models", digest) as partial:
+        with run.artifacts.commit("models", digest) as partial:
             config = fit.train_config(  # type: ignore[attr-defined]
                 dataset=run.dataset,
                 store_root=run.store.root,

@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from components.engine.cluster import Session, import_ray
 from components.errors import EngineError, PairwrightError
 
 POLL_SECONDS = 0.3
+CLOSE_SECONDS = 60.0  # a worker lost while idle may leave Ray looking for another without end
 IDLE_SECONDS = 0.1  # between a worker's questions for the next model
 Report = Callable[[dict[str, Any]], None]
 
@@ -47,12 +49,21 @@ class TrainingGroup:
     Args:
         storage_path: a folder every node can write; Ray's own notes lie there while the group lives.
         max_failures: restarts of the group before a training fails.
+        slot: entered before the workers start and left when they have ended, as they hold their GPUs in between.
     """
 
     def __init__(
-        self, session: Session, *, storage_path: str, workers: int = 1, use_gpu: bool = False, max_failures: int = 2
+        self,
+        session: Session,
+        *,
+        storage_path: str,
+        workers: int = 1,
+        use_gpu: bool = False,
+        max_failures: int = 2,
+        slot: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._session, self._workers, self._use_gpu = session, workers, use_gpu
+        self._slot, self._held = slot, contextlib.ExitStack()
         self._max_failures = max_failures
         self._storage_path = storage_path if "://" in storage_path else str(Path(storage_path).resolve())
         self._folder = ""
@@ -90,13 +101,11 @@ class TrainingGroup:
     def close(self) -> None:
         """End the workers; another `train` starts new ones."""
         if self._thread is None:
+            self._held.close()  # of a start that failed
             return
-        ray = import_ray()
         with contextlib.suppress(Exception):
-            ray.get(self._mailbox.close.remote())
-            self._thread.join()
-        with contextlib.suppress(Exception):
-            ray.kill(self._mailbox)
+            import_ray().get(self._mailbox.close.remote())
+            self._thread.join(CLOSE_SECONDS)
         self._forget()
 
     def __enter__(self) -> Self:
@@ -140,6 +149,7 @@ class TrainingGroup:
         return mail.result if isinstance(mail.result, dict) else last
 
     def _start(self) -> None:
+        self._held.enter_context(self._slot())
         self._session.ensure()
         self._mailbox = import_ray().remote(_Mailbox).options(num_cpus=0).remote()
         self._folder = f"training-{uuid.uuid4().hex[:8]}"  # never taken for an earlier run's, which Ray would restore
@@ -171,6 +181,9 @@ class TrainingGroup:
         )
 
     def _forget(self) -> None:
+        with contextlib.suppress(Exception):
+            import_ray().kill(self._mailbox)  # without it the workers fail, also in a session that is not ours to end
+        self._held.close()
         if "://" not in self._storage_path:
             shutil.rmtree(Path(self._storage_path) / self._folder, ignore_errors=True)
         self._mailbox, self._thread, self._outcome, self._trained = None, None, {}, 0

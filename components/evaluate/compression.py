@@ -133,16 +133,24 @@ def _hits(image: np.ndarray, text: np.ndarray, positive: np.ndarray) -> np.ndarr
     return hits.astype(np.float32)
 
 
-def judge(items: np.ndarray, whole: np.ndarray, groups: np.ndarray, margin: float, seed: int = 0) -> Judged:
+def judge(
+    items: np.ndarray,
+    whole: np.ndarray,
+    groups: np.ndarray,
+    margin: float,
+    seed: int = 0,
+    confidence: float = ONE_SIDED,
+) -> Judged:
     """A share's model against the whole's.
 
     Args:
         items, whole: (seeds, queries), the same seeds in the same order.
         groups: (queries,) what is drawn together.
+        confidence: of each of the two one-sided bounds.
     """
     difference = np.asarray(items, np.float64) - np.asarray(whole, np.float64)
     means = pigeonhole_means(difference, groups, seed)
-    low, high = np.quantile(means, [1 - ONE_SIDED, ONE_SIDED])
+    low, high = np.quantile(means, [1 - confidence, confidence])
     return Judged(
         mean=float(np.mean(items)),
         difference=float(difference.mean()),
@@ -184,24 +192,49 @@ def smallest_not_worse(judged: Mapping[float, Judged]) -> float | None:
     return found
 
 
-def in_words(order: str, judged: Mapping[float, Judged], random: Mapping[float, Judged], margin: float) -> str:
-    """What the curve shows, in one sentence, the baseline beside it."""
+def against_chance(
+    items: Mapping[float, np.ndarray], random: Mapping[float, np.ndarray], groups: np.ndarray, margin: float
+) -> dict[float, Judged]:
+    """Each share's model against that of as many random pairs.
+
+    Bounds are Bonferroni's over the shares, so that "better than chance" is wrong at any of them in 5% at most.
+    """
+    confidence = 1 - (1 - ONE_SIDED) / len(items)
+    return {share: judge(found, random[share], groups, margin, confidence=confidence) for share, found in items.items()}
+
+
+def in_words(
+    order: str,
+    judged: Mapping[float, Judged],
+    random: Mapping[float, Judged],
+    chance: Mapping[float, Judged],
+    margin: float,
+) -> str:
+    """What the curve shows: the order and random pairs against the whole, then the one against the other."""
     ours, theirs = smallest_not_worse(judged), smallest_not_worse(random)
     points = f"{100 * margin:g} points of mean recall"
     if ours is None:
-        return f"No share kept by {order} is shown to be within {points} of training on everything."
-    said = f"The best {ours:.0%} by {order} train a model that is not worse than everything by {points}"
+        said = f"No share kept by {order} is shown to be within {points} of training on everything"
+    else:
+        said = f"The best {ours:.0%} by {order} train a model that is not worse than everything by {points}"
     if theirs is None:
-        return f"{said}; no random share tested does."
-    if theirs <= ours:
-        return f"{said}, but so do a random {theirs:.0%}: the order does not beat chance here."
-    return f"{said}; of random pairs it takes {theirs:.0%}."
+        said += ", nor is any random share" if ours is None else "; no random share tested does"
+    else:
+        said += f"; random pairs do at {theirs:.0%}"
+    better = [f"{share:.0%}" for share in sorted(chance, reverse=True) if chance[share].low > 0]
+    worse = [f"{share:.0%}" for share in sorted(chance, reverse=True) if chance[share].high < 0]
+    said += (
+        f". At equal size it beats chance at {', '.join(better)}"
+        if better
+        else ". At equal size it beats chance nowhere"
+    )
+    return said + (f" and is worse than chance at {', '.join(worse)}." if worse else ".")
 
 
-def curve_rows(points: Mapping[str, Mapping[float, Judged]], kept: Mapping[str, Mapping[float, int]]) -> list[Any]:
+def curve_rows(points: Mapping[str, Mapping[float, Judged]], kept: Mapping[float, int]) -> list[Any]:
     """The curve as rows of a table, each order's shares from the largest down."""
     return [
-        {"order": order, "share": share, "kept": kept[order][share]}
+        {"order": order, "share": share, "kept": kept[share]}
         | {name: _plain(value) for name, value in vars(judged[share]).items()}
         for order, judged in points.items()
         for share in sorted(judged, reverse=True)

@@ -45,7 +45,7 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
             if metrics["step"] >= 20 and not killed:
                 found = training_workers()
                 if found:
-                    killed.append(found[0])
+                    killed.append(len(steps))
                     os.kill(found[0], signal.SIGKILL)
 
     session = Session(None, 2)
@@ -56,7 +56,7 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
     finally:
         session.close()
     assert killed, "the test must have killed a worker"
-    assert len(steps) > 60 - 5, "the steps since the last checkpoint were done again"
+    assert min(steps[killed[0] :]) > 15, "only steps since the last checkpoint were done again"
     assert result["step"] == 60
     assert abs(result["loss"] - alone["loss"]) < 1e-3
     a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))

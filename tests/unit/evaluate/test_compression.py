@@ -13,6 +13,7 @@ from components.evaluate.compression import (
     Judged,
     Queries,
     TrainingPairs,
+    against_chance,
     best_rows,
     in_words,
     judge,
@@ -46,11 +47,38 @@ def test_the_first_share_that_fails_ends_the_sequence():
     assert smallest_not_worse({0.5: judged(False), 0.25: judged(True)}) is None
 
 
-def test_words_say_when_chance_does_as_well():
+def against(low: float, high: float) -> Judged:
+    return Judged(0.5, (low + high) / 2, low, high, True, 0.8)
+
+
+def test_words_hide_nothing_of_what_chance_does():
     good, bad = {0.5: judged(True), 0.1: judged(True)}, {0.5: judged(True), 0.1: judged(False)}
-    assert "does not beat chance" in in_words("reward", bad, good, 0.03)
-    assert "of random pairs it takes 50%" in in_words("reward", good, bad, 0.03)
-    assert in_words("reward", {0.5: judged(False)}, bad, 0.03).startswith("No share")
+    none = {0.5: judged(False), 0.1: judged(False)}
+    better = {0.5: against(-0.1, 0.1), 0.1: against(0.01, 0.1)}
+    worse = {0.5: against(-0.1, -0.01), 0.1: against(-0.1, 0.1)}
+    said = in_words("reward", good, bad, better, 0.03)
+    assert said == (
+        "The best 10% by reward train a model that is not worse than everything by 3 points of mean recall; "
+        "random pairs do at 50%. At equal size it beats chance at 10%."
+    )
+    said = in_words("reward", none, good, worse, 0.03)
+    assert said.startswith("No share")
+    assert "random pairs do at 10%" in said
+    assert "beats chance nowhere and is worse than chance at 50%" in said
+    assert "nor is any random share" in in_words("reward", none, none, worse, 0.03)
+    assert "no random share tested does" in in_words("reward", good, none, better, 0.03)
+
+
+def test_more_shares_ask_more_of_each_before_it_beats_chance():
+    """At each of 10 shares the same difference, clear alone; Bonferroni's bound is wider."""
+    groups = np.arange(200)
+    random = np.random.default_rng(3)
+    items = {share / 100: 0.11 + random.normal(0, 1, (4, 200)) for share in range(1, 11)}
+    chance = {share: np.zeros((4, 200)) for share in items}
+    together = against_chance(items, chance, groups, 0.03)
+    for share, one in items.items():
+        (alone,) = against_chance({share: one}, {share: chance[share]}, groups, 0.03).values()
+        assert together[share].low < alone.low < alone.difference
 
 
 def test_the_bound_covers_what_it_claims():

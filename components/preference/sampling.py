@@ -3,22 +3,36 @@
     items = sample_items(read_pool(dataset), 200, random_share=0.2, seed=0)
 
 The chosen share is uncertain (a reward model's even matches, or captions that cheap scores disagree
-about) and diverse (far from what is chosen already). The random share is drawn first, from the whole
-pool and without a look at any score, its captions too: what it says of a model is unbiased, so it is
-kept for evaluation. Both are interleaved, so that whoever stops early has labelled some of each.
+about) and diverse (far from what is chosen already). The random share is drawn without a look at any
+score, its captions too: what it says of a model is unbiased, so it is kept for evaluation. Both are
+interleaved, so that whoever stops early has labelled some of each.
+
+A session grows, and stays unbiased: every pair has its place in one blind order of the whole pool, which
+the seed fixes. The random share is a prefix of it, and a larger session only makes the prefix longer.
+What the prefix can come to hold, the same share of the whole pool, is reserved from the first call on
+and never chosen: a chosen pair shows its most uncertain captions and models are fitted on it, so it
+would be a poor stand-in for a blind one. Where a larger share, another seed or new shards make the
+prefix reach a chosen pair all the same, the pair counts as random from then on: passing it over would
+leave out just the pairs that are hard.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.digest import sha256_text
 from components.preference.candidates import Candidate
 from components.preference.cheap_scores import cheap_scores, disagreement, near_margin
 from components.preference.coverage import weighted_k_center
 from components.preference.pool import Pool
+
+if TYPE_CHECKING:
+    from components.preference.store import StoredItem
 
 SHARES = CHOSEN, RANDOM = "chosen", "random"
 MOST_CANDIDATES = 9  # one number key each
@@ -37,30 +51,87 @@ class Item:
 
 
 def sample_items(
-    pool: Pool, count: int, *, random_share: float = 0.2, most_candidates: int = 3, seed: int = 0
+    pool: Pool,
+    count: int,
+    *,
+    before: Sequence[Item | StoredItem] = (),
+    random_share: float = 0.2,
+    most_candidates: int = 3,
+    seed: int = 0,
 ) -> list[Item]:
-    """`count` items (fewer if the pool is smaller), of which `random_share`, rounded, are random; in labelling order.
+    """`count` more items (fewer if the pool is smaller), so that `random_share` of all, rounded, is random.
 
-    The same pool, numbers and seed give the same items. Each has 2 to `most_candidates` captions.
+    In labelling order; the same arguments give the same items. Each has 2 to `most_candidates` captions.
+
+    Args:
+        before: what was sampled already. Such an item comes again, in front, only if it was chosen and
+            counts as random from now on (`LabelStore.add_items` knows what to do with it).
     """
     assert 0 <= random_share <= 1, "checked by the command"
     assert 2 <= most_candidates <= MOST_CANDIDATES, "checked by the command"
-    count = min(count, len(pool))
-    drawn = int(np.floor(count * random_share + 0.5))
+    known = {(item.shard, item.row): item for item in before}
+    order = blind_order(pool.places, seed)
+    new = {i for i in order if pool.places[i] not in known}
+    count = min(count, len(new))
+    unreserved = new - set(order[: _rounded(len(pool) * random_share)])
+    wanted = _rounded((len(before) + count) * random_share)
+    sampled = [known.get(pool.places[i]) for i in order]
+    random, overtaken = _prefix(sampled, before, wanted, count, count - len(unreserved))
+    blind = [order[n] for n in random]
+    free = sorted(unreserved - set(blind))
     uncertainty = uncertainties(pool)
-    order = np.random.default_rng([seed, 0]).permutation(len(pool))
-    random = order[:drawn]
-    rest = np.sort(order[drawn:])
-    shown = {int(i): _most_uncertain(uncertainty[i], most_candidates) for i in rest}
-    weights = np.array([_mean(uncertainty[i], shown[int(i)]) for i in rest])
-    chosen = rest[weighted_k_center(pool.features[rest], weights, count - drawn)] if count > drawn else rest[:0]
-    for i in random:
-        generator = np.random.default_rng([seed, 1, int(i)])
-        k = len(pool.candidates[i])
-        shown[int(i)] = sorted(generator.permutation(k)[:most_candidates].tolist())
-    items = {int(i): _item(pool, int(i), shown[int(i)], CHOSEN, uncertainty[i]) for i in chosen}
-    items |= {int(i): _item(pool, int(i), shown[int(i)], RANDOM, uncertainty[i]) for i in random}
-    return [items[i] for i in _interleaved(chosen.tolist(), random.tolist())]
+    shown = {i: _most_uncertain(uncertainty[i], most_candidates) for i in free}
+    weights = np.array([_mean(uncertainty[i], shown[i]) for i in free])
+    chosen = [free[n] for n in weighted_k_center(pool.features[free], weights, count - len(blind))]
+    shown |= {i: _blind_captions(pool, i, most_candidates, seed) for i in blind}
+    items = {i: _item(pool, i, shown[i], CHOSEN, uncertainty[i]) for i in chosen}
+    items |= {i: _item(pool, i, shown[i], RANDOM, uncertainty[i]) for i in blind}
+    return [*overtaken, *(items[i] for i in _interleaved(chosen, blind))]
+
+
+def blind_order(places: Sequence[tuple[str, int]], seed: int) -> list[int]:
+    """Positions of pairs in an order that follows from each pair's identity and the seed, and from nothing else.
+
+    Hence any two pairs stand in the same order in every pool, also after the dataset has grown.
+    """
+    return sorted(range(len(places)), key=lambda i: _blind_hash(seed, *places[i]))
+
+
+def _blind_hash(seed: int, shard: str, row: int, what: str = "pair") -> str:
+    return sha256_text(f"blind {what} {seed} {shard} {row}")
+
+
+def _prefix(
+    order: Sequence[Item | StoredItem | None], before: Sequence[Item | StoredItem], wanted: int, most: int, least: int
+) -> tuple[list[int], list[Item]]:
+    """The prefix of the blind order that makes `wanted` pairs random: (its new places, what was chosen in it).
+
+    Args:
+        order: what each pair was sampled as before, in the blind order; None: not at all.
+        most, least: new pairs the prefix may hold, and must.
+    """
+    missing = wanted - sum(item.share == RANDOM for item in before)
+    new: list[int] = []
+    overtaken: list[Item] = []
+    for place, item in enumerate(order):
+        if len(new) >= least and len(new) + len(overtaken) >= missing:
+            break
+        if item is None and len(new) == most:
+            break
+        if item is None:
+            new.append(place)
+        elif item.share == CHOSEN:
+            overtaken.append(Item(item.shard, item.row, item.key, item.candidates, RANDOM, item.uncertainty))
+    return new, overtaken
+
+
+def _blind_captions(pool: Pool, i: int, most: int, seed: int) -> list[int]:
+    generator = np.random.default_rng(int(_blind_hash(seed, *pool.places[i], "captions"), 16))
+    return sorted(generator.permutation(len(pool.candidates[i]))[:most].tolist())
+
+
+def _rounded(number: float) -> int:
+    return int(np.floor(number + 0.5))
 
 
 def uncertainties(pool: Pool) -> list[np.ndarray]:

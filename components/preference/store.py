@@ -29,7 +29,7 @@ from components.errors import DatasetError, WorkspaceError
 from components.preference.answers import Answer
 from components.preference.candidates import Candidate
 from components.preference.criteria import Criteria
-from components.preference.sampling import SHARES, Item
+from components.preference.sampling import RANDOM, SHARES, Item
 
 STORE_VERSION = 1
 BUSY_SECONDS = 20
@@ -153,14 +153,19 @@ class LabelStore:
             return self._db.execute(query, named).fetchall()
 
     def add_items(self, items: Iterable[Item], *, overlap: float = OVERLAP, labellers: int = 2) -> int:
-        """Append items (those already there stay as they are); how many were new.
+        """Append items; how many were new. One that is there stays, and counts as random if it comes again as that.
 
         Args:
             overlap: share of items wanted from several labellers, for agreement.
             labellers: how many that is.
         """
         with self.transaction() as db:
-            return sum(_insert(db, item, overlap, labellers) for item in items)
+            added = 0
+            for item in items:
+                added += _insert(db, item, overlap, labellers)
+                if item.share == RANDOM:
+                    db.execute("UPDATE items SET share = ? WHERE shard = ? AND row = ?", (RANDOM, item.shard, item.row))
+            return added
 
     def items(self) -> list[StoredItem]:
         return [_item(row) for row in self.read("SELECT * FROM items ORDER BY id")]

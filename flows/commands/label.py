@@ -135,7 +135,6 @@ def fill(labels: Any, data: Any, workspace: str | None, said: dict[str, Any]) ->
             variants={"cleaned": clean_caption},
             features=feature_column(view) if view else None,
             rewards=parsed_scores(said["scores"], view),
-            skip={(item.shard, item.row) for item in here},
             seed=said["seed"],
         )
         if said["reward"]:
@@ -143,12 +142,13 @@ def fill(labels: Any, data: Any, workspace: str | None, said: dict[str, Any]) ->
         items = sample_items(
             pool,
             missing,
+            before=here,
             random_share=said["random_share"],
             most_candidates=said["captions"],
-            seed=said["seed"] + len(here),
+            seed=said["seed"],
         )
         labels.add_items(items, overlap=said["overlap"])
-        here = [*here, *items]
+        here = [item for item in labels.items() if item.shard in shards]
     click.echo(f"{len(here)} pictures to label, kept in {labels.path}", err=True)
 
 

@@ -85,6 +85,11 @@ def test_the_same_command_goes_on_and_a_larger_number_adds_items(tmp_path, serve
     assert len({(item.shard, item.row) for item in more}) == 25
     assert [item.share for item in first].count("random") == 2
     assert [item.share for item in more].count("random") == 5
+    run(dataset.root, "--workspace", tmp_path / "at-once", "--items", 25)
+    blind = [
+        {item.key for item in kept if item.share == "random"} for kept in (more, store_of(tmp_path / "at-once").items())
+    ]
+    assert blind[0] == blind[1]
 
 
 def test_a_runs_captions_are_judged_beside_the_sidecars(tmp_path, served):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -18,7 +19,7 @@ from components.preference.cheap_scores import cheap_scores, disagreement, near_
 from components.preference.coverage import caption_hashes, picture_features, unit, weighted_k_center
 from components.preference.pool import Pool, feature_column, read_pool
 from components.preference.rewarded import add_rewards, feature_of_width
-from components.preference.sampling import CHOSEN, RANDOM, sample_items, uncertainties
+from components.preference.sampling import CHOSEN, RANDOM, Item, blind_order, sample_items, uncertainties
 
 
 @st.composite
@@ -164,11 +165,80 @@ def test_a_plain_folder_has_a_pool_and_a_second_sampling_skips_what_is_there(tmp
     assert len(pool) == 20
     assert {one.source for one in pool.candidates[0]} == {"alt", "keywords", "file_name"}
     first = sample_items(pool, 12)
-    rest = read_pool(dataset, skip={(item.shard, item.row) for item in first})
-    second = sample_items(rest, 12, seed=12)
+    second = sample_items(pool, 12, before=first)
     places = {(item.shard, item.row) for item in (*first, *second)}
     assert len(first) + len(second) == len(places) == 20
     assert sum(item.share == CHOSEN for item in first) == 10
+
+
+def grown(pool, counts, share=0.2, seed=0):
+    """The items of a session enlarged again and again, by place, as a store keeps them."""
+    kept = {}
+    for count in counts:
+        for item in sample_items(pool, count, before=list(kept.values()), random_share=share, seed=seed):
+            kept[item.shard, item.row] = item
+    return kept
+
+
+@settings(max_examples=60, deadline=None)
+@given(pools(), st.lists(st.integers(1, 15), min_size=2, max_size=4), st.sampled_from([0.1, 0.2, 0.5]))
+def test_a_session_enlarged_has_the_random_share_it_would_have_had_at_once(pool, counts, share):
+    once = {place: item for place, item in grown(pool, [sum(counts)], share).items() if item.share == RANDOM}
+    kept = grown(pool, counts, share)
+    assert len(kept) == min(sum(counts), len(pool))
+    assert {place: item for place, item in kept.items() if item.share == RANDOM} == once
+    assert {item.share for item in grown(pool, counts[:1], share).values()} <= {CHOSEN, RANDOM}
+    for place, item in grown(pool, counts[:1], share).items():
+        assert kept[place] == item  # nobody's pair changes sides
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pools(), st.lists(st.tuples(st.integers(1, 12), st.sampled_from([0, 0.2, 0.7, 1]), st.integers(0, 1)), max_size=4)
+)
+def test_whatever_share_and_seed_a_session_is_enlarged_by_it_gets_as_many_new_pairs_as_asked_for(pool, steps):
+    elsewhere = [Item("gone", n, "", (), RANDOM, 0.0) for n in range(3)]  # of a shard that is not in this pool
+    kept = {(item.shard, item.row): item for item in elsewhere}
+    for count, share, seed in steps:
+        before = len(kept)
+        for item in sample_items(pool, count, before=list(kept.values()), random_share=share, seed=seed):
+            kept[item.shard, item.row] = item
+        assert len(kept) == min(before + count, len(pool) + len(elsewhere))
+
+
+def test_after_enlarging_the_random_share_has_as_many_hard_pairs_as_the_pool():
+    """60 pairs, 20 of them hard; those that were chosen first are not missing from what is drawn later."""
+    pool = _flat(60, np.where(np.arange(60) < 20, 0.0, 6.0))
+    drawn = [
+        item.row < 20
+        for seed in range(60)
+        for item in grown(pool, [20, 20], 0.25, seed).values()
+        if item.share == RANDOM
+    ]
+    assert len(drawn) == 60 * 10
+    assert np.mean(drawn) == pytest.approx(20 / 60, abs=0.07)  # three standard errors, 0.16 were hard before
+
+
+def test_a_chosen_pair_that_the_blind_prefix_reaches_counts_as_random_from_then_on():
+    """A larger share, asked for later: the random pairs are the prefix, what was chosen in it included."""
+    pool = _flat(40, np.linspace(0, 6, 40))
+    before = sample_items(pool, 20, random_share=0.2)
+    more = sample_items(pool, 10, before=before, random_share=0.5)
+    old, new = {item.row: item for item in before}, {item.row: item for item in more}
+    overtaken = [item for row, item in new.items() if row in old]
+    assert overtaken
+    assert all(item == replace(old[item.row], share=RANDOM) and old[item.row].share == CHOSEN for item in overtaken)
+    kept = old | new
+    assert len(kept) == 30
+    assert {row for row, item in kept.items() if item.share == RANDOM} == set(blind_order(pool.places, 0)[:15])
+
+
+def test_pairs_keep_their_order_when_the_dataset_grows():
+    places = [(f"shard{n % 3}", n) for n in range(30)]
+    grown = [*places, *(("new", n) for n in range(10))]
+    order = [grown[i] for i in blind_order(grown, 5)]
+    assert [place for place in order if place in places] == [places[i] for i in blind_order(places, 5)]
+    assert {place[0] for place in order[:20]} >= {"new"}
 
 
 def test_rows_without_two_captions_or_without_a_picture_are_not_asked(tmp_path):

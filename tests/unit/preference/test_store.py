@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +44,15 @@ def ranked(serving, flip=False):
 def answer_next(desk, labeller, **options):
     serving = desk.open(labeller, 1)[0]
     return serving, desk.answer(serving.token, labeller, ranked(serving, **options), CRITERIA)[0]
+
+
+def test_an_item_that_comes_again_as_random_counts_as_that_and_is_otherwise_the_same(store):
+    store.add_items(items(2))
+    before = store.items()
+    assert [item.share for item in before] == ["chosen", "chosen"]
+    again = replace(items(2)[1], share="random", candidates=(), key="another")
+    assert store.add_items([items(2)[0], again]) == 0
+    assert store.items() == [before[0], replace(before[1], share="random")]
 
 
 def test_every_commit_waits_for_the_disk_and_the_file_is_in_wal_mode(store):

@@ -8,6 +8,11 @@ makes from the captions at hand, which needs no download. CCNet (Wenzek et al., 
 low probability is not the same as bad language: rare words are unlikely, too. `slor` takes them out: the
 syntactic log-odds ratio (Pauls & Klein, 2012; Lau et al., 2017) compares the text with its words each
 alone, so that it tells a sentence from the same words shuffled.
+
+Whichever the model, a caption is read with runs of space and control characters as one space, and `score`
+divides its nats by what they are of: the UTF-8 bytes scored, and 1 more where the end is scored, too. The
+n-grams score the end as a byte of its own. A model of `transformers` scores none, and of a caption longer
+than it reads only the beginning, so that its remaining bytes do not count.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from components.filter.caption_column import normalised
 from components.filter.ngram_model import CONFIG, MODEL_TYPE, load
 from components.models.causal_lm import load_causal_lm
 from components.models.cross_fit import SEEN_BY_BOTH
+from components.models.ngram import as_bytes
 from components.registry import scorer
 from components.settings import ModelFolder, Settings
 
@@ -40,12 +46,13 @@ class PerplexitySettings(Settings):
 
 @scorer("perplexity")
 class Perplexity(Scorer[PerplexitySettings]):
-    """Columns are null where the pair has no caption, an empty one, or both halves of the model saw it.
+    """Columns are null where the pair has no caption, none that is read, or both halves of the model saw it.
 
     Columns:
-        score: log-probability of the caption in nats a UTF-8 byte, at most 0; higher reads better.
+        score: log-probability of what is scored of the caption, in nats a UTF-8 byte of it (see the
+            module's docstring), at most 0; higher reads better.
         perplexity: exp of the mean negative log-probability of a token (a byte, for `ngram_model`).
-        tokens: tokens scored.
+        tokens: tokens scored, at most what a transformers model reads; for `ngram_model` bytes, with the end.
         slor: nats a byte by which the caption is likelier than its words apart; null for transformers' models.
     """
 
@@ -65,13 +72,12 @@ class Perplexity(Scorer[PerplexitySettings]):
         texts = [text or "" for text in pairs.captions(self.settings.source)]
         if self.model is None:
             return self._by_ngrams(pairs, texts)
-        found = [row for batch in batches(texts, self.settings.batch_size) for row in self.model.nll(list(batch))]
-        said = [bool(text.strip()) for text in texts]
-        sizes = [len(text.encode("utf-8", "replace")) + 1 for text in texts]
+        plain = [as_bytes(text)[:-1].decode() for text in texts]
+        found = [one for batch in batches(plain, self.settings.batch_size) for one in self.model.nll(batch)]
         return {
-            "score": [-nll / size if ok else None for (nll, _), size, ok in zip(found, sizes, said, strict=True)],
-            "perplexity": [float(np.exp(nll / max(n, 1))) if ok else None for (nll, n), ok in zip(found, said)],
-            "tokens": [n if ok else None for (_, n), ok in zip(found, said)],
+            "score": [-one.nats / one.size if one.size else None for one in found],
+            "perplexity": [float(np.exp(one.nats / one.tokens)) if one.size else None for one in found],
+            "tokens": [one.tokens if one.size else None for one in found],
             "slor": [None] * len(texts),
         }
 
@@ -85,8 +91,8 @@ class Perplexity(Scorer[PerplexitySettings]):
         for number, half in enumerate(halves):
             mine = np.flatnonzero(unseen == number)
             nll[mine], apart[mine] = half.nll([texts[int(i)] for i in mine])
-        silent = np.array([not text.strip() for text in texts], bool) | (unseen == SEEN_BY_BOTH)
-        tokens = [len(text.encode("utf-8", "replace")) + 1 for text in texts]
+        tokens = np.array([len(as_bytes(text)) for text in texts], np.int32)
+        silent = (tokens == 1) | (unseen == SEEN_BY_BOTH)  # 1: nothing but the end
         return {
             "score": pa.array(-nll, pa.float32(), mask=silent),
             "perplexity": pa.array(np.exp(nll), pa.float32(), mask=silent),

@@ -18,6 +18,7 @@ from components.dataset.writer import ShardWriter
 from components.errors import ModelError
 from components.filter.ngram_model import FitNgramModel, NgramModelSettings, load
 from components.filter.perplexity import Perplexity, PerplexitySettings
+from components.models.causal_lm import CausalLm
 
 NEIGHBOURS = {
     "a": "qsz", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo", "j": "hk",
@@ -251,13 +252,50 @@ def test_the_value_is_the_models_own_loss(causal_folder: Path) -> None:
             loss = float(model(input_ids=ids, labels=ids).loss)
         assert found["perplexity"][i] == pytest.approx(np.exp(loss), rel=1e-4)
         assert found["tokens"][i] == ids.shape[1] - 1
-        assert found["score"][i] == pytest.approx(-loss * found["tokens"][i] / (len(text) + 1), rel=1e-4)
+        assert found["score"][i] == pytest.approx(-loss * found["tokens"][i] / len(text), rel=1e-4)
 
 
-def test_a_caption_longer_than_the_model_is_cut_and_an_empty_one_is_null(causal_folder: Path) -> None:
-    found = scorer(causal_folder).score(batch(["a red bus " * 50, "", "a"]))
-    assert found["tokens"] == [31, None, 1]
-    assert found["score"][1] is None
+def test_a_caption_longer_than_the_model_is_cut_and_one_without_a_token_is_null(causal_folder: Path) -> None:
+    found = scorer(causal_folder).score(batch(["a red bus " * 50, "", "a", "\x00", "\ufffd"]))  # BERT drops the last
+    assert found["tokens"] == [31, None, 1, None, None]
+    assert [value is None for value in found["score"]] == [False, True, False, True, True]
+    assert [value is None for value in found["perplexity"]] == [False, True, False, True, True]
+
+
+def test_a_caption_of_thrice_the_window_reads_like_the_part_that_was_read(causal_folder: Path) -> None:
+    """Or stuffing words until the model stops reading would be the way to look fluent."""
+    read = " ".join((["a", "red", "bus"] * 11)[:31])
+    texts: list[str | None] = [read, "a red bus " * 31, f"{read} {'of ' * 500}", f"\n {read} {' ' * 900}"]
+    found = scorer(causal_folder).score(batch(texts))
+    assert found["score"] == [pytest.approx(found["score"][0], rel=1e-5)] * 4
+    assert found["tokens"] == [31] * 4
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_bytes_are_those_of_the_tokens_kept_with_and_without_offsets(side: str) -> None:
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import ByT5Tokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=384, n_embd=16, n_layer=1, n_head=2, n_positions=9, bos_token_id=1, eos_token_id=1)
+    model = GPT2LMHeadModel(config).eval()
+    alphabet = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    letters = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    with_offsets = PreTrainedTokenizerFast(tokenizer_object=letters, truncation_side=side)
+    for tokenizer in (with_offsets, ByT5Tokenizer(truncation_side=side)):  # a byte is a token
+        found = CausalLm(tokenizer, model, "cpu").nll(["a bus", "abcd été efgh", "", "ééééé"])
+        assert [(one.tokens, one.size) for one in found] == [(5, 5), (8, 8), (0, 0), (8, 8)]
+
+
+def test_what_n_grams_score_is_the_caption_without_its_padding_and_the_end(tmp_path: Path) -> None:
+    folder, _ = fitted(tmp_path, dataset_of(tmp_path / "data", [*sentences(80)]))
+    found = scorer(folder).score(batch(["a cat", "  a \n\t cat   ", "\x01"], ["one"] * 3))
+    assert found["tokens"].to_pylist() == [6, 6, None]
+    score = found["score"].to_pylist()
+    assert score[0] == score[1]
+    assert score[2] is None
 
 
 def test_a_folder_that_holds_no_language_model_is_one_clear_line(tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ class LabelStore:
         with self._lock:
             self._db.close()
 
+    @property
+    def name(self) -> str:
+        """Tells this file from every other and stays when the dataset grows; says nothing of where it is."""
+        return sha256_text(str(self.path.resolve()))[:16]
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The connection inside one write transaction; on leaving it is committed and on the disk."""
@@ -169,6 +174,10 @@ class LabelStore:
 
     def items(self) -> list[StoredItem]:
         return [_item(row) for row in self.read("SELECT * FROM items ORDER BY id")]
+
+    def shards(self) -> set[str]:
+        """Digests of the shards its items are of."""
+        return {row["shard"] for row in self.read("SELECT DISTINCT shard FROM items")}
 
     def item(self, number: int) -> StoredItem | None:
         rows = self.read("SELECT * FROM items WHERE id = ?", number)

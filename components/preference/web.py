@@ -89,7 +89,7 @@ def labelling_app(
         return FileResponse(PAGE / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
 
     def session(request: Request) -> Response:
-        about = {"dataset": dataset.name, "digest": dataset.digest, "labeller": labeller, "command": command}
+        about = {"dataset": dataset.name, "store": store.name, "labeller": labeller, "command": command}
         return JSONResponse(about | {"ahead": AHEAD} | asked(criteria))
 
     def picture(request: Request) -> Response:

@@ -212,10 +212,14 @@ def parsed_scores(scores: tuple[str, ...], view: Any) -> dict[str, str]:
 
 
 def store_path(data: Any, workspace: str | None) -> str:
-    """Where a dataset's labels are kept: by name and digest, so that another dataset of that name has its own."""
+    """Where a dataset's labels are kept: in the file with most of its answers, if there are several."""
     from components.environment import Environment
+    from components.preference.store_files import store_files
 
-    return f"{Environment.load(workspace=workspace).workspace}/labels/{data.name}-{data.digest[:8]}.sqlite"
+    first, *others = store_files(f"{Environment.load(workspace=workspace).workspace}/labels", data)
+    for other in others:
+        click.echo(f"{other} has labels of {data.name} too; reach them with --store {other}", err=True)
+    return str(first)
 
 
 def opened_store(data: Any, workspace: str | None, store: str | None) -> Any:

@@ -38,7 +38,7 @@ async function post(path, body) {
   return answer;
 }
 
-const place = () => `pairwright-outbox-${session.digest}`;
+const place = () => `pairwright-outbox-${session.store}`;
 
 function keep(body) {
   outbox.push(body);

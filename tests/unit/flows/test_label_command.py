@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pytest
@@ -90,6 +90,57 @@ def test_the_same_command_goes_on_and_a_larger_number_adds_items(tmp_path, serve
         {item.key for item in kept if item.share == "random"} for kept in (more, store_of(tmp_path / "at-once").items())
     ]
     assert blind[0] == blind[1]
+
+
+def test_a_dataset_that_grew_by_a_shard_goes_on_with_its_labels(tmp_path, served):
+    dataset = captioned_dataset(tmp_path, many_captions(20), shards=2)
+    where = ("--workspace", tmp_path / "w")
+    sessions = []
+
+    def meanwhile(client):
+        sessions.append(client.get("/api/session").json()["store"])  # the browser's outbox is kept under it
+        label_by_taste(client, "ann", len, 10)
+
+    served.meanwhile = meanwhile
+    run(dataset.root, *where, "--items", 10, "--repeats", 0)
+    first = store_of(tmp_path / "w").items()
+    more = captioned_dataset(tmp_path, many_captions(10), name="more", start=20)
+    replace(dataset, shards=(*dataset.shards, *more.shards)).save()
+    assert "10 of 10 pictures answered" in run("status", dataset.root, *where)
+    run(dataset.root, *where, "--items", 20, "--repeats", 0)
+    items = store_of(tmp_path / "w").items()  # which is the only one
+    assert items[:10] == first
+    assert more.shards[0].digest in {item.shard for item in items}
+    assert "from 20 answers by 1" in run("export", dataset.root, tmp_path / "out", *where)
+    assert len(sessions) == 2
+    assert len(set(sessions)) == 1
+
+
+def test_another_dataset_of_the_same_name_has_labels_of_its_own(tmp_path, served):
+    one = captioned_dataset(tmp_path / "one", many_captions(6))
+    two = captioned_dataset(tmp_path / "two", many_captions(6), start=50)
+    where = ("--workspace", tmp_path / "w")
+    served.meanwhile = lambda client: label_by_taste(client, "ann", len, 3)
+    run(one.root, *where)
+    with pytest.raises(DatasetError, match="nothing of labelled is labelled"):
+        run("status", two.root, *where)
+    run(two.root, *where, "--repeats", 0)
+    assert len(list((tmp_path / "w" / "labels").glob("*.sqlite"))) == 2
+    assert json.loads(run("status", two.root, *where, "--json"))["by_labeller"] == {"ann": 3}
+
+
+def test_of_two_files_of_one_dataset_the_fuller_is_gone_on_with_and_the_other_named(tmp_path, served):
+    """As an earlier release left them: it began anew whenever the dataset grew."""
+    dataset = captioned_dataset(tmp_path, many_captions(8))
+    where = ("--workspace", tmp_path / "w")
+    served.meanwhile = lambda client: label_by_taste(client, "ann", len, 2)
+    run(dataset.root, *where)
+    served.meanwhile = lambda client: label_by_taste(client, "bob", len, 5)
+    fuller = tmp_path / "w" / "labels" / "labelled-00000000.sqlite"
+    run(dataset.root, *where, "--store", fuller)
+    result = CliRunner().invoke(pairwright, ["label", "status", dataset.root, *map(str, where)])
+    assert f"5 of 8 pictures answered, in {fuller}" in result.stdout
+    assert f"labelled-{dataset.digest[:8]}.sqlite has labels of labelled too; reach them with --store" in result.stderr
 
 
 def test_a_runs_captions_are_judged_beside_the_sidecars(tmp_path, served):

@@ -17,6 +17,7 @@ from components.dataset.columns import ColumnsView
 from components.environment import Environment, silence
 from components.recipe import Recipe
 
+ROW = "row_number_of_the_view"
 PLAN = Path(__file__).with_name("curation.yaml")
 _COLUMN = re.compile(r"\b([a-z][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\b")
 
@@ -91,13 +92,14 @@ def scores_of(view: ColumnsView, source: str, chosen: list[Selector]) -> dict[st
     """Selector -> (rows,) float64, higher is kept first, NaN where there is no score."""
     expressions = {one.name: one.score.replace("SOURCE", source) for one in chosen}
     names = sorted({".".join(found) for text in expressions.values() for found in _COLUMN.findall(text)})
-    population = pa.table({name: view.column(name) for name in names})
+    population = pa.table({ROW: np.arange(view.rows)} | {name: view.column(name) for name in names})
     told = ", ".join(
         f'CAST(({_COLUMN.sub(_quoted, text)}) AS DOUBLE) AS "{name}"' for name, text in expressions.items()
     )
     with duckdb.connect() as connection:
         connection.register("population", population)
-        made = connection.execute(f"SELECT {told} FROM population").to_arrow_table()
+        # A window function leaves the rows in another order, unless one is asked for.
+        made = connection.sql(f"SELECT {told} FROM population ORDER BY {ROW}").to_arrow_table()
     return {name: made[name].to_numpy().astype(np.float64) for name in expressions}
 
 

@@ -1,0 +1,45 @@
+"""The referee's bench (benchmarks/curation.py): each pair gets its own score, and the areas are what they claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from populations import view_of
+
+from benchmarks.curation import area_under_curve, average_precision, kept_rows
+from benchmarks.curation_scores import Selector, scores_of
+
+
+def test_every_pair_gets_its_own_score_whatever_the_expressions(tmp_path: Path) -> None:
+    """A window function beside them made DuckDB return rows in another order: every selector looked like chance."""
+    random = np.random.default_rng(0)
+    values, group = random.normal(size=20_000), random.integers(0, 50, 20_000)
+    view = view_of(tmp_path, {"a.x": pa.array(values), "b_mixed.group": pa.array(group)}, shards=3)
+    rank = "percent_rank() OVER (PARTITION BY b_SOURCE.group ORDER BY a.x)"
+    found = scores_of(view, "mixed", [Selector("plain", "-a.x", ""), Selector("in groups", rank, "")])
+    assert np.array_equal(found["plain"], -values)
+    for one in range(50):
+        mine = group == one
+        place = values[mine].argsort().argsort()
+        assert found["in groups"][mine] == pytest.approx(place / (mine.sum() - 1))
+
+
+def test_areas_of_a_perfect_a_reversed_and_a_constant_score() -> None:
+    damaged = np.arange(40) % 4 == 0
+    whole = (~damaged).astype(float)
+    assert area_under_curve(whole, damaged) == 1.0
+    assert area_under_curve(-whole, damaged) == 0.0
+    assert area_under_curve(np.zeros(40), damaged) == 0.5
+    assert average_precision(whole, damaged) == 1.0
+    assert average_precision(np.zeros(40), damaged) == pytest.approx(0.25)
+
+
+def test_ties_are_broken_by_seed_and_what_has_no_score_is_never_kept() -> None:
+    score = np.array([1.0, 1.0, 1.0, 1.0, 0.0, np.nan])
+    assert {tuple(kept_rows(score, 2, seed)) for seed in range(30)} == {
+        (i, j) for i in range(4) for j in range(i + 1, 4)
+    }
+    assert 5 not in kept_rows(score, 6, 0)

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.dataset.dataset import Dataset
 from components.errors import MissingDependency, PairwrightError
+from components.preference.addresses import OwnNames
 from components.preference.answers import BadAnswer
 from components.preference.criteria import Criteria
 from components.preference.handing import Desk, Serving
@@ -51,14 +53,14 @@ def labelling_app(
     command: str = "",
     seed: int = 0,
     repeat_share: float = 0.1,
-    hosts: tuple[str, ...] = ("127.0.0.1", "localhost"),
+    names: Collection[str] = ("localhost",),
 ) -> Starlette:
     """The application.
 
     Args:
         labeller: who is labelling, until the page is told otherwise.
         command: how to use the labels, said when all is labelled.
-        hosts: names the server answers to, so that no other site can reach it through the browser.
+        names: of the server (`addresses.names_of`); it answers to these and to literal addresses alone.
 
     Raises:
         MissingDependency: Starlette is not installed.
@@ -66,7 +68,6 @@ def labelling_app(
     try:
         from starlette.applications import Starlette
         from starlette.middleware import Middleware
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
         from starlette.responses import FileResponse, JSONResponse, Response
         from starlette.routing import Route
     except ModuleNotFoundError:
@@ -125,7 +126,7 @@ def labelling_app(
             Route("/api/answer", posted(desk.answer), methods=["POST"]),
             Route("/api/undo", posted(desk.undo), methods=["POST"]),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        middleware=[Middleware(OwnNames, names=names)],
     )
 
 

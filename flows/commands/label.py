@@ -83,7 +83,12 @@ def command() -> None:
 )
 @click.option("--criteria", metavar="FILE", help="What is asked, instead of the packaged criteria.yaml.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines label; no password.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="0.0.0.0 lets other machines label. There is no password: whoever reaches the port sees the pictures.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any free one.")
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 def open_page(dataset: str, workspace: str | None, store: str | None, **said: Any) -> None:
@@ -91,6 +96,7 @@ def open_page(dataset: str, workspace: str | None, store: str | None, **said: An
     from components.environment import silence
 
     silence()
+    from components.preference.addresses import names_of
     from components.preference.criteria import read_criteria
     from components.preference.store import LabelStore
     from components.preference.web import labelling_app
@@ -109,7 +115,7 @@ def open_page(dataset: str, workspace: str | None, store: str | None, **said: An
         command=f"pairwright label export {dataset} labels/{data.name}",
         seed=said["seed"],
         repeat_share=said["repeats"],
-        hosts=("127.0.0.1", "localhost") if said["host"] in ("127.0.0.1", "localhost") else ("*",),
+        names=names_of(said["host"]),
     )
     serve(app, said["host"], said["port"], said["labeller"], not said["no_open"])
     labels.close()
@@ -256,39 +262,19 @@ def serve(app: Any, host: str, port: int, labeller: str | None, browser: bool) -
     Raises:
         EngineError: the port is taken.
     """
-    import socket
     from urllib.parse import quote
 
-    from components.errors import EngineError, MissingDependency
+    from components.preference.server import run_server
 
-    try:
-        import uvicorn
-    except ModuleNotFoundError:
-        raise MissingDependency("the page needs uvicorn and starlette; pip install 'pairwright[platform]'") from None
+    def started(address: str) -> None:
+        address += f"?labeller={quote(labeller)}" if labeller else ""
+        click.echo(f"label on {address}    Ctrl-C ends it, nothing is lost", err=True)
+        if browser:
+            import webbrowser
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends at once (TCP_NODELAY) only on sockets that say they are TCP; else an answer waits 40 ms.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        raise EngineError(f"port {port} of {host} cannot be had ({error}); choose another with --port") from None
-    shown = "127.0.0.1" if host == "0.0.0.0" else host
-    name = f"?labeller={quote(labeller)}" if labeller else ""
-    address = f"http://{shown}:{listening.getsockname()[1]}/{name}"
+            webbrowser.open(address)
 
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            click.echo(f"label on {address}    Ctrl-C ends it, nothing is lost", err=True)
-            if browser:
-                import webbrowser
-
-                webbrowser.open(address)
-
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
-    Announcing(config).run([listening])
+    run_server(app, host, port, started)
 
 
 @command.command("export")

@@ -72,6 +72,19 @@ def test_a_plain_folder_is_labelled_exported_and_counted(tmp_path, served):
     assert set(read_judgements(tmp_path / "out")["by"].to_pylist()) == {"ann"}
 
 
+def test_a_server_for_other_machines_answers_to_no_foreign_name_and_says_there_is_no_password(tmp_path, served):
+    dataset = captioned_dataset(tmp_path, many_captions(4))
+
+    def meanwhile(client):
+        assert client.get("/api/session", headers={"host": "192.0.2.7:3100"}).status_code == 200
+        assert client.get("/api/session", headers={"host": "evil.example:3100"}).status_code == 400
+
+    served.meanwhile = meanwhile
+    run(dataset.root, "--workspace", tmp_path / "w", "--host", "0.0.0.0")
+    assert served.where[0] == "0.0.0.0"
+    assert "There is no password" in " ".join(run("open", "--help").split())
+
+
 def test_the_same_command_goes_on_and_a_larger_number_adds_items(tmp_path, served):
     dataset = captioned_dataset(tmp_path, many_captions(30))
     where = ("--workspace", tmp_path / "w")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 from labelling import captioned_dataset, label_by_taste, many_captions
 
 from components.dataset.sidecar import caption
 from components.dataset.writer import ShardWriter
+from components.preference.addresses import names_of, page_address
 from components.preference.criteria import read_criteria
 from components.preference.pool import read_pool
 from components.preference.sampling import sample_items
@@ -83,6 +85,47 @@ def test_another_site_cannot_answer_through_the_browser(desk):
     policy = client.get("/").headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "192.0.2.7", "labels.example"])
+def test_whatever_it_listens_on_a_foreign_name_gets_no_answer(tmp_path, host):
+    """DNS rebinding: the page of another site asks under its own name, wherever that points by now."""
+    dataset = captioned_dataset(tmp_path, many_captions(3))
+    _, client = opened(dataset, tmp_path, names=names_of(host))
+
+    def asked(name):
+        return client.get("/api/session", headers={"host": name}).status_code
+
+    for foreign in (
+        "evil.example",
+        "evil.example:3100",
+        "127.0.0.1.evil.example",
+        "[evil.example]",
+        "localhost.evil",
+        "",
+    ):
+        assert asked(foreign) == 400
+    for own in ("127.0.0.1", "localhost:3100", "LOCALHOST.", "[::1]", "[::1]:3100", "192.0.2.7:3100"):
+        assert asked(own) == 200
+    assert asked("labels.example:3100") == (200 if host == "labels.example" else 400)
+    answers_to_the_machine = host not in ("127.0.0.1", "localhost", "::1")
+    assert asked(f"{socket.gethostname()}:3100") == (200 if answers_to_the_machine else 400)
+    refused = client.get("/", headers={"host": "evil.example"}).json()["error"]
+    assert refused.startswith("evil.example is no name of this server; open it by its address")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:31/"),
+        ("0.0.0.0", "http://127.0.0.1:31/"),
+        ("::", "http://[::1]:31/"),
+        ("::1", "http://[::1]:31/"),
+        ("labels.example", "http://labels.example:31/"),
+    ],
+)
+def test_the_address_said_is_one_a_browser_here_can_open(host, address):
+    assert page_address(host, 31) == address
 
 
 def test_a_picture_is_a_jpeg_and_an_unknown_one_is_not_found(desk):

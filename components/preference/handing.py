@@ -26,6 +26,7 @@ from components.preference.criteria import Criteria
 from components.preference.store import ANSWER, SKIP, UNDO, UNREADABLE, LabelStore, StoredItem
 
 LEASE_SECONDS = 15 * 60.0
+AWAY_SECONDS = 60.0  # before a shard that could not be read is tried again
 REPEAT_AFTER = 5  # answers that must lie between a picture and its repetition
 
 _OPEN = "NOT EXISTS (SELECT 1 FROM events o WHERE o.token = s.token)"
@@ -69,7 +70,8 @@ class Desk:
 
     def __init__(self, store: LabelStore, shards: Iterable[str], *, seed: int = 0, repeat_share: float = 0.1) -> None:
         self.store = store
-        self._shards = json.dumps(sorted(shards))
+        self.shards = tuple(sorted(shards))
+        self._away: dict[str, tuple[float, str]] = {}  # shard -> (until, why), by time.monotonic()
         self.seed = seed
         self.repeat_share = repeat_share
 
@@ -89,7 +91,9 @@ class Desk:
         return [self._serving(row) for row in self.store.read(_MINE, self._asked(labeller))]
 
     def _asked(self, labeller: str) -> dict[str, Any]:
-        return {"me": labeller, "now": time.time(), "shards": self._shards}
+        away = self.away()
+        here = json.dumps([shard for shard in self.shards if shard not in away])
+        return {"me": labeller, "now": time.time(), "shards": here}
 
     def _serving(self, row: Any) -> Serving:
         item = self.store.item(row["item"])
@@ -137,8 +141,9 @@ class Desk:
         """(item, reversed order) of the oldest answer due to be asked again, or None."""
         answered = self.store.read(
             "SELECT l.item, s.ordering, l.answer FROM live l JOIN servings s ON s.token = l.token "
-            "WHERE l.labeller = ? AND l.kind = 'answer' AND l.repeat = 0 ORDER BY l.id",
-            labeller,
+            "JOIN items i ON i.id = l.item AND i.shard IN (SELECT value FROM json_each(:shards)) "
+            "WHERE l.labeller = :me AND l.kind = 'answer' AND l.repeat = 0 ORDER BY l.id",
+            self._asked(labeller),
         )
         repeated = {
             row["item"]
@@ -208,6 +213,18 @@ class Desk:
         """Hand an item out no more: its picture cannot be read."""
         with self.store.transaction() as db:
             self.store.append(db, UNREADABLE, "", item)
+
+    def leave_out(self, shard: str, reason: str) -> None:
+        """Hand out nothing of a shard for AWAY_SECONDS: its tar cannot be read.
+
+        Unlike a picture that is none, a tar may be back as soon as its disk is, so the file notes nothing.
+        """
+        self._away[shard] = (time.monotonic() + AWAY_SECONDS, reason)
+
+    def away(self) -> dict[str, str]:
+        """The shards that are left out now, and why."""
+        now = time.monotonic()
+        return {shard: reason for shard, (until, reason) in list(self._away.items()) if until > now}
 
     def progress(self, labeller: str) -> dict[str, int]:
         """Counts for a progress bar: this labeller's answers, what is left for them, and what all have done."""

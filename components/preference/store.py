@@ -34,6 +34,12 @@ from components.preference.sampling import RANDOM, SHARES, Item
 STORE_VERSION = 1
 BUSY_SECONDS = 20
 OVERLAP = 0.2  # share of items answered by several labellers
+REMEDIES = {
+    "SQLITE_FULL": "free space on its disk",
+    "SQLITE_BUSY": "another process has held it for long; end that one",
+    "SQLITE_READONLY": "make the file and its folder writable",
+}
+REMEDY = "see that its disk is there and can be written, or name another file with --store"
 ANSWER, SKIP, UNDO, UNREADABLE = "answer", "skip", "undo", "unreadable"
 
 SCHEMA = """
@@ -99,7 +105,8 @@ class LabelStore:
     """The file of one labelling session. Safe to use from many threads.
 
     Raises:
-        WorkspaceError: the file cannot be opened, is no label store, or a newer release wrote it.
+        WorkspaceError: the file cannot be opened, is no label store, or a newer release wrote it; from any
+            method, the disk is full or gone, or another process does not let go of the file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -141,7 +148,7 @@ class LabelStore:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The connection inside one write transaction; on leaving it is committed and on the disk."""
-        with self._lock:
+        with self._lock, self._told():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -151,10 +158,24 @@ class LabelStore:
                     self._db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the disk or another process keeps SQLite from doing, as an error with its remedy.
+
+        A broken constraint is neither: it stays SQLite's own error, for it is a mistake of ours.
+        """
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            remedy = REMEDIES.get(getattr(error, "sqlite_errorname", ""), REMEDY)
+            raise WorkspaceError(f"{self.path} cannot be used: {error}; {remedy}") from error
+
     def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """Rows of a query; `values` are its `?`s, or one mapping of its `:names`."""
         named = values[0] if len(values) == 1 and isinstance(values[0], Mapping) else values
-        with self._lock:
+        with self._lock, self._told():
             return self._db.execute(query, named).fetchall()
 
     def add_items(self, items: Iterable[Item], *, overlap: float = OVERLAP, labellers: int = 2) -> int:

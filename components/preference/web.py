@@ -3,7 +3,7 @@
     app = labelling_app(store, dataset, read_criteria(None))
 
 GET  /api/session                       what is labelled, the criteria, the default labeller
-POST /api/next    {labeller, count}     -> {next: [serving], progress}
+POST /api/next    {labeller, count}     -> {next: [serving], progress, notice: "what is left out, and why", if anything}
 POST /api/answer  {labeller, token, rankings, rejected, flags, picture, seconds, skip} -> {saved, next, progress}
 POST /api/undo    {labeller}            -> {undone, next, progress}
 GET  /api/reliability                   agreement and consistency
@@ -11,7 +11,8 @@ GET  /pictures/ITEM.jpg
 
 A serving holds texts in the order shown and never says which source they came from. An answer is
 acknowledged after it is on the disk (components/preference/store.py); a token answered twice is kept
-once, so the page may send again whatever it has no acknowledgement of. Every error is {"error": "one line"}.
+once, so the page may send again whatever it has no acknowledgement of. Every error is {"error": "one line"};
+where an answer was kept but what is next cannot be told, that comes beside "saved", in place of next.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.dataset.dataset import Dataset
-from components.errors import MissingDependency, PairwrightError
+from components.errors import ColumnError, DatasetError, MissingDependency, PairwrightError
 from components.preference.addresses import OwnNames
 from components.preference.answers import BadAnswer
 from components.preference.criteria import Criteria
 from components.preference.handing import Desk, Serving
 from components.preference.picture import Pictures
 from components.preference.reliability import reliability
-from components.preference.store import LabelStore
+from components.preference.store import LabelStore, StoredItem
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -106,13 +107,13 @@ def labelling_app(
         async def answer(request: Request) -> Response:
             from starlette.concurrency import run_in_threadpool
 
-            try:
-                said = await _body(request)
-                return JSONResponse(await run_in_threadpool(act, _labeller(said), said))
-            except PairwrightError as error:
-                return JSONResponse({"error": str(error)}, 422 if isinstance(error, BadAnswer) else 500)
+            said = await _body(request)
+            return JSONResponse(await run_in_threadpool(act, _labeller(said), said))
 
         return answer
+
+    def refused(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": str(error)}, 422 if isinstance(error, BadAnswer) else 500)
 
     return Starlette(
         routes=[
@@ -126,6 +127,7 @@ def labelling_app(
             Route("/api/answer", posted(desk.answer), methods=["POST"]),
             Route("/api/undo", posted(desk.undo), methods=["POST"]),
         ],
+        exception_handlers={PairwrightError: refused},
         middleware=[Middleware(OwnNames, names=names)],
     )
 
@@ -144,22 +146,42 @@ class LabellingDesk:
 
     def answer(self, labeller: str, said: dict[str, Any]) -> dict[str, Any]:
         event, _ = self.desk.answer(str(said.get("token")), labeller, said, self.criteria)
-        return {"saved": event} | self._state(labeller, AHEAD)
+        return {"saved": event} | self._state_after(labeller)
 
     def undo(self, labeller: str, said: dict[str, Any]) -> dict[str, Any]:
-        return {"undone": self.desk.undo(labeller)} | self._state(labeller, AHEAD)
+        return {"undone": self.desk.undo(labeller)} | self._state_after(labeller)
 
     def picture(self, item: int) -> bytes | None:
         found = self.desk.store.item(item)
         return None if found is None else self.pictures.jpeg(found.shard, found.row)
 
+    def _state_after(self, labeller: str) -> dict[str, Any]:
+        """What is next, after something was kept: that it was kept is said even if what is next cannot be."""
+        try:
+            return self._state(labeller, AHEAD)
+        except PairwrightError as error:
+            return {"error": str(error)}
+
     def _state(self, labeller: str, count: int) -> dict[str, Any]:
         servings = self.desk.open(labeller, count)
-        while spoilt := [one for one in servings if self.pictures.jpeg(one.item.shard, one.item.row) is None]:
-            for one in spoilt:
-                self.desk.set_aside(one.item.id)
+        while not all(self._can_show(one.item) for one in servings):
             servings = self.desk.open(labeller, count)
-        return {"next": [_shown(one) for one in servings], "progress": self.desk.progress(labeller)}
+        state = {"next": [_shown(one) for one in servings], "progress": self.desk.progress(labeller)}
+        away = self.desk.away()
+        if away:
+            said = f"{len(away)} of {len(self.desk.shards)} shards cannot be read, and their pictures are left out"
+            state["notice"] = f"{said} until they can: {next(iter(away.values()))}"
+        return state
+
+    def _can_show(self, item: StoredItem) -> bool:
+        """Whether there is a picture to show; what has none is not handed out again."""
+        try:
+            if self.pictures.jpeg(item.shard, item.row) is not None:
+                return True
+            self.desk.set_aside(item.id)
+        except (ColumnError, DatasetError) as error:
+            self.desk.leave_out(item.shard, str(error))
+        return False
 
 
 def _shown(serving: Serving) -> dict[str, Any]:

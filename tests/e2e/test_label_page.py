@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from browser import overflow, unloaded_pictures
@@ -285,6 +286,47 @@ def test_answers_wait_for_a_server_that_was_away_and_none_is_lost(chromium_page,
     page.wait_for_selector(CARDS)
     saved(page, path, 2)
     assert page.locator("#problem").is_hidden()
+
+
+def test_what_the_server_says_is_wrong_is_shown_in_its_own_words_until_it_is_over(chromium_page, desk):
+    address, _, path = desk()
+    page, _ = chromium_page()
+    arrive(page, address)
+    full = {"error": "labels.sqlite cannot be used: database or disk is full; free space on its disk"}
+    page.route("**/api/answer", lambda route: route.fulfill(status=500, json=full))
+    next_one(page, lambda: by_length(page))
+    page.wait_for_selector("#problem:not([hidden])")
+    assert page.inner_text("#problem").startswith(f"1 not saved yet: {full['error']}. Trying again")
+    page.unroute("**/api/answer")
+    saved(page, path, 1)
+    page.wait_for_selector("#problem", state="hidden")
+
+    said = {"saved": 2, **full}  # it was kept: it is not sent again, only what is next is asked for again
+    page.route("**/api/answer", lambda route: [route.fetch(), route.fulfill(json=said)])
+    page.route("**/api/next", lambda route: route.fulfill(status=500, json=full))
+    next_one(page, lambda: by_length(page))
+    saved(page, path, 2)
+    page.wait_for_function("() => document.getElementById('problem').innerText.startsWith('Nothing more to show yet')")
+    assert full["error"] in page.inner_text("#problem")
+    page.unroute("**/api/answer")
+    page.unroute("**/api/next")
+    page.wait_for_selector("#problem", state="hidden")
+    for _ in range(3):
+        next_one(page, lambda: by_length(page))
+    saved(page, path, 5)
+
+
+def test_a_tar_that_goes_away_while_it_is_labelled_locks_nobody_out(chromium_page, desk):
+    address, dataset, path = desk(None, "--random", "0")
+    page, _ = chromium_page()
+    arrive(page, address)
+    page.wait_for_load_state("networkidle")
+    os.remove(dataset.shards[0].tar)
+    next_one(page, lambda: by_length(page))
+    saved(page, path, 1)
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "1 of 1 shards cannot be read" in page.inner_text("#problem")
+    assert f"{dataset.shards[0].tar} cannot be read" in page.inner_text("#problem")
 
 
 def test_the_next_picture_is_there_before_it_is_asked_for(chromium_page, desk):

@@ -15,6 +15,8 @@ let work = null; // what was chosen on this picture so far
 let progress = {};
 let outbox = []; // answers sent but not acknowledged; kept by the browser, they outlive a reload
 let sending = null; // the promise of the outbox being emptied, or null
+let behind = false; // whether the server kept what was sent but could not say what is next
+let passing = false; // whether the problem shown is over once the server answers
 
 function make(tag, properties = {}, ...children) {
   const { dataset, ...plain } = properties;
@@ -28,15 +30,18 @@ function make(tag, properties = {}, ...children) {
 
 class Refused extends Error {}
 
-async function post(path, body) {
-  const response = await fetch(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-  });
-  const answer = await response.json();
-  if (response.status === 422) throw new Refused(answer.error);
-  if (!response.ok) throw new Error(answer.error);
+// Errors carry the server's own words; only where there was no response at all it "does not answer".
+async function ask(path, how) {
+  const response = await fetch(path, how).catch(() => { throw new Error("the server does not answer"); });
+  const answer = await response.json().catch(() => null); // cut short, or of something between the server and us
+  const why = answer?.error || `the server answers with status ${response.status}`;
+  if (response.status === 422) throw new Refused(why);
+  if (!response.ok || !answer) throw new Error(why);
   return answer;
 }
+
+const post = (path, body) => ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+const pause = () => new Promise((go) => setTimeout(go, RETRY));
 
 const place = () => `pairwright-outbox-${session.store}`;
 
@@ -46,25 +51,33 @@ function keep(body) {
   return flush();
 }
 
-// Sends what is in the outbox, in order, until it is empty; a server that does not answer is asked again.
+// Sends what is in the outbox, in order, until it is empty and the page knows what is next; what fails is tried again.
 function flush() {
   sending = sending || (async () => {
-    while (outbox.length) {
+    while (outbox.length || behind) {
+      const answer = outbox[0];
+      let failed = false;
       try {
-        const state = await post("/api/answer", outbox[0]);
-        say("");
-        taken();
+        const state = await (answer ? post("/api/answer", answer) : post("/api/next", { labeller, count: session.ahead }));
+        if (answer) {
+          say("");
+          taken();
+        }
+        behind = false;
         if (!outbox.length) receive(state);
+        failed = behind;
       } catch (error) {
         if (error instanceof Refused) {
-          taken();
-          warn(`An answer was not kept: ${error.message}`);
-          if (!outbox.length) receive(await post("/api/next", { labeller, count: session.ahead }));
+          if (answer) taken();
+          behind = Boolean(answer);
+          warn(answer ? `An answer was not kept: ${error.message}` : error.message);
         } else {
-          warn(`${outbox.length} not saved yet: the server does not answer. Trying again; keep this page open.`);
-          await new Promise((go) => setTimeout(go, RETRY));
+          failed = true;
+          const what = answer ? `${outbox.length} not saved yet` : "Nothing more to show yet";
+          warn(`${what}: ${error.message}. Trying again; keep this page open.`, true);
         }
       }
+      if (failed) await pause();
     }
   })().finally(() => { sending = null; });
   return sending;
@@ -78,6 +91,13 @@ function taken() {
 
 // The server's list is what counts: the picture on the page stays if it is in it.
 function receive(state, fresh = false) {
+  if (!state.next) {
+    behind = true;
+    warn(`That is kept, but what is next cannot be told: ${state.error}. Trying again; keep this page open.`, true);
+    return flush();
+  }
+  if (state.notice) warn(state.notice, true);
+  else if (passing) problem.hidden = true;
   progress = state.progress;
   const stays = !fresh && current && state.next.some((one) => one.token === current.token);
   queue = state.next.filter((one) => !stays || one.token !== current.token);
@@ -86,7 +106,8 @@ function receive(state, fresh = false) {
   showProgress();
 }
 
-function warn(words) {
+function warn(words, over = false) {
+  passing = over;
   problem.textContent = words;
   problem.hidden = false;
 }
@@ -387,7 +408,7 @@ function terms(target, entries) {
 }
 
 async function showTrust() {
-  const { agreement, consistency } = await (await fetch("/api/reliability")).json();
+  const { agreement, consistency } = await ask("/api/reliability");
   const rows = [
     ...Object.entries(agreement).map(([kind, one]) => [kind, one.alpha === null ? "not told apart yet" : one.alpha.toFixed(2),
       `Krippendorff's alpha, ${one.metric}, ${one.units} units, ${one.labellers} labellers`]),
@@ -426,11 +447,11 @@ find("reject").addEventListener("click", () => submit({ picture: "rejected" }));
 find("skip").addEventListener("click", () => submit({ skip: true }));
 find("undo").addEventListener("click", undo);
 find("undo-last").addEventListener("click", undo);
-find("trust").addEventListener("toggle", () => { if (find("trust").open) showTrust(); });
+find("trust").addEventListener("toggle", () => { if (find("trust").open) showTrust().catch((error) => find("trust-table").replaceChildren(error.message)); });
 picture.addEventListener("error", () => { picture.hidden = true; find("no-picture").hidden = false; });
 
 (async () => {
-  session = await (await fetch("/api/session")).json();
+  session = await ask("/api/session");
   outbox = JSON.parse(localStorage.getItem(place()) || "[]");
   find("dataset").textContent = session.dataset;
   terms(find("help-criteria"), session.rank.map((one) => [[one.question], one.hint]));
@@ -438,4 +459,4 @@ picture.addEventListener("error", () => { picture.hidden = true; find("no-pictur
   const asked = new URLSearchParams(location.search).get("labeller");
   const name = (asked || localStorage.getItem("pairwright-labeller") || session.labeller || "").trim();
   if (name) await becomes(name); else askName();
-})().catch(() => warn("The server does not answer. Start it again with pairwright label, then reload."));
+})().catch((error) => warn(`Nothing to show: ${error.message}. See that pairwright label is running, then reload.`));

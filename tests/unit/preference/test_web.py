@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import sqlite3
+import time
 
 import pytest
 from labelling import captioned_dataset, label_by_taste, many_captions
 
 from components.dataset.sidecar import caption
 from components.dataset.writer import ShardWriter
+from components.preference import handing
 from components.preference.addresses import names_of, page_address
 from components.preference.criteria import read_criteria
 from components.preference.pool import read_pool
@@ -150,6 +154,75 @@ def test_a_picture_that_cannot_be_decoded_is_set_aside_and_never_shown(tmp_path)
     assert {int(one.item.key) % 2 for one in store.given()} == {0}
     assert store.read("SELECT count(*) FROM events WHERE kind = 'unreadable'")[0][0] == 4
     assert client.post("/api/next", json={"labeller": "bob"}).json()["progress"]["left"] == 0
+
+
+def ranking(serving):
+    return {"preference": [[n] for n in range(len(serving["captions"]))]}
+
+
+def test_a_tar_that_cannot_be_read_is_left_out_with_its_reason_until_it_can(tmp_path, monkeypatch):
+    monkeypatch.setattr(handing, "AWAY_SECONDS", 2.0)
+    dataset = captioned_dataset(tmp_path, many_captions(12), shards=2)
+    store, client = opened(dataset, tmp_path, 12, repeat_share=0)
+    gone, there = dataset.shards
+    held = client.post("/api/next", json={"labeller": "ann", "count": 3}).json()["next"]
+    os.rename(gone.tar, f"{gone.tar}.away")
+    for serving in held:
+        said = {"labeller": "ann", "token": serving["token"], "rankings": ranking(serving)}
+        state = client.post("/api/answer", json=said).json()
+        assert state["saved"]
+    assert len(store.given()) == 3
+    state = client.post("/api/next", json={"labeller": "bob", "count": 12}).json()
+    assert {serving["picture"].partition("v=")[2][:12] for serving in state["next"]} == {there.digest[:12]}
+    assert state["notice"].startswith("1 of 2 shards cannot be read, and their pictures are left out until they can")
+    assert f"{gone.tar} cannot be read" in state["notice"]
+    os.rename(f"{gone.tar}.away", gone.tar)
+    time.sleep(2.1)
+    assert sum(label_by_taste(client, who, len, 99) for who in ("ann", "bob")) + 3 == 12
+    assert "notice" not in client.post("/api/next", json={"labeller": "ann"}).json()
+
+
+def test_a_picture_whose_tar_is_gone_is_an_error_in_one_line(tmp_path):
+    dataset = captioned_dataset(tmp_path, many_captions(2))
+    _, client = opened(dataset, tmp_path)
+    os.remove(dataset.shards[0].tar)
+    shown = client.get("/pictures/1.jpg")
+    assert (shown.status_code, "cannot be read" in shown.json()["error"]) == (500, True)
+
+
+def test_a_full_disk_is_said_with_its_remedy_and_answers_go_on_once_there_is_room(tmp_path):
+    store, client = opened(captioned_dataset(tmp_path, many_captions(60)), tmp_path, 60, repeat_share=0)
+    store.read(f"PRAGMA max_page_count = {store.read('PRAGMA page_count')[0][0]}")
+    saved, refused = 0, None
+    state = client.post("/api/next", json={"labeller": "ann", "count": 1}).json()
+    while refused is None:
+        serving = state["next"][0]
+        said = {"labeller": "ann", "token": serving["token"], "rankings": ranking(serving)}
+        response = client.post("/api/answer", json=said)
+        state = response.json()
+        saved += "saved" in state
+        refused = state.get("error")
+    assert refused == f"{store.path} cannot be used: database or disk is full; free space on its disk"
+    assert len(store.given()) == saved < 60
+    store.read("PRAGMA max_page_count = 100000")
+    assert client.post("/api/answer", json=said).json()["saved"]
+    assert label_by_taste(client, "ann", len, 99) + saved + 1 == len(store.given()) == 60
+
+
+def test_an_answer_is_acknowledged_though_what_is_next_cannot_be_told(desk, monkeypatch):
+    store, client = desk
+    serving = client.post("/api/next", json={"labeller": "ann", "count": 1}).json()["next"][0]
+
+    def broken(*_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(handing.Desk, "_open_one", broken)
+    said = {"labeller": "ann", "token": serving["token"], "rankings": ranking(serving)}
+    response = client.post("/api/answer", json=said)
+    assert response.status_code == 200
+    assert response.json()["saved"] == store.given()[0].event
+    assert "disk I/O error; see that its disk is there" in response.json()["error"]
+    assert client.post("/api/undo", json={"labeller": "ann"}).json()["undone"] == response.json()["saved"]
 
 
 def test_the_page_has_no_outside_reference_and_no_inline_script():

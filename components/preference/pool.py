@@ -9,7 +9,7 @@ so that labelling begins in seconds whatever its size; the random share is then 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,25 +55,29 @@ def read_pool(
     variants: Mapping[str, Variant] | None = None,
     features: str | None = None,
     rewards: Mapping[str, str] | None = None,
+    skip: Collection[tuple[str, int]] = (),
     seed: int = 0,
     most_rows: int = MOST_ROWS,
 ) -> Pool:
-    """Rows of the dataset with a picture and two or more distinct captions.
+    """Rows of the dataset with a picture and two or more distinct captions, but those in `skip`.
 
     Args:
         made: captioner steps of `view` whose captions are candidates, too.
         features: `step.column` of picture features (embeddings, or 256-bit hashes); caption hashes if None.
         rewards: source -> `step.column` of its captions' reward.
+        skip: (shard digest, row) of pairs to leave out. Not for those sampled already: the random share is
+            drawn from the whole pool, to which `sample_items` is told what was sampled `before`.
 
     Raises:
         DatasetError: no row has two captions; the message names the sources there are.
     """
+    known = set(skip)
     pool, parts, scored = Pool(), [], []
     for shard in _drawn(dataset, seed, most_rows):
         columns = _columns_of(view, shard, made, features, rewards or {})
         picked = []
         for row, values in enumerate(sidecar_rows(shard.read_sidecar(["key", "media", "captions", "error"]))):
-            if not _has_picture(values):
+            if (shard.digest, row) in known or not _has_picture(values):
                 continue
             texts = {step: columns[f"{step}.text"][row].as_py() for step in made if f"{step}.text" in columns}
             found = candidates_of(values["captions"], sources=sources, made=texts, variants=variants)
@@ -86,7 +90,7 @@ def read_pool(
             scored.append(_rewards(found, rewards or {}, columns, row))
         if features and features in columns:
             parts.append(picture_features(columns[features].take(pa.array(picked, pa.int64()))))
-    if not len(pool):
+    if not len(pool) and not known:
         raise _nothing_to_label(dataset, sources)
     complete = bool(parts) and sum(map(len, parts)) == len(pool)
     pool.features = np.concatenate(parts) if complete else caption_hashes([c[0].text for c in pool.candidates])

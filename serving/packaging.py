@@ -229,9 +229,10 @@ def _home(home: str | Path) -> Path:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """BentoML's process: its home in the workspace, silent, and our code only from the Bento."""
+    """BentoML's process: its home in the workspace, silent, our code only from the Bento, no bytecode left in it."""
     mine = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return mine | SILENT | {"BENTOML_HOME": str(home), "GIT_PYTHON_REFRESH": "quiet"}
+    ours = {"BENTOML_HOME": str(home), "GIT_PYTHON_REFRESH": "quiet", "PYTHONDONTWRITEBYTECODE": "1"}
+    return mine | SILENT | ours
 
 
 def _build_in(context: Path, home: Path, *arguments: str) -> None:

@@ -88,8 +88,9 @@ def pairwright(*arguments: str, cwd: Path, check: bool = True, **variables: str)
     return done
 
 
-def run_tiny(recipe: Path, **variables: str) -> dict[str, Any]:
+def run_tiny(recipe: Path, *options: str, **variables: str) -> dict[str, Any]:
     """`pairwright run` on a tiny project; the run's record."""
-    done = pairwright("run", str(recipe), "--json", "--workspace", "workspace", cwd=recipe.parent, **variables)
+    said = ("run", str(recipe), "--json", "--workspace", "workspace", *options)
+    done = pairwright(*said, cwd=recipe.parent, **variables)
     record: dict[str, Any] = json.loads(done.stdout)
     return record

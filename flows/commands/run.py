@@ -26,7 +26,7 @@ def command(
     \b
     Examples:
       pairwright run quickstart
-      pairwright run quickstart --limit 2         a sample, with the time for the whole projected
+      pairwright run quickstart --limit 1         a sample, with the time for the whole projected
       pairwright run mine.yaml --data ./crawl     your recipe on your dataset
       pairwright run quickstart --only curate     no training
     """

@@ -1,6 +1,6 @@
 """Every command of the README runs, but the make verbs that would recurse.
 
-`make demo` is stood in for by the README's own sample of it, `pairwright run quickstart --limit 2`.
+`make demo` is stood in for by the README's own sample of it, `pairwright run quickstart --limit 1`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(1500)]
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-SAMPLE = "pairwright run quickstart --limit 2"
+SAMPLE = "pairwright run quickstart --limit 1"
 # Needs an earlier champion to go back to, which a single run does not make.
 REFUSED = {"pairwright rollback": "NoChampion"}
 

@@ -29,6 +29,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives its session would start another by asking it something
     "RAY_enable_metrics_collection": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a training worker as in the driver
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -61,9 +62,6 @@ class Session:
         """
         if self.started:
             return
-        silence()
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
         ray = import_ray()
         if not ray.is_initialized():
             self._start(ray)
@@ -138,13 +136,16 @@ class Session:
 
 
 def import_ray() -> Any:
-    """The ray module.
+    """The ray module, its switches set before it is first imported.
 
     Raises:
         MissingDependency: it is not installed.
     """
     from components.errors import MissingDependency
 
+    silence()
+    for name, value in QUIET.items():  # some are read when ray is imported
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError:

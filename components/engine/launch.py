@@ -117,10 +117,10 @@ class TrainingGroup:
         self.close()
 
     def _train(self, function: str, config: dict[str, Any], on_report: Report | None) -> dict[str, Any]:
-        ray = import_ray()
         if self._thread is None:
             self._start()
         assert self._thread is not None
+        ray = import_ray()
         try:
             ray.get(self._mailbox.offer.remote(Training(self._trained, function, config)))
             last: dict[str, Any] = {}
@@ -181,8 +181,10 @@ class TrainingGroup:
         )
 
     def _forget(self) -> None:
+        ray = import_ray()
         with contextlib.suppress(Exception):
-            import_ray().kill(self._mailbox)  # without it the workers fail, also in a session that is not ours to end
+            if ray.is_initialized():  # else `kill` would start a session
+                ray.kill(self._mailbox)  # without it the workers fail, also in a session that is not ours to end
         self._held.close()
         if "://" not in self._storage_path:
             shutil.rmtree(Path(self._storage_path) / self._folder, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,16 +29,21 @@ from components.errors import EngineError, ModelError, WorkspaceError
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
+@pytest.fixture(scope="module", autouse=True)
+def workers_import_our_components() -> Iterator[None]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
-    session = Session(workers=2)
-    yield session
-    session.close()
+    yield
     os.environ.pop("PYTHONPATH")
     if before is not None:
         os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="module")
+def session(workers_import_our_components: None) -> Iterator[Session]:
+    session = Session(workers=2)
+    yield session
+    session.close()
 
 
 def witness(root: Path, name: str = "witness", **settings: Any) -> ColumnJob:
@@ -232,3 +238,16 @@ def test_an_error_of_ours_in_training_arrives_as_it_was(tmp_path: Path) -> None:
         pytest.raises(ModelError, match="name a model folder"),
     ):
         group.train("engine_components:train_badly", {})
+
+
+def test_a_failed_training_leaves_no_session_behind(tmp_path: Path) -> None:
+    """Ray starts a session for whoever asks it something without one: a thread that outlived its own, for instance."""
+    code = (
+        "import sys, time; from components.engine.cluster import Session, import_ray\n"
+        "from components.engine.launch import TrainingGroup; from components.errors import ModelError\n"
+        "with Session() as own, TrainingGroup(own, storage_path=sys.argv[1]) as group:\n"
+        "    try: group.train('engine_components:train_badly', {})\n"
+        "    except ModelError: pass\n"
+        "time.sleep(3); assert not import_ray().is_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=240)

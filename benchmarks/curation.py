@@ -185,47 +185,76 @@ def kept_rows(score: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(shuffled[best_rows(score[shuffled], count)])
 
 
+def like_rows(domains: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """As many random rows of each domain as `rows` has: chance for a selector that prefers one of them."""
+    random = np.random.default_rng([seed, 12])
+    drawn = [
+        random.choice(np.flatnonzero(domains == domain), size=int((domains[rows] == domain).sum()), replace=False)
+        for domain in np.unique(domains)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
 def models_table(
     crawl: Crawl, chosen: list[Selector], trainer: Trainer, whole: np.ndarray, show: Any
 ) -> list[dict[str, Any]]:
-    """A row a selector: the model of its best KEPT against that of as many random pairs, and of all."""
+    """A row a selector: the model of its best KEPT against those of as many random pairs, and of all."""
     count = round(KEPT * len(crawl.rows))
     chance = trainer.items(crawl, partial(random_rows, len(crawl.rows), count))
-    clean = trainer.items(crawl, lambda seed: kept_rows(np.where(crawl.kinds == "", 0.0, -1.0), count, seed))
-    found = [_row("a random half", crawl, chance, chance, whole, trainer)]
-    found.append(_row("undamaged first (oracle)", crawl, clean, chance, whole, trainer))
-    for selector in chosen:
-        items = trainer.items(crawl, partial(kept_rows, crawl.scores[selector.name], count))
-        found.append(_row(selector.name, crawl, items, chance, whole, trainer))
-        show(f"{crawl.source}: {selector.name}: {found[-1]['verdict']}")
+    judges = Judges(chance, whole, trainer.groups)
+    found = [judges.row("a random half", crawl, chance, chance, partial(random_rows, len(crawl.rows), count))]
+    scores = {"undamaged first (oracle)": np.where(crawl.kinds == "", 0.0, -1.0)}
+    scores |= {one.name: crawl.scores[one.name] for one in chosen}
+    for name, score in scores.items():
+        keeps = partial(kept_rows, score, count)
+        like = trainer.items(crawl, lambda seed, keeps=keeps: like_rows(crawl.domains, keeps(seed), seed))
+        found.append(judges.row(name, crawl, trainer.items(crawl, keeps), like, keeps))
+        show(f"{crawl.source}: {name}: {found[-1]['verdict']}")
     return found
 
 
-def _row(
-    name: str, crawl: Crawl, items: np.ndarray, chance: np.ndarray, whole: np.ndarray, trainer: Trainer
-) -> dict[str, Any]:
-    to_all = judge(items, whole, trainer.groups, MARGIN)
-    to_chance = judge(items, chance, trainer.groups, MARGIN, confidence=SURE)
-    verdict = (
-        "better than chance" if to_chance.low > 0 else "worse than chance" if to_chance.high < 0 else "like chance"
-    )
-    return {"selector": name, "variant": crawl.source, "mean": to_chance.mean, "verdict": verdict} | {
-        f"{against}_{part}": getattr(judged, part)
-        for against, judged in (("chance", to_chance), ("all", to_all))
-        for part in ("difference", "low", "high", "not_worse")
-    }
+@dataclass
+class Judges:
+    """What every selector's model is compared with: random pairs, and all."""
+
+    chance: np.ndarray
+    whole: np.ndarray
+    groups: np.ndarray
+
+    def row(self, name: str, crawl: Crawl, items: np.ndarray, like: np.ndarray, keeps: Any) -> dict[str, Any]:
+        """`like`: of as many random pairs of each domain as the selector keeps, by which the verdict is."""
+        judged = {
+            "chance": judge(items, self.chance, self.groups, MARGIN, confidence=SURE),
+            "like": judge(items, like, self.groups, MARGIN, confidence=SURE),
+            "all": judge(items, self.whole, self.groups, MARGIN),
+        }
+        low, high = judged["like"].low, judged["like"].high
+        verdict = "better than chance" if low > 0 else "worse than chance" if high < 0 else "like chance"
+        about = {"selector": name, "variant": crawl.source, "mean": judged["all"].mean, "verdict": verdict}
+        about["stamps"] = float((crawl.domains[keeps(0)] == "stamp").mean())
+        return about | {
+            f"{against}_{part}": getattr(one, part)
+            for against, one in judged.items()
+            for part in ("difference", "low", "high", "not_worse")
+        }
 
 
 def curve(crawl: Crawl, names: list[str], trainer: Trainer, whole: np.ndarray, show: Any) -> dict[str, Any]:
     """By order and share: points judged against the whole, and against as many random pairs; in words."""
     total = len(crawl.rows)
     items: dict[str, dict[float, np.ndarray]] = {}
+    like: dict[str, dict[float, np.ndarray]] = {name: {} for name in names}
     for name in ("random", *names):
         items[name] = {}
         for share in SHARES:
             count = round(share * total)
-            draw = partial(random_rows, total, count) if name == "random" else None
-            items[name][share] = trainer.items(crawl, draw or partial(kept_rows, crawl.scores[name], count))
+            keeps = partial(random_rows, total, count) if name == "random" else None
+            keeps = keeps or partial(kept_rows, crawl.scores[name], count)
+            items[name][share] = trainer.items(crawl, keeps)
+            if name != "random":
+                like[name][share] = trainer.items(
+                    crawl, lambda seed, keeps=keeps: like_rows(crawl.domains, keeps(seed), seed)
+                )
         show(f"{crawl.source}: {name}: the curve is trained")
     judged = {
         name: {share: judge(one, whole, trainer.groups, MARGIN) for share, one in found.items()}
@@ -233,8 +262,8 @@ def curve(crawl: Crawl, names: list[str], trainer: Trainer, whole: np.ndarray, s
     }
     words = []
     for name in names:
-        chance = against_chance(items[name], items["random"], trainer.groups, MARGIN)
-        words.append(in_words(name, judged[name], judged["random"], chance, MARGIN))
+        chance = against_chance(items[name], like[name], trainer.groups, MARGIN)
+        words.append(in_words(name, judged[name], judged["random"], chance, MARGIN, "At equal size and mix"))
     points = {name: {share: asdict(one) for share, one in found.items()} for name, found in judged.items()}
     return {"points": points, "words": words}
 
@@ -299,6 +328,7 @@ def train_all(crawls: dict[str, Crawl], chosen: list[Selector], trainer: Trainer
         if source in CURVES:
             drawn = [one.name for one in chosen if one.curve]
             found = curve(crawl, drawn, trainer, whole, show)
+            found["stamps"] = float((crawl.domains == "stamp").mean())
             curves[source] = {"whole": float(whole.mean()), "pairs": len(crawl.rows)} | found
     told = {"seeds": len(trainer.seeds), "steps": trainer.settings.steps, "queries": len(trainer.groups)}
     return {"models": models, "curves": curves, "power": power, "margin": MARGIN, "sure": SURE} | told

@@ -53,6 +53,9 @@ judged on it. Clip-art has true faults of its own that nobody planted, so no sel
 
 {chr(10).join(curve_words(result))}
 
+Every query is a stamp and {_stamps(result):.1%} of the crawl are, so a selector that prefers stamps gains by that.
+"Chance" above is therefore drawn for each order apart, with as many stamps and as many clip-arts as it kept.
+
 Margin {result["margin"]} of mean recall, declared before the run. Power, from two random draws of each size, which are
 as good as equal: {power_words(result)}.
 
@@ -60,7 +63,8 @@ as good as equal: {power_words(result)}.
 
 ## Which selectors train a better model than chance?
 
-Each keeps half of the damaged crawl; the models are compared with those of a random half, at equal steps and seeds.
+Each keeps half of the damaged crawl; the models are compared at equal steps and seeds with those of a random half,
+and, for the verdict, with those of a random half that has as many stamps as the selector kept.
 Bounds are widened for the number of selectors (Bonferroni, each at {result["sure"]:.2%}), so that the chance of
 calling any of them better wrongly is 5% at most. The oracle drops what was planted first: what a perfect finder of
 this damage would earn.
@@ -113,25 +117,30 @@ def _damage_columns() -> list[tuple[str, tuple[str, str, str]]]:
 
 
 def models_markdown(result: dict[str, Any]) -> str:
-    head = ["selector", "crawl", "mean recall", "less chance", "bounds", "verdict", "less all", "90% interval"]
-    body = [
-        [
-            row["selector"],
-            row["variant"],
-            f"{row['mean']:.3f}",
-            "" if row["selector"] == CHANCE else f"{row['chance_difference']:+.3f}",
-            "" if row["selector"] == CHANCE else f"{row['chance_low']:+.3f} to {row['chance_high']:+.3f}",
-            "" if row["selector"] == CHANCE else row["verdict"],
-            f"{row['all_difference']:+.3f}",
-            f"{row['all_low']:+.3f} to {row['all_high']:+.3f}",
+    head = ["selector", "crawl", "stamps", "mean recall", "less chance", "less chance of its mix", "bounds", "verdict"]
+    head += ["less all", "90% interval"]
+    body = []
+    for row in sorted(result["models"], key=lambda row: (row["variant"], -row["mean"])):
+        told = [
+            f"{row['chance_difference']:+.3f}",
+            f"{row['like_difference']:+.3f}",
+            f"{row['like_low']:+.3f} to {row['like_high']:+.3f}",
+            row["verdict"],
         ]
-        for row in sorted(result["models"], key=lambda row: (row["variant"], -row["mean"]))
-    ]
+        body.append(
+            [row["selector"], row["variant"], f"{row['stamps']:.1%}", f"{row['mean']:.3f}"]
+            + ([""] * len(told) if row["selector"] == CHANCE else told)
+            + [f"{row['all_difference']:+.3f}", f"{row['all_low']:+.3f} to {row['all_high']:+.3f}"]
+        )
     return _table(head, body)
 
 
 def curve_words(result: dict[str, Any]) -> list[str]:
     return [f"- {words}" for found in result["curves"].values() for words in found["words"]]
+
+
+def _stamps(result: dict[str, Any]) -> float:
+    return float(next(iter(result["curves"].values()))["stamps"])
 
 
 def power_words(result: dict[str, Any]) -> str:
@@ -202,18 +211,18 @@ def draw_models(result: dict[str, Any], path: Path) -> None:
     variants = list(dict.fromkeys(row["variant"] for row in result["models"]))
     names = [row["selector"] for row in result["models"] if row["variant"] == variants[0] and row["selector"] != CHANCE]
     order = {(row["variant"], row["selector"]): row for row in result["models"]}
-    names.sort(key=lambda name: order[variants[0], name]["chance_difference"])
+    names.sort(key=lambda name: order[variants[0], name]["like_difference"])
     figure, axes = _figure(9.5, 0.36 * len(names) + 1.6)
     for i, variant in enumerate(variants):
         for y, name in enumerate(names):
             row, at = order[variant, name], y + 0.16 * (1 - 2 * i)
-            colour = GOOD if row["chance_low"] > 0 else BAD if row["chance_high"] < 0 else GREY
-            axes.plot([row["chance_low"], row["chance_high"]], [at, at], color=colour, lw=2, alpha=0.6)
+            colour = GOOD if row["like_low"] > 0 else BAD if row["like_high"] < 0 else GREY
+            axes.plot([row["like_low"], row["like_high"]], [at, at], color=colour, lw=2, alpha=0.6)
             marker = "os"[i % 2]
-            axes.plot(row["chance_difference"], at, marker, color=colour, label=variant if y == 0 else None)
+            axes.plot(row["like_difference"], at, marker, color=colour, label=variant if y == 0 else None)
     axes.axvline(0, color=INK, lw=1)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("mean recall less that of a random half; bounds for all selectors together")
+    axes.set_xlabel("mean recall less that of a random half with as many stamps; bounds for all selectors together")
     axes.legend(frameon=False, title="crawl", loc="lower right")
     _save(figure, path)
 

@@ -209,8 +209,13 @@ def in_words(
     random: Mapping[float, Judged],
     chance: Mapping[float, Judged],
     margin: float,
+    equal: str = "At equal size",
 ) -> str:
-    """What the curve shows: the order and random pairs against the whole, then the one against the other."""
+    """What the curve shows: the order and random pairs against the whole, then the one against the other.
+
+    Args:
+        equal: in what `chance` equals the order.
+    """
     ours, theirs = smallest_not_worse(judged), smallest_not_worse(random)
     points = f"{100 * margin:g} points of mean recall"
     if ours is None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from populations import view_of
 
-from benchmarks.curation import area_under_curve, average_precision, kept_rows
+from benchmarks.curation import area_under_curve, average_precision, kept_rows, like_rows
 from benchmarks.curation_scores import Selector, scores_of
 
 
@@ -43,3 +43,11 @@ def test_ties_are_broken_by_seed_and_what_has_no_score_is_never_kept() -> None:
         (i, j) for i in range(4) for j in range(i + 1, 4)
     }
     assert 5 not in kept_rows(score, 6, 0)
+
+
+def test_chance_of_a_mix_has_as_many_of_each_domain_and_nothing_else_in_common() -> None:
+    domains = np.array(["stamp"] * 10 + ["clipart"] * 90)
+    rows = np.r_[0:8, 20:40]
+    drawn = [like_rows(domains, rows, seed) for seed in range(40)]
+    assert all((domains[one] == "stamp").sum() == 8 and len(np.unique(one)) == 28 for one in drawn)
+    assert set(np.concatenate(drawn)) == set(range(100))

@@ -228,11 +228,7 @@ def in_words(
         said += f"; random pairs do at {theirs:.0%}"
     better = [f"{share:.0%}" for share in sorted(chance, reverse=True) if chance[share].low > 0]
     worse = [f"{share:.0%}" for share in sorted(chance, reverse=True) if chance[share].high < 0]
-    said += (
-        f". At equal size it beats chance at {', '.join(better)}"
-        if better
-        else ". At equal size it beats chance nowhere"
-    )
+    said += f". {equal} it beats chance {'at ' + ', '.join(better) if better else 'nowhere'}"
     return said + (f" and is worse than chance at {', '.join(worse)}." if worse else ".")
 
 

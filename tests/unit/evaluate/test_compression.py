@@ -61,6 +61,7 @@ def test_words_hide_nothing_of_what_chance_does():
         "The best 10% by reward train a model that is not worse than everything by 3 points of mean recall; "
         "random pairs do at 50%. At equal size it beats chance at 10%."
     )
+    assert "At equal mix it beats chance at 10%" in in_words("reward", good, bad, better, 0.03, "At equal mix")
     said = in_words("reward", none, good, worse, 0.03)
     assert said.startswith("No share")
     assert "random pairs do at 10%" in said

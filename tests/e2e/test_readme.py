@@ -69,6 +69,8 @@ def prepared(command: str, place: Path) -> str:
         assert run("pairwright export ./crawl", place).returncode == 0
         for ours in [place / "crawl" / "dataset.json", *(place / "crawl").glob("*.parquet")]:
             ours.unlink()  # what is left is a WebDataset as anybody's
+        for tar in sorted((place / "crawl").glob("*.tar"))[1:]:
+            tar.unlink()  # a thousand pairs of it will do
     return command
 
 

@@ -31,6 +31,7 @@ from components.dataset.columns import ColumnsView
 from components.digest import canonical, sha256_text, source_digest
 from components.evaluate.compression import (
     HeadSettings,
+    Judged,
     Queries,
     TrainingPairs,
     against_chance,
@@ -195,6 +196,10 @@ def like_rows(domains: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(drawn))
 
 
+def _like(domains: np.ndarray, keeps: Any, seed: int) -> np.ndarray:
+    return like_rows(domains, keeps(seed), seed)
+
+
 def models_table(
     crawl: Crawl, chosen: list[Selector], trainer: Trainer, whole: np.ndarray, show: Any
 ) -> list[dict[str, Any]]:
@@ -207,7 +212,7 @@ def models_table(
     scores |= {one.name: crawl.scores[one.name] for one in chosen}
     for name, score in scores.items():
         keeps = partial(kept_rows, score, count)
-        like = trainer.items(crawl, lambda seed, keeps=keeps: like_rows(crawl.domains, keeps(seed), seed))
+        like = trainer.items(crawl, partial(_like, crawl.domains, keeps))
         found.append(judges.row(name, crawl, trainer.items(crawl, keeps), like, keeps))
         show(f"{crawl.source}: {name}: {found[-1]['verdict']}")
     return found
@@ -240,32 +245,24 @@ class Judges:
 
 
 def curve(crawl: Crawl, names: list[str], trainer: Trainer, whole: np.ndarray, show: Any) -> dict[str, Any]:
-    """By order and share: points judged against the whole, and against as many random pairs; in words."""
-    total = len(crawl.rows)
-    items: dict[str, dict[float, np.ndarray]] = {}
-    like: dict[str, dict[float, np.ndarray]] = {name: {} for name in names}
-    for name in ("random", *names):
-        items[name] = {}
-        for share in SHARES:
-            count = round(share * total)
-            keeps = partial(random_rows, total, count) if name == "random" else None
-            keeps = keeps or partial(kept_rows, crawl.scores[name], count)
-            items[name][share] = trainer.items(crawl, keeps)
-            if name != "random":
-                like[name][share] = trainer.items(
-                    crawl, lambda seed, keeps=keeps: like_rows(crawl.domains, keeps(seed), seed)
-                )
-        show(f"{crawl.source}: {name}: the curve is trained")
-    judged = {
-        name: {share: judge(one, whole, trainer.groups, MARGIN) for share, one in found.items()}
-        for name, found in items.items()
-    }
-    words = []
+    """By order and share: points judged against the whole; in words, with as many random pairs of the same mix."""
+    counts = {share: round(share * len(crawl.rows)) for share in SHARES}
+
+    def judged(items: dict[float, np.ndarray]) -> dict[float, Judged]:
+        return {share: judge(one, whole, trainer.groups, MARGIN) for share, one in items.items()}
+
+    random = {n: trainer.items(crawl, partial(random_rows, len(crawl.rows), count)) for n, count in counts.items()}
+    points, words = {"random": judged(random)}, []
     for name in names:
-        chance = against_chance(items[name], like[name], trainer.groups, MARGIN)
-        words.append(in_words(name, judged[name], judged["random"], chance, MARGIN, "At equal size and mix"))
-    points = {name: {share: asdict(one) for share, one in found.items()} for name, found in judged.items()}
-    return {"points": points, "words": words}
+        keeps = {share: partial(kept_rows, crawl.scores[name], count) for share, count in counts.items()}
+        ours = {share: trainer.items(crawl, keep) for share, keep in keeps.items()}
+        like = {share: trainer.items(crawl, partial(_like, crawl.domains, keep)) for share, keep in keeps.items()}
+        points[name] = judged(ours)
+        chance = against_chance(ours, like, trainer.groups, MARGIN)
+        words.append(in_words(name, points[name], judged(like), chance, MARGIN, "random pairs of the same mix"))
+        show(f"{crawl.source}: {words[-1]}")
+    plain = {name: {share: asdict(one) for share, one in found.items()} for name, found in points.items()}
+    return {"points": plain, "words": words}
 
 
 def power_before(crawl: Crawl, trainer: Trainer) -> dict[float, float]:

@@ -54,8 +54,9 @@ judged on it. Clip-art has true faults of its own that nobody planted, so no sel
 {chr(10).join(curve_words(result))}
 
 Every query is a stamp and {_stamps(result):.1%} of the crawl are, so a selector that prefers stamps gains by that.
-"Chance" above is therefore drawn for each order apart, with as many stamps and as many clip-arts as it kept. (This was
-added after a first run had shown the preference; margin, shares, seeds and selectors stayed as they were declared.)
+The random pairs named above are therefore drawn for each order apart, with as many stamps and as many clip-arts as it
+kept; those in the table and the picture are drawn from the whole crawl. (The former were added after a first run had
+shown the preference; margin, shares, seeds and selectors stayed as they were declared.)
 
 Margin {result["margin"]} of mean recall, declared before the run. Power, from two random draws of each size, which are
 as good as equal: {power_words(result)}.

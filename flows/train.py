@@ -8,6 +8,7 @@ optimizer steps and the same seeds. `random` is the baseline a selection has to 
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +43,14 @@ def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
         return {}
     from components.engine.launch import TrainingGroup
 
-    with TrainingGroup(
+    group = TrainingGroup(
         run.session,
         storage_path=str(run.folder / "ray"),
         workers=run.environment.train_workers,
         use_gpu=run.device == "cuda",
         slot=lambda: accelerator(run),
-    ) as group:
+    )
+    with closing(group):
         models = {
             arm: {seed: train_one(run, section, selection, arm, seed, group) for seed in section.seeds}
             for arm in arms_of(run)

@@ -1,6 +1,6 @@
 """Training under Ray Train: one group of N workers trains one model after another, and survives a kill.
 
-    with TrainingGroup(session, storage_path=workspace, workers=2) as group:
+    with closing(TrainingGroup(session, storage_path=workspace, workers=2)) as group:
         for config in configs:
             group.train("components.pretrain.loop:train", config, on_report=print)
 
@@ -22,8 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from components.engine.cluster import Session, import_ray
 from components.errors import EngineError, PairwrightError
@@ -85,18 +84,14 @@ class TrainingGroup:
             PairwrightError: what the function raised, if it is one of ours.
             EngineError: it failed for another reason, or more than `max_failures` times.
         """
-        used = self._trained > 0
-        try:
-            return self._train(function, config, on_report)
-        except _GroupEnded as ended:
-            self.close()
-            if not used:
-                raise _failure(ended.cause) from None
-        try:  # restarts that earlier models used up are not this one's
-            return self._train(function, config, on_report)
-        except _GroupEnded as ended:
-            self.close()
-            raise _failure(ended.cause) from None
+        while True:
+            fresh = self._trained == 0  # else its restarts may have been used up by earlier models
+            try:
+                return self._train(function, config, on_report)
+            except _GroupEnded as ended:
+                self.close()
+                if fresh:
+                    raise _failure(ended.cause) from None
 
     def close(self) -> None:
         """End the workers; another `train` starts new ones."""
@@ -107,14 +102,6 @@ class TrainingGroup:
             import_ray().get(self._mailbox.close.remote())
             self._thread.join(CLOSE_SECONDS)
         self._forget()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _train(self, function: str, config: dict[str, Any], on_report: Report | None) -> dict[str, Any]:
         if self._thread is None:

@@ -209,12 +209,13 @@ def in_words(
     random: Mapping[float, Judged],
     chance: Mapping[float, Judged],
     margin: float,
-    equal: str = "At equal size",
+    baseline: str = "random pairs",
 ) -> str:
-    """What the curve shows: the order and random pairs against the whole, then the one against the other.
+    """What the curve shows: the order and the baseline against the whole, then the one against the other.
 
     Args:
-        equal: in what `chance` equals the order.
+        random: the baseline's shares against the whole. chance: the order's against the baseline's.
+        baseline: what chance draws.
     """
     ours, theirs = smallest_not_worse(judged), smallest_not_worse(random)
     points = f"{100 * margin:g} points of mean recall"
@@ -222,14 +223,11 @@ def in_words(
         said = f"No share kept by {order} is shown to be within {points} of training on everything"
     else:
         said = f"The best {ours:.0%} by {order} train a model that is not worse than everything by {points}"
-    if theirs is None:
-        said += ", nor is any random share" if ours is None else "; no random share tested does"
-    else:
-        said += f"; random pairs do at {theirs:.0%}"
+    said += f"; {baseline} do at {'no share tested' if theirs is None else format(theirs, '.0%')}"
     better = [f"{share:.0%}" for share in sorted(chance, reverse=True) if chance[share].low > 0]
     worse = [f"{share:.0%}" for share in sorted(chance, reverse=True) if chance[share].high < 0]
-    said += f". {equal} it beats chance {'at ' + ', '.join(better) if better else 'nowhere'}"
-    return said + (f" and is worse than chance at {', '.join(worse)}." if worse else ".")
+    said += f". At equal size it beats them {'at ' + ', '.join(better) if better else 'nowhere'}"
+    return said + (f" and is worse at {', '.join(worse)}." if worse else ".")
 
 
 def curve_rows(points: Mapping[str, Mapping[float, Judged]], kept: Mapping[float, int]) -> list[Any]:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,18 @@ def test_an_unwritable_store_is_one_clear_error(
 
 
 def test_two_workers_train_one_model_after_another_and_their_reports_arrive(tmp_path: Path, session: Session) -> None:
-    with TrainingGroup(session, storage_path=str(tmp_path / "ray"), workers=2) as group:
+    held: list[str] = []
+
+    @contextmanager
+    def slot() -> Iterator[None]:
+        held.append("taken")
+        yield
+        held.append("given back")
+
+    group = TrainingGroup(session, storage_path=str(tmp_path / "ray"), workers=2, slot=slot)
+    with closing(group):
         assert not (tmp_path / "ray").exists(), "nothing starts before the first model"
+        assert held == []
         for name in ("first", "second"):
             reports: list[dict[str, Any]] = []
             (tmp_path / name).mkdir()
@@ -192,6 +203,8 @@ def test_two_workers_train_one_model_after_another_and_their_reports_arrive(tmp_
             result = group.train("engine_components:train", config, reports.append)
             assert result == {"steps": 3, "resumed_at": 0, "world": 2}
             assert reports == [{"step": step, "world": 2} for step in range(3)]
+            assert held == ["taken"], "workers keep their GPUs between models, so the slot is kept, too"
+    assert held == ["taken", "given back"]
     workers = [(tmp_path / name / "step-000").read_text() for name in ("first", "second")]
     assert workers[0] == workers[1], "the same process trains both"
     assert list((tmp_path / "ray").iterdir()) == []
@@ -202,7 +215,7 @@ def test_a_killed_training_worker_goes_on_from_its_newest_checkpoint(tmp_path: P
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir(), second.mkdir()
     reports: list[dict[str, Any]] = []
-    with TrainingGroup(session, storage_path=str(tmp_path / "ray")) as group:
+    with closing(TrainingGroup(session, storage_path=str(tmp_path / "ray"))) as group:
         group.train("engine_components:train", {"checkpoint_dir": str(first), "steps": 2})
         config = {"checkpoint_dir": str(second), "steps": 6, "die_at": 3}
         result = group.train("engine_components:train", config, reports.append)
@@ -216,7 +229,7 @@ def test_a_killed_training_worker_goes_on_from_its_newest_checkpoint(tmp_path: P
 
 def test_a_model_has_its_own_restarts(tmp_path: Path, session: Session) -> None:
     """Two models that each kill their worker once; one restart a model is enough."""
-    with TrainingGroup(session, storage_path=str(tmp_path / "ray"), max_failures=1) as group:
+    with closing(TrainingGroup(session, storage_path=str(tmp_path / "ray"), max_failures=1)) as group:
         for name in ("first", "second"):
             (tmp_path / name).mkdir()
             config = {"checkpoint_dir": str(tmp_path / name), "steps": 3, "die_at": 1}
@@ -225,7 +238,7 @@ def test_a_model_has_its_own_restarts(tmp_path: Path, session: Session) -> None:
 
 def test_a_training_that_always_dies_fails(tmp_path: Path, session: Session) -> None:
     with (
-        TrainingGroup(session, storage_path=str(tmp_path / "ray"), max_failures=0) as group,
+        closing(TrainingGroup(session, storage_path=str(tmp_path / "ray"), max_failures=0)) as group,
         pytest.raises(EngineError, match="training failed"),
     ):
         group.train("engine_components:train_never", {})
@@ -234,7 +247,7 @@ def test_a_training_that_always_dies_fails(tmp_path: Path, session: Session) -> 
 def test_an_error_of_ours_in_training_arrives_as_it_was(tmp_path: Path) -> None:
     with (
         Session() as own,
-        TrainingGroup(own, storage_path=str(tmp_path / "ray")) as group,
+        closing(TrainingGroup(own, storage_path=str(tmp_path / "ray"))) as group,
         pytest.raises(ModelError, match="name a model folder"),
     ):
         group.train("engine_components:train_badly", {})
@@ -243,9 +256,9 @@ def test_an_error_of_ours_in_training_arrives_as_it_was(tmp_path: Path) -> None:
 def test_a_failed_training_leaves_no_session_behind(tmp_path: Path) -> None:
     """Ray starts a session for whoever asks it something without one: a thread that outlived its own, for instance."""
     code = (
-        "import sys, time; from components.engine.cluster import Session, import_ray\n"
+        "import sys, time; from contextlib import closing; from components.engine.cluster import Session, import_ray\n"
         "from components.engine.launch import TrainingGroup; from components.errors import ModelError\n"
-        "with Session() as own, TrainingGroup(own, storage_path=sys.argv[1]) as group:\n"
+        "with Session() as own, closing(TrainingGroup(own, storage_path=sys.argv[1])) as group:\n"
         "    try: group.train('engine_components:train_badly', {})\n"
         "    except ModelError: pass\n"
         "time.sleep(3); assert not import_ray().is_initialized()"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
 
     session = Session(None, 2)
     try:
-        with TrainingGroup(session, storage_path=str(tmp_path / "ray"), workers=2) as group:
+        with closing(TrainingGroup(session, storage_path=str(tmp_path / "ray"), workers=2)) as group:
             result = group.train("components.pretrain.loop:train", two, on_report=on_report)
             again = group.train("components.pretrain.loop:train", three)
     finally:

@@ -161,7 +161,7 @@ def ranking(serving):
 
 
 def test_a_tar_that_cannot_be_read_is_left_out_with_its_reason_until_it_can(tmp_path, monkeypatch):
-    monkeypatch.setattr(handing, "AWAY_SECONDS", 2.0)
+    monkeypatch.setattr(handing, "AWAY_SECONDS", 2.0)  # a minute, as shipped: too long for a test to wait
     dataset = captioned_dataset(tmp_path, many_captions(12), shards=2)
     store, client = opened(dataset, tmp_path, 12, repeat_share=0)
     gone, there = dataset.shards
@@ -216,6 +216,7 @@ def test_an_answer_is_acknowledged_though_what_is_next_cannot_be_told(desk, monk
     def broken(*_):
         raise sqlite3.OperationalError("disk I/O error")
 
+    # The disk fails between the answer and what is next, a moment no real disk can be made to choose.
     monkeypatch.setattr(handing.Desk, "_open_one", broken)
     said = {"labeller": "ann", "token": serving["token"], "rankings": ranking(serving)}
     response = client.post("/api/answer", json=said)

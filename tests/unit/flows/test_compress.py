@@ -1,0 +1,49 @@
+"""The compression stage: what names a point of the curve, and the shares that can be kept at all."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.errors import InvalidRecipe
+from components.recipe import CompressionSection
+from flows.compress import _reachable, _said
+
+pytestmark = pytest.mark.platform
+
+
+def section(**changes: Any) -> CompressionSection:
+    return CompressionSection.model_validate({"order": "best.rank"} | changes)
+
+
+def planned(**changes: str) -> Any:
+    """As much of a run as names a point: the digests of steps, data and splits."""
+    digests = {"image_features": "a", "text_features": "b", "fused": "c", "best": "d"} | changes
+    return SimpleNamespace(
+        plan=SimpleNamespace(steps={name: SimpleNamespace(digest=digest) for name, digest in digests.items()}),
+        dataset=SimpleNamespace(digest="data"),
+        splits={"dev": SimpleNamespace(digest="dev"), "test": SimpleNamespace(digest="test")},
+    )
+
+
+def test_a_point_is_named_by_all_it_is_trained_on_and_by_nothing_that_only_chooses_its_rows() -> None:
+    said = _said(planned(), section())
+    assert _said(planned(), section(shares=[0.5], seeds=[4], margin=0.1, order="image_features.vector")) == said
+    assert _said(planned(best="other"), section()) == said
+    other = [
+        _said(planned(), section(source="fused")),
+        _said(planned(image_features="other"), section()),
+        _said(planned(), section(image_features="image_features.turned")),
+    ]
+    assert all(one != said for one in other)
+    assert _said(planned(fused="other"), section(source="fused")) != other[0], "the captions a step made"
+
+
+def test_a_share_that_too_few_pairs_are_ordered_for_is_not_drawn_as_if_it_were_smaller() -> None:
+    order = np.r_[np.arange(60.0), np.full(40, np.nan)]
+    assert _reachable(section(shares=[0.75, 0.6, 0.1]), order) == [0.6, 0.1]
+    with pytest.raises(InvalidRecipe, match="a value for 60 of 100 pairs"):
+        _reachable(section(shares=[0.9]), order)

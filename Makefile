@@ -51,10 +51,13 @@ lint: $(READY) ## ruff, mypy on components and serving, import contracts
 unit: $(READY)
 	$(BIN)/pytest tests/unit -n $(PROCESSES)
 
-check: lint unit ## The quick part: lint, types, unit tests (under 4 minutes)
+quick: $(READY)
+	$(BIN)/pytest tests/unit -n $(PROCESSES) -m "not slow"
+
+check: lint quick ## The quick part: lint, types, quick unit tests (under 4 minutes)
 
 core: $(CORE) ## The core's tests where none of the platform's packages is installed
-	HYPOTHESIS_PROFILE=core .venv-core/bin/pytest tests/unit -m "not platform" -n $(PROCESSES)
+	HYPOTHESIS_PROFILE=core .venv-core/bin/pytest tests/unit -m "not platform and not slow" -n $(PROCESSES)
 
 test: $(READY) ## Everything, set-up included
 	bash infra/browser.sh
@@ -78,4 +81,4 @@ lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 clean: ## Remove what runs made (not data/, not .venv)
 	rm -rf workspace build dist .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup data demo serve label explore up down lint unit check core test bench pictures lock clean
+.PHONY: help setup data demo serve label explore up down lint unit quick check core test bench pictures lock clean

@@ -9,17 +9,22 @@ from typing import Any
 
 from components.environment import Environment, silence
 from components.errors import WorkspaceError
+from flows.prefect_server import own_server
 
 # (folder, dataset) -> (kind of source, what it is made from), for recipes that need more than the demo corpus.
 MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
 FREE_BYTES = 256 << 20  # what the servers' databases alone may want; columns and models come on top
 
 
+# What the first stages import; seconds that a run spends while its Prefect server is not up yet.
+MEANWHILE = ("flows.pipeline", "great_expectations", "mlflow")
+
+
 def quiet_prefect(workspace: str) -> None:
     """Prefect's home and log level for a run from the command line; what the user set stands.
 
-    Without a server (`PREFECT_API_URL`) Prefect starts one of its own for the run, whose database is
-    kept in the workspace, so that `make up` shows these runs too.
+    Without a server of the user's (`PREFECT_API_URL`) a run has one of its own, whose database is kept in
+    the workspace, so that `make up` shows these runs too.
     """
     os.environ.setdefault("PREFECT_HOME", f"{workspace}/prefect")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # errors are ours to print, once
@@ -42,8 +47,11 @@ def run_from_command(
     from flows.recipes import load_recipe
 
     loaded = load_recipe(recipe)
-    preflight(loaded, find_dataset(data or loaded.data), environment)
     quiet_prefect(environment.workspace)
+    server = own_server()
+    preflight(loaded, find_dataset(data or loaded.data), environment)
+    if server:
+        server.wait(MEANWHILE)
     from flows.pipeline import curate, pipeline, train
 
     flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]

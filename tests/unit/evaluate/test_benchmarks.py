@@ -164,6 +164,7 @@ def test_models_of_one_tower_share_one_pass_of_it(split: Dataset, monkeypatch: p
     assert sum(passes) == 48 * 3  # a tower trained with its model is never taken from the cache
 
 
+@pytest.mark.slow
 def test_training_on_shapes_beats_an_untrained_model_over_three_seeds(shapes: Any, tmp_path: Path) -> None:
     train_on, held_out = shapes(96, 1, name="train"), shapes(48, 1, name="held", start=480)
     view = features_view(train_on, tmp_path)

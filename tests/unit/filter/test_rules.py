@@ -298,6 +298,7 @@ def _columns(values: Sequence[tuple[Any, Any, Any]]) -> Mapping[str, pa.Array]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows)
 def test_lazy_columns_select_the_same_rows_as_eager_ones(tmp_path_factory: Any, values: list[Any]) -> None:

@@ -202,6 +202,7 @@ def column(plan: Plan, root: Path, name: str) -> list[Any]:
     return ColumnsView(plan.dataset, ColumnStore(str(root / "columns")), plan.where()).column(name).to_pylist()
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pairs=st.lists(PAIR, min_size=1, max_size=14),
@@ -314,6 +315,7 @@ print(json.dumps({"seen": lazy.SEEN, "kept": selected.kept["key"].to_pylist()}))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_pass_redoes_the_shard_in_hand_alone(tmp_path: Path, crawl: Dataset) -> None:
     def child(deadly: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", CHILD, __file__, crawl.root, str(tmp_path), deadly]

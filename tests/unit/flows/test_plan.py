@@ -79,6 +79,7 @@ def test_a_mistake_is_one_line_before_anything_runs(said, expected, raw, tmp_pat
     assert not (tmp_path / "ws" / "columns").exists()
 
 
+@pytest.mark.slow
 def test_every_shipped_recipe_plans(raw):
     for name in recipe_names():
         plan = plan_recipe(load_recipe(name), raw, resolve_model)

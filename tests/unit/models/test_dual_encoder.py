@@ -49,6 +49,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
 
 
+@pytest.mark.slow
 def test_the_default_model_needs_nothing_but_its_folder(tmp_path: Path) -> None:
     towers = resolve_model("builtin:efficientnet-lite0"), resolve_model("builtin:minilm")
     model = new_dual_encoder(*towers, 16)

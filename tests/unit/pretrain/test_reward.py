@@ -67,6 +67,7 @@ def fit(view: ColumnsView, folder: Path, **settings: Any) -> dict[str, float]:
     return dict(FitReward(RewardSettings.parse(values, "test")).fit(FitInputs(view), folder))
 
 
+@pytest.mark.slow
 def test_a_scripted_labellers_taste_is_learnt_and_reported(base: ColumnsView, tmp_path: Path) -> None:
     view = with_judgements(base, "labels", [taste(i) if i < 50 else None for i in range(PAIRS)])
     metrics = fit(view, tmp_path / "a")
@@ -109,6 +110,7 @@ def test_the_scorer_prefers_what_the_labeller_does_on_pairs_nobody_judged(base: 
     assert RewardScore.runs_model
 
 
+@pytest.mark.slow
 def test_silver_is_never_mixed_unseen(base: ColumnsView, tmp_path: Path) -> None:
     mixed = [[*taste(i), judgement(f"wrong {i}", caption_text(i), "silver", kind="swapped")] for i in range(48)]
     view = with_judgements(base, "labels", [*mixed, *[None] * (PAIRS - 48)])

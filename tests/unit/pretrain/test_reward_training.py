@@ -20,6 +20,7 @@ def held_out_accuracy(judged: object, evidence: Evidence, **changes: object) -> 
     return tuple(float(right(*scores.numpy()).mean()) for scores in (rewards, cosines))  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_two_hundred_planted_preferences_are_learnt(seed: int) -> None:
     """SEED row 1: held-out pair accuracy >= 0.9, and more than the cosine's on the same pairs."""
@@ -29,6 +30,7 @@ def test_two_hundred_planted_preferences_are_learnt(seed: int) -> None:
     assert reward > cosine + 0.1
 
 
+@pytest.mark.slow
 def test_shuffled_labels_teach_nothing() -> None:
     judged, evidence = planted(200)
     flip = np.random.default_rng(0).random(200) < 0.5
@@ -62,6 +64,7 @@ def test_the_same_judgements_give_the_same_weights() -> None:
     assert all((one[name] == other[name]).all() for name in one)
 
 
+@pytest.mark.slow
 def test_ties_are_modelled_and_pull_rewards_together() -> None:
     """Captions of equal quality tie: Davidson's nu is learnt, and they end nearer than those that differ."""
     judged, evidence = planted(200)
@@ -77,6 +80,7 @@ def test_ties_are_modelled_and_pull_rewards_together() -> None:
     assert right(*rewards[:, ~tie].numpy()).mean() > 0.85
 
 
+@pytest.mark.slow
 def test_where_clip_is_anticorrelated_with_quality_the_reward_keeps_better_pairs() -> None:
     """SEED row 1: good captions say it in words the aligned space does not know, so the cosine likes poor ones."""
     random, world = np.random.default_rng(3), World()

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # `import shapes` and other plai
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes with a thread a core each would wait in turns
+    os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's own 15 a worker starves beside another test
 
 from components.environment import silence
 

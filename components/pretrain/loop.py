@@ -84,6 +84,7 @@ class _Run:
         self.device = pick_device(config.device, rank)
         self.objective: Objective[Any] = build_objective(self.settings, config.objective_module)
         self.model: DualEncoder = build_model(self.settings, self.objective, self.device)
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]  # the walk is slow to do at each step
         self.loader: Loader = build_loader(config, self.model)
         self.sampler: Sampler = sampler_for(self.loader.pairs, self.settings.batch_size, self.settings.seed, world_size)
         groups = parameter_groups(self.model, self.settings.weight_decay)
@@ -129,8 +130,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.model, self.world_size)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        norm = nn.utils.clip_grad_norm_(trained, self.settings.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm)
         self.optimizer.step()
         self.model.clamp_scale()
         value = average(loss.detach(), self.world_size)

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
-PROCESSES ?= 2  # of the unit tests
+PROCESSES ?= 2  # that run tests
 BIN := .venv/bin
 READY := .venv/.ready
 CORE := .venv-core/.ready
@@ -62,7 +62,7 @@ core: $(CORE) ## The core's tests where none of the platform's packages is insta
 test: $(READY) ## Everything, set-up included
 	bash infra/browser.sh
 	$(MAKE) --no-print-directory data lint unit core
-	$(BIN)/pytest tests --ignore=tests/unit --durations=30
+	$(BIN)/pytest tests --ignore=tests/unit -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=30
 
 bench: $(READY) ## Every benchmark; each prints its ratio
 	@for name in help_time demo filter_throughput worker_scaling filter_memory pdq selection_funnel near_duplicates \

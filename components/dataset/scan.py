@@ -36,7 +36,7 @@ from components.registry import load_class
 __all__ = ["ColumnJob", "ScanTask", "ShardReport", "read_pairs", "run_local"]
 
 CAPTION_TEXT = "text"
-COMMITS_AT_ONCE = 4
+COMMITS_AT_ONCE = 2  # each holds buffers that grow with the shard
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Outcome:
     def row(self, crawl: LargeCrawl) -> dict[str, Any]:
         pairs = crawl.dataset.rows
         found = [key for key, original in crawl.copies.items() if not {key, original} <= self.kept]
-        sound = pairs - len(crawl.corrupt)
+        planted = crawl.corrupt.keys() | crawl.copies.keys() | set(crawl.copies.values())
         return {
             "system": self.name,
             "exit_status": self.status,
@@ -90,7 +90,7 @@ class Outcome:
             "kept": len(self.kept),
             "copies_found": f"{len(found)} of {len(crawl.copies)}",
             "corrupt_kept": f"{len(self.kept & crawl.corrupt.keys())} of {len(crawl.corrupt)}",
-            "others_dropped": sound - len(self.kept - crawl.corrupt.keys()),
+            "others_dropped": pairs - len(planted) - len(self.kept - planted),
         }
 
 
@@ -183,6 +183,7 @@ def report(
     publish(
         {
             "benchmark": "against_data_juicer",
+            "pairs": crawl.dataset.rows,
             "rows": rows,
             "dropped_by": ours.dropped_by,
             "ratios": ratios,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import fcntl
 import importlib
 import os
 import signal
@@ -23,24 +24,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from components.errors import WorkspaceError
 
-START_SECONDS = 120
 STOP_SECONDS = 5
-DATABASE_URLS = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
-OF_THE_USER = ("profiles.toml", "prefect.toml", ".env")  # files that may name a server
+TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"  # Prefect's own name for it
 
 
 class PrefectServer:
-    """A Prefect API on a free port of this machine; it ends when this process does, however that ends."""
+    """A Prefect API on a free port of this machine; it ends when this process does, however that ends.
+
+    Raises:
+        WorkspaceError: `home`, where its log and database are, cannot be written.
+    """
 
     def __init__(self, home: str) -> None:
         self.log = Path(home) / "server.log"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as bound, self.log.open("wb") as log:
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            log = self.log.open("ab")
+        except OSError as error:
+            raise WorkspaceError(f"{home} cannot be written ({error}); set PREFECT_HOME elsewhere") from None
+        with socket.socket() as bound, log:
             bound.bind(("127.0.0.1", 0))  # the child listens on this very socket, so nobody can take the port
             self.api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/api"
             self._process = subprocess.Popen(
@@ -75,10 +83,14 @@ class PrefectServer:
         Raises:
             WorkspaceError: the server ended or did not answer in time.
         """
-        deadline, modules = time.monotonic() + START_SECONDS, list(meanwhile)
+        limit, modules = float(os.environ.get(TIMEOUT, "120")), list(meanwhile)
+        deadline = time.monotonic() + limit
         while not self.answers():
             if time.monotonic() > deadline:
-                raise WorkspaceError(f"Prefect's server did not answer within {START_SECONDS} s; its log is {self.log}")
+                raise WorkspaceError(
+                    f"Prefect's server did not answer within {limit:.0f} s; its log is {self.log}. "
+                    f"On a slow disk set {TIMEOUT}"
+                )
             if modules:
                 importlib.import_module(modules.pop(0))
             else:
@@ -102,12 +114,22 @@ def own_server() -> PrefectServer | None:
     Call it before Prefect is imported, with `PREFECT_HOME` set.
     """
     home = os.environ["PREFECT_HOME"]
-    files = [Path(home) / OF_THE_USER[0], *map(Path, OF_THE_USER[1:])]
-    if "PREFECT_API_URL" in os.environ or any(file.is_file() for file in files):
+    if _the_user_may_name_one(Path(home)):
         return None
     server = PrefectServer(home)
     os.environ["PREFECT_API_URL"] = server.api_url
     return server
+
+
+def _the_user_may_name_one(home: Path) -> bool:
+    """Whether Prefect has settings of the user's to read: variables, a profile, files of the current folder."""
+    files = (home / "profiles.toml", Path("prefect.toml"), Path(".env"))
+    if {"PREFECT_API_URL", "PREFECT_PROFILES_PATH"} & os.environ.keys() or any(file.is_file() for file in files):
+        return True
+    try:
+        return "prefect" in tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
+    except (OSError, ValueError):
+        return False
 
 
 def serve(descriptor: int) -> None:
@@ -116,13 +138,18 @@ def serve(descriptor: int) -> None:
     def end_with_parent() -> None:
         os.read(0, 1)  # not sys.stdin, whose lock a thread would hold while the interpreter ends
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(STOP_SECONDS)
+        os._exit(1)  # it waits for a client that is gone
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     import uvicorn
     from prefect.server.api.server import create_app
+    from prefect.settings import get_current_settings
 
-    if not any(name in os.environ for name in DATABASE_URLS):
-        make_database(Path(os.environ["PREFECT_HOME"]) / "prefect.db", cache_folder())
+    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    url = get_current_settings().server.database.connection_url
+    if url is not None and url.get_secret_value() == f"sqlite+aiosqlite:///{database}":
+        make_database(database, cache_folder())
     app = create_app(ephemeral=True, final=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=descriptor)])
 
@@ -135,30 +162,46 @@ def cache_folder() -> Path:
 def make_database(database: Path, cache: Path) -> None:
     """Make a workspace's database if it has none: migrated once for each version of Prefect, then copied.
 
-    Prefect migrates what stands there in any case, so a copy that is missing or old costs time and nothing else.
+    Prefect migrates what stands there in any case, so a cache that is missing, old, damaged or not to be
+    written costs time and nothing else.
     """
     import prefect
 
-    if database.exists():
-        return
-    empty = cache / f"prefect-{prefect.__version__}.db"
-    if not empty.is_file():
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with (database.parent / "prefect.db.making").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs in one workspace
+        empty = cache / f"prefect-{prefect.__version__}.db"
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if not database.exists():
+                _copy_database(empty, database, os.link)  # which replaces nothing
+        if database.exists():
+            return
         from prefect.server.database import provide_database_interface
 
         asyncio.run(provide_database_interface().create_db())
-        with contextlib.suppress(OSError):  # a cache that cannot be written is no cache
-            _copy_database(database, empty)
-    else:
-        _copy_database(empty, database)
+        with contextlib.suppress(OSError, sqlite3.Error):
+            cache.mkdir(parents=True, exist_ok=True)
+            _copy_database(database, empty, os.replace)
 
 
-def _copy_database(source: Path, target: Path) -> None:
-    """Copy an SQLite database, its log included, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _copy_database(source: Path, target: Path, publish: Callable[[Path, Path], None]) -> None:
+    """Copy a migrated SQLite database, its log included, whole or not at all.
+
+    Raises:
+        OSError, sqlite3.Error: there is none, or no room.
+    """
     partial = target.with_name(f".{target.name}-{os.getpid()}")
-    with contextlib.closing(sqlite3.connect(source)) as read, contextlib.closing(sqlite3.connect(partial)) as written:
-        read.backup(written)
-    partial.replace(target)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as read,
+            contextlib.closing(sqlite3.connect(partial)) as written,
+        ):
+            read.execute("SELECT version_num FROM alembic_version")
+            read.backup(written)
+            written.execute("PRAGMA journal_mode = DELETE")  # one file, to be read where nothing can be written
+        publish(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

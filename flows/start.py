@@ -16,7 +16,7 @@ MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
 FREE_BYTES = 256 << 20  # what the servers' databases alone may want; columns and models come on top
 
 
-# What the first stages import; seconds that a run spends while its Prefect server is not up yet.
+# What a workspace's first run imports in any case: seconds it can spend while its Prefect server is not up yet.
 MEANWHILE = ("flows.pipeline", "great_expectations", "mlflow")
 
 
@@ -26,7 +26,8 @@ def quiet_prefect(workspace: str) -> None:
     Without a server of the user's (`PREFECT_API_URL`) a run has one of its own, whose database is kept in
     the workspace, so that `make up` shows these runs too.
     """
-    os.environ.setdefault("PREFECT_HOME", f"{workspace}/prefect")
+    home = Path(os.environ.setdefault("PREFECT_HOME", f"{workspace}/prefect"))
+    os.environ["PREFECT_HOME"] = str(home.expanduser().resolve())  # the server has another current folder
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # errors are ours to print, once
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
@@ -49,9 +50,10 @@ def run_from_command(
     loaded = load_recipe(recipe)
     quiet_prefect(environment.workspace)
     server = own_server()
+    first = not (Path(environment.workspace) / "gates").exists()
     preflight(loaded, find_dataset(data or loaded.data), environment)
     if server:
-        server.wait(MEANWHILE)
+        server.wait(MEANWHILE if first else ())
     from flows.pipeline import curate, pipeline, train
 
     flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]

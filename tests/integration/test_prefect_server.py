@@ -91,19 +91,56 @@ def test_it_ends_with_a_run_that_was_killed(home: Path) -> None:
     assert gone(int(pid))
 
 
-@pytest.mark.parametrize("named", ["variable", "profile", "project"])
+def test_a_damaged_cache_costs_time_and_nothing_else(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import prefect
+
+    empty = tmp_path / "cache/pairwright" / f"prefect-{prefect.__version__}.db"
+    empty.parent.mkdir(parents=True)
+    empty.write_bytes(b"not a database" * 500)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    server = PrefectServer(str(home))
+    server.wait()
+    server.close()
+    assert revision(empty) == revision(home / "prefect.db"), "made anew"
+    assert list(empty.parent.iterdir()) == [empty]
+
+
+def test_two_first_runs_of_a_workspace_share_one_database(home: Path) -> None:
+    import httpx
+
+    servers = [PrefectServer(str(home)), PrefectServer(str(home))]
+    for server in servers:
+        server.wait()
+    made = httpx.post(f"{servers[0].api_url}/flows/", json={"name": "pipeline"}).json()
+    (seen,) = httpx.post(f"{servers[1].api_url}/flows/filter", json={}).json()
+    assert seen["id"] == made["id"]
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize("named", ["variable", "profiles", "profile", "prefect.toml", ".env", "pyproject.toml"])
 def test_a_server_the_user_names_is_used_instead(
     home: Path, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    home.mkdir()
     if named == "variable":
         monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api")
-    home.mkdir()
-    if named == "profile":
+    elif named == "profiles":
+        monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "mine.toml"))
+    elif named == "profile":
         (home / "profiles.toml").write_text('active = "mine"\n')
-    if named == "project":
-        (tmp_path / "prefect.toml").write_text('[api]\nurl = "http://prefect:4200/api"\n')
+    else:
+        (tmp_path / named).write_text('[tool.prefect.api]\nurl = "http://prefect:4200/api"\n')
     assert own_server() is None
     assert not (home / "server.log").exists()
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkspaceError, match="cannot be written"):
+        PrefectServer(str(tmp_path / "file/prefect"))
 
 
 def test_a_server_that_cannot_start_names_its_log(home: Path) -> None:

@@ -1,0 +1,146 @@
+"""Write docs/speed.md from what the benchmarks last found; `make bench` calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "workspace/benchmarks"
+HEAD = """# How fast, and in how much memory
+
+Each line is what a script in [benchmarks/](../benchmarks) printed, on the machine named beside it. A speed is a ratio
+against a reference of the same run, or a time within a stated budget. Machines are shared: the second digit is noise.
+
+    make bench        # hours, and this page; each also runs alone: python -m benchmarks.NAME
+
+| what | found | wanted | script | on |
+| --- | --- | --- | --- | --- |
+"""
+PICTURE = """
+![Share of planted copies found over the bits in which they differ](pictures/near_duplicates.svg)
+
+`auto` compares every pair of hashes that could be within 31 bits and misses none; `never` is the search that may miss
+some, for those who would rather have it sooner. Lines are what its bands promise, dots what it found.
+"""
+
+
+def other_system(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    ours, _, theirs, fused = found["rows"]
+    ratios = found["ratios"]
+    goal = f"{found['goal']:.0f} times"
+    return [
+        (
+            "ten scorers against data-juicer's operators, one pair a batch",
+            f"**{ratios['in_operators']:.1f} times** its pairs/s "
+            f"({ratios['in_operators_of_its_fastest']:.1f} of its fastest)",
+            goal,
+        ),
+        (
+            "the same, the whole command",
+            f"**{ratios['end_to_end']:.1f} times** ({ratios['end_to_end_of_its_fastest']:.1f} of its fastest); "
+            f"{ours['seconds']:.0f} s against {theirs['seconds']:.0f} s and {fused['seconds']:.0f} s",
+            goal,
+        ),
+        (
+            f"planted near-duplicates found and corrupt pictures kept, of {found['pairs']:,} pairs",
+            f"{ours['copies_found']} and {ours['corrupt_kept']}; data-juicer {theirs['copies_found']} and "
+            f"{theirs['corrupt_kept']}",
+            "more, and none",
+        ),
+    ]
+
+
+def throughput(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (
+            f"filter stage against the same library calls in a bare loop of two processes, {one['corpus']}",
+            f"**{one['ratio_warm']:.2f}** of it, {one['pairs_per_second']['engine_warm']:.0f} pairs/s",
+            f"{found['goal']}",
+        )
+        for one in found["corpora"]
+    ]
+
+
+def scaling(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    said = f"**{found['ratio']:.2f} times** (a bare fork pool: {found['ratio_of_a_bare_pool']:.2f})"
+    return [("filter stage with two workers against one", said, f"{found['goal']} times")]
+
+
+def memory(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    lines = []
+    for stage, ratio in found["ratios"].items():
+        small, large = found["peak_mib"][stage]
+        rows = found["rows_of_verdicts" if stage == "verdicts" else "pairs"]
+        wanted = "at most 320 MiB more" if stage == "verdicts" else f"{found['budget']} times"
+        said = f"**{ratio:.2f} times** ({small:.0f} and {large:.0f} MiB)"
+        lines.append((f"peak memory, {stage}: {rows[1]:,} against {rows[0]:,}", said, wanted))
+    return lines
+
+
+def funnel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    said = f"**{found['seconds']:.0f} s, {found['peak_gib']:.1f} GiB**"
+    return [(f"selection and funnel over {found['rows']:,} rows of columns", said, "60 s, 4 GiB")]
+
+
+def near(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    names = {"auto": "exact", "never": "the search that may miss some"}
+    lines = []
+    for way, run in found["runs"].items():
+        said = f"**{run['seconds']:.0f} s, {run['peak_gib']:.1f} GiB, recall {run['mean_recall']:.4f}**"
+        lines.append((f"{found['rows']:,} hashes grouped at 31 bits, {names[way]}", said, "600 s, 4 GiB, 0.99"))
+    said = f"{found['ratio_multi_hash']:.0f} times as fast"
+    return [*lines, ("1,000,000 hashes against faiss's multi-index hash with the same bands", said, "")]
+
+
+def semantic(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    def told(run: dict[str, Any]) -> str:
+        return (
+            f"{run['seconds']:.0f} s, {run['peak_mib'] / 1024:.1f} GiB, {run['planted_recall']:.1%} of planted copies"
+        )
+
+    what = f"semantic duplicates among {found['rows']:,} vectors of {found['width']}, beside faiss's k-means and search"
+    return [(what, f"**{told(found['ours'])}**; faiss {told(found['faiss'])}", "a million")]
+
+
+def explorer(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    names = {"page_ms": "a filtered, sorted page", "thumbnail_ms": "a thumbnail", "histogram_ms": "a histogram"}
+    return [
+        (
+            f"explorer over {found['rows']:,} pairs: {said}",
+            f"**{found[name]['p95']:.0f} ms** at the 95th percentile",
+            f"{found['targets_p95_ms'][name]:.0f} ms" if name in found["targets_p95_ms"] else "",
+        )
+        for name, said in names.items()
+    ]
+
+
+LINES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str, str]]]] = {
+    "filter_throughput": throughput,
+    "worker_scaling": scaling,
+    "against_data_juicer": other_system,
+    "filter_memory": memory,
+    "selection_funnel": funnel,
+    "near_duplicates": near,
+    "semantic_duplicates": semantic,
+    "explorer": explorer,
+}
+
+
+def main() -> None:
+    written = []
+    for name, lines in LINES.items():
+        path = RESULTS / f"{name}.json"
+        if not path.is_file():
+            raise SystemExit(f"{path} is missing; run python -m benchmarks.{name} --json {path}")
+        found = json.loads(path.read_text())
+        machine = found["machine"]
+        where = f"{machine['cpus']} cores of {machine['cpu']}, {machine['commit']}"
+        written += [f"| {what} | {said} | {wanted} | `{name}` | {where} |" for what, said, wanted in lines(found)]
+    (ROOT / "docs/speed.md").write_text(HEAD + "\n".join(written) + "\n" + PICTURE, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

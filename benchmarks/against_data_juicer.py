@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Outcome:
     operator_seconds: float
     kept: set[str]
     status: int
-    dropped_by: dict[str, int] | None = None  # rule -> pairs, where the system says so
+    dropped_by: dict[str, int] = field(default_factory=dict)  # rule -> pairs, where the system says so
 
     def row(self, crawl: LargeCrawl) -> dict[str, Any]:
         pairs = crawl.dataset.rows
@@ -175,7 +175,7 @@ def report(
         "end_to_end_of_its_fastest": round(min(one.seconds for one in theirs[1:]) / ours.seconds, 2),
     }
     print(f"{crawl.dataset.rows:,} pairs, {mebibytes:,.0f} MiB of JPEG\n\n{table(rows)}\n")
-    print("pairwright dropped by rule:", ", ".join(f"{rule} {n:,}" for rule, n in (ours.dropped_by or {}).items()))
+    print("pairwright dropped by rule:", ", ".join(f"{rule} {n:,}" for rule, n in ours.dropped_by.items()))
     for name, ratio in ratios.items():
         print(f"{name.replace('_', ' '):<30} {ratio:5.1f} times as fast")
     for note in system.notes:

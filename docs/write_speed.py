@@ -82,7 +82,11 @@ def memory(found: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def funnel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     said = f"**{found['seconds']:.0f} s, {found['peak_gib']:.1f} GiB**"
-    return [(f"selection and funnel over {found['rows']:,} rows of columns", said, "60 s, 4 GiB")]
+    return [(f"selection and funnel over {found['rows']:,} rows of columns", said, _budget(found))]
+
+
+def _budget(found: dict[str, Any]) -> str:
+    return f"{found['budget']['seconds']} s, {found['budget']['gib']:.0f} GiB"
 
 
 def near(found: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -90,7 +94,8 @@ def near(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     lines = []
     for way, run in found["runs"].items():
         said = f"**{run['seconds']:.0f} s, {run['peak_gib']:.1f} GiB, recall {run['mean_recall']:.4f}**"
-        lines.append((f"{found['rows']:,} hashes grouped at 31 bits, {names[way]}", said, "600 s, 4 GiB, 0.99"))
+        wanted = f"{_budget(found)}, {found['budget']['recall']}"
+        lines.append((f"{found['rows']:,} hashes grouped at 31 bits, {names[way]}", said, wanted))
     said = f"{found['ratio_multi_hash']:.0f} times as fast"
     return [*lines, ("1,000,000 hashes against faiss's multi-index hash with the same bands", said, "")]
 

@@ -1,10 +1,10 @@
 """A run's own Prefect server: begun as the command's first act, met when the flow starts.
 
-Prefect starts such a server by itself, but only when a flow begins, and the run then waits for it: twenty seconds
-where its database is new, five where it is not. Begun beside the checks and imports of a run it costs a few.
+Prefect starts such a server by itself, but only when a flow begins, and the run then waits for all of its start.
+Begun here it starts beside the checks and imports of the run.
 
 A new database is a copy of an empty one that is kept for the machine (`~/.cache/pairwright`), since Prefect's own
-way to it, 114 migrations, is most of those twenty seconds.
+way to it, over a hundred migrations, is most of a new server's start.
 
     python -m flows.prefect_server FD        the server, on a bound socket it inherits, for as long as stdin is open
 """

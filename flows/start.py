@@ -14,8 +14,6 @@ from flows.prefect_server import own_server
 # (folder, dataset) -> (kind of source, what it is made from), for recipes that need more than the demo corpus.
 MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
 FREE_BYTES = 256 << 20  # what the servers' databases alone may want; columns and models come on top
-
-
 # What a workspace's first run imports in any case: seconds it can spend while its Prefect server is not up yet.
 MEANWHILE = ("flows.pipeline", "great_expectations", "mlflow")
 

@@ -13,6 +13,7 @@
     ├── NoChampion            the registry has nothing to serve, roll back to or compare with
     ├── TrackingError         an MLflow store or server that does not answer or cannot be opened
     ├── EngineError           a cluster that does not answer, a worker that keeps dying
+    ├── GuardError            a server that would stand open, or whose key is none
     ├── MissingDependency     an optional package is not installed
     └── TextModelError        a text back end refused, timed out or ran out of budget
 
@@ -74,6 +75,10 @@ class TrackingError(PairwrightError):
 
 
 class EngineError(PairwrightError):
+    pass
+
+
+class GuardError(PairwrightError):
     pass
 
 

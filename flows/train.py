@@ -1,8 +1,9 @@
 """Train and evaluate: a model an arm and a seed, benchmarks on dev and test, the ablation table.
 
 Arms are what a model is trained on: `curated` (the kept pairs), `raw` (every pair that could be
-read) and `random` (as many raw pairs as were kept, drawn at random), all at the same number of
-optimizer steps and the same seeds. `random` is the baseline a selection has to beat.
+read) and `random` (as many raw pairs as were kept, drawn at random for each seed anew, so that its
+interval over seeds holds the chance of the draw), all at the same number of optimizer steps and the
+same seeds. `random` is the baseline a selection has to beat.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
     fit = _fit(run, section, seed)
     reads = {name: run.plan.steps[name].digest for name in sorted(fit_reads(fit, run.plan))}
     said = [op_digest(fit, inputs=reads), run.dataset.digest, arm, selection.name, run.recipe.seed]
+    said += [["draw", seed]] if arm == "random" else []
     digest = sha256_text(canonical(said if arm != "raw" else [*said[:3], "raw"]))
     folder = run.artifacts.path("models", digest)
 
@@ -126,7 +128,7 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
         return folder if run.artifacts.has("models", digest) else None
 
     def work(stage: Stage) -> Path:
-        rows = pairs_of_arm(selection, arm, run.recipe.seed)
+        rows = pairs_of_arm(selection, arm, run.recipe.seed, seed)
         scratch = Path(run.environment.workspace) / "checkpoints" / digest
         scratch.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, scratch / "pairs.parquet")
@@ -164,8 +166,13 @@ def _track_curves(run: Run, name: str, folder: Path) -> None:
             child.log_metrics(numbers, step=int(values["step"]))
 
 
-def pairs_of_arm(selection: Path, arm: str, seed: int) -> pa.Table:
-    """Rows (shard, row, key) an arm trains on."""
+def pairs_of_arm(selection: Path, arm: str, seed: int, draw: int) -> pa.Table:
+    """Rows (shard, row, key) an arm trains on.
+
+    Args:
+        seed: of the recipe.
+        draw: the model's own seed: `random` is drawn anew for each, since one draw's luck would be every model's.
+    """
     kept = pq.read_table(selection / "kept.parquet", columns=["shard", "row", "key"])
     if arm == "curated":
         return kept
@@ -173,7 +180,7 @@ def pairs_of_arm(selection: Path, arm: str, seed: int) -> pa.Table:
     readable = verdicts.filter(pc.not_equal(verdicts["status"], "failed")).drop_columns(["status"])
     if arm == "raw":
         return readable
-    drawn = np.random.default_rng(seed).choice(len(readable), size=min(len(kept), len(readable)), replace=False)
+    drawn = np.random.default_rng([seed, draw]).choice(len(readable), size=min(len(kept), len(readable)), replace=False)
     return readable.take(pa.array(np.sort(drawn)))
 
 

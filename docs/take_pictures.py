@@ -23,13 +23,11 @@ CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", 
 
 def main() -> None:
     silence()
-    from flows.run import latest_run
+    from flows.runs import chosen_run
     from flows.servers import down, up
 
     environment = Environment.load()
-    record = latest_run(environment.workspace)
-    if record is None:
-        raise SystemExit("nothing was run yet; run make demo first")
+    record = chosen_run(environment.workspace)
     running = up(environment, PORTS)
     try:
         flow_run = newest_run(f"http://127.0.0.1:{PORTS['prefect']}/api")

@@ -19,12 +19,10 @@ SHOWN = ("retrieval.t2i_r5", "retrieval.i2t_r5", "zero_shot.accuracy")
 
 
 def main() -> None:
-    from flows.run import latest_run
+    from flows.runs import chosen_run
 
     workspace = Environment.load().workspace
-    record = latest_run(workspace)
-    if record is None or "evaluation" not in record["results"]:
-        raise SystemExit("no finished run with an evaluation; run make demo first")
+    record = chosen_run(workspace, fits=lambda record: "evaluation" in record["results"])
     folder = Path(workspace) / "ablations" / record["results"]["evaluation"]
     ablation = json.loads((folder / "ablation.json").read_text())
     text = README.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ VERBS = {
     "label": "Judge captions on a page, for a reward model to learn from.",
     "explore": "Look at a run's pairs: filter by SQL, sort, compare selections, open one.",
     "why": "Say why a pair was dropped, or kept.",
+    "dropped": "List dropped pairs by the rule that dropped them.",
     "explain": "Say what a recipe would do, without doing it; or describe a component.",
     "recipes": "List the recipes that ship with Pairwright.",
     "lineage": "From a model to the data, recipe, code and gates that made it.",

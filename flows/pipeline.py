@@ -19,6 +19,7 @@ from flows.recipes import load_recipe
 from flows.release import release_stages
 from flows.report import report_stage
 from flows.run import Run, open_run
+from flows.runs import read_record
 from flows.start import check_workspace, find_dataset
 from flows.train import evaluate_stages, train_stages
 
@@ -50,10 +51,7 @@ def _finish(run: Run) -> dict[str, Any]:
             f"  the whole of {run.full_dataset.name} would take about {projection['seconds'] / 60:.1f} minutes"
         )
     run.save()
-    from components.dataset import storage
-
-    record: dict[str, Any] = storage.read_json(str(run.folder / "run.json"))
-    return record
+    return read_record(run.environment.workspace, run.id)
 
 
 def _whole(

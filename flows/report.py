@@ -68,10 +68,11 @@ def report_stage(run: Run) -> None:
 
 
 def _link_newest(run: Run, page: Path) -> None:
-    """`<workspace>/report.html` is a small page that leads to the newest report."""
+    """`<workspace>/report.html` is a small page that leads to the newest report; a sample's is `report-sample.html`."""
     target = page.relative_to(run.environment.workspace)
+    name = "report-sample.html" if run.limited else "report.html"
     text = f'<!doctype html><meta http-equiv="refresh" content="0; url={target}"><a href="{target}">report</a>\n'
-    storage.write_bytes(f"{run.environment.workspace}/report.html", text.encode())
+    storage.write_bytes(f"{run.environment.workspace}/{name}", text.encode())
 
 
 def report_data(run: Run) -> ReportData:

@@ -1,7 +1,6 @@
 """One run of a recipe: its data, its stores, its Ray session, its tracked parent run, its record.
 
     <workspace>/runs/<run id>/run.json       what was run, stage by stage, and what came of it
-    <workspace>/runs/latest                  the id of the newest one
     <workspace>/reports/<digest>/report.html the page to look at
 
 Ray and MLflow are started by the first stage that has something to do, and by no other.
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from components.artifact import ArtifactStore
-from components.dataset import storage
 from components.dataset.columns import ColumnStore, ColumnsView
 from components.dataset.dataset import Dataset
 from components.environment import Environment
@@ -28,6 +26,7 @@ from components.recipe import Recipe
 from components.settings import ModelFolder
 from flows.console import Console
 from flows.plan import Plan, plan_recipe, with_steps
+from flows.runs import write_record
 from flows.stage import StageRecord
 
 FACTS_A_LINE = 8  # on the terminal; the report and MLflow have them all
@@ -134,17 +133,23 @@ class Run:
         return len(self.dataset.shards) < len(self.full_dataset.shards)
 
     @property
+    def sample(self) -> dict[str, int] | None:
+        """How many shards of how many, where it is a sample."""
+        return {"shards": len(self.dataset.shards), "of": len(self.full_dataset.shards)} if self.limited else None
+
+    @property
     def folder(self) -> Path:
         return Path(self.environment.workspace) / "runs" / self.id
 
     def save(self) -> None:
-        """Write `run.json`, whole, after every stage."""
+        """Write the run's record, whole, after every stage."""
         record = {
             "id": self.id,
             "flow": self.flow,
             "recipe": self.recipe.name,
             "recipe_digest": self.recipe.digest,
             "dataset": {"name": self.dataset.name, "digest": self.dataset.digest, "root": self.dataset.root},
+            "sample": self.sample,
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self.started, 1),
             "stages": [asdict(stage) for stage in self.stages],
@@ -153,8 +158,7 @@ class Run:
             "results": self.results,
             "warnings": self.warnings,
         }
-        storage.write_json(str(self.folder / "run.json"), record)
-        storage.write_bytes(str(self.folder.parent / "latest"), self.id.encode())
+        write_record(self.environment.workspace, record)
 
     @property
     def reused_everything(self) -> bool:
@@ -184,15 +188,6 @@ def registry_of(environment: Environment) -> Any:
 
     cache = Path(environment.workspace) / "downloads"
     return Registry(environment.tracking, environment.registered_model, cache=cache)
-
-
-def latest_run(workspace: str) -> dict[str, Any] | None:
-    """The newest run's record, or None if nothing was run here yet."""
-    path = Path(workspace) / "runs" / "latest"
-    if not path.is_file():
-        return None
-    record: dict[str, Any] = storage.read_json(str(path.parent / path.read_text() / "run.json"))
-    return record
 
 
 def _is_plain(value: Any) -> bool:

@@ -22,6 +22,7 @@ from components.errors import DatasetError
 from components.filter.selection import VERDICTS_FILE, read_summary
 
 NOT_SHOWN = (pa.types.is_fixed_size_list, pa.types.is_binary, pa.types.is_fixed_size_binary)
+MATCHES = 8  # keys that are named where a part of a key fits several
 Folders = str | Path | Sequence[str | Path]
 
 
@@ -31,7 +32,7 @@ def why(folders: Folders, view: ColumnsView, key: str) -> list[dict[str, Any]]:
     Args:
         folders: selection folders, in the order the selections ran.
         view: the dataset and its columns; with no steps in it, `columns` of the answers is empty.
-        key: the pair's key, or `<dataset name>/key`.
+        key: the pair's key, `<dataset name>/key`, or a part that one key alone holds.
 
     Returns:
         Dicts: key, dataset, selection, status, rule, expression, value, threshold, detail, shard (its
@@ -39,14 +40,12 @@ def why(folders: Folders, view: ColumnsView, key: str) -> list[dict[str, Any]]:
         and columns (name: value). Without a folder, or where none judged the pair, `status` is "not judged".
 
     Raises:
-        DatasetError: no pair is called that.
+        DatasetError: no pair is called that, or several hold that part.
     """
     dataset = view.dataset
     key = key.removeprefix(f"{dataset.name}/")
     places = [Path(f) for f in ([folders] if isinstance(folders, (str, Path)) else folders)]
-    found = dataset.find(key)
-    if not found:
-        raise DatasetError(f'no pair of {dataset.name} is called "{key}"; keys look like {_examples(dataset)}')
+    key, found = _called(dataset, key)
     summaries = [(folder, read_summary(folder)) for folder in places]
     verdicts = [(folder, summary, _verdicts(folder, key)) for folder, summary in summaries]
     answers = []
@@ -60,6 +59,23 @@ def why(folders: Folders, view: ColumnsView, key: str) -> list[dict[str, Any]]:
         ]
         answers += [verdict | about for verdict in judged] or [_not_judged() | about]
     return answers
+
+
+def _called(dataset: Dataset, key: str) -> tuple[str, list[tuple[Shard, int]]]:
+    """The whole key, and every (shard, row) that has it."""
+    found = dataset.find(key)
+    if found:
+        return key, found
+    part = key.casefold()
+    keys = sorted(
+        {k for _, table in dataset.iter_sidecars(["key"]) for k in table["key"].to_pylist() if part in k.casefold()}
+    )
+    if len(keys) == 1:
+        return keys[0], dataset.find(keys[0])
+    if keys:
+        shown = ", ".join(f'"{k}"' for k in keys[:MATCHES]) + (", ..." if len(keys) > MATCHES else "")
+        raise DatasetError(f'{len(keys)} keys of {dataset.name} hold "{key}": {shown}; name one of them')
+    raise DatasetError(f'no pair of {dataset.name} is called "{key}"; keys look like {_examples(dataset)}')
 
 
 def _verdicts(folder: Path, key: str) -> list[dict[str, Any]]:

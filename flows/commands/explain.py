@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from flows.completion import DATASET, RECIPE_OR_COMPONENT
+
 
 @click.command("explain")
-@click.argument("what")
-@click.option("--data", metavar="DIR", help="Dataset to plan for, instead of the recipe's own.")
+@click.argument("what", shell_complete=RECIPE_OR_COMPONENT)
+@click.option("--data", metavar="DIR", shell_complete=DATASET, help="Dataset to plan for, instead of the recipe's own.")
 @click.option("--workspace", metavar="DIR", help="Workspace whose columns count as done.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(what: str, data: str | None, workspace: str | None, as_json: bool) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from flows.completion import RUN
+
 
 @click.command("explore")
-@click.argument("run", default="latest", metavar="[RUN|latest]")
+@click.argument("run", default="latest", metavar="[RUN|latest]", shell_complete=RUN)
 @click.option("--workspace", metavar="DIR", help="Workspace of the run.")
 @click.option("--selection", "folders", metavar="DIR", multiple=True, help="Another selection's folder, to compare.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8321, show_default=True)
@@ -70,9 +72,10 @@ def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) ->
     from components.dataset.dataset import open_dataset
     from components.explore.exploration import Exploration, SelectionPlace
     from components.filter.selection import read_summary
+    from flows.runs import as_it_was, chosen_run, run_records
 
     records = run_records(environment.workspace)
-    record = chosen_run(records, run, environment.workspace)
+    record = chosen_run(environment.workspace, run, fits=lambda record: True)
     dataset = as_it_was(open_dataset(record["dataset"]["root"]), record["dataset"]["digest"])
     steps = {name: StepColumns(**where) for name, where in record.get("columns", {}).items()}
     places: dict[str, SelectionPlace] = {}
@@ -92,49 +95,3 @@ def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) ->
         own=places[own].name if own else None,
         captioners=tuple(record.get("captions", ())),
     )
-
-
-def run_records(workspace: str) -> list[dict[str, Any]]:
-    """Every run's record, oldest first; a record that cannot be read is left out."""
-    from pathlib import Path
-
-    from components.dataset import storage
-    from components.errors import DatasetError
-
-    records = []
-    for path in sorted((Path(workspace) / "runs").glob("*/run.json")):
-        try:
-            records.append(storage.read_json(str(path)))
-        except DatasetError:
-            continue
-    return records
-
-
-def chosen_run(records: list[dict[str, Any]], run: str, workspace: str) -> dict[str, Any]:
-    """The record of a run by its id, of a recipe's newest run, or of the latest.
-
-    Raises:
-        DatasetError: nothing was run here, or nothing of that name.
-    """
-    from components.errors import DatasetError, nearest
-
-    if not records:
-        raise DatasetError(f"nothing was run in {workspace} yet; run a recipe: pairwright run quickstart")
-    if run == "latest":
-        return records[-1]
-    for record in reversed(records):
-        if run in (record["id"], record.get("recipe")):
-            return record
-    names = {record["id"] for record in records} | {str(record.get("recipe")) for record in records}
-    raise DatasetError(f'there is no run "{run}" in {workspace}{nearest(run, names)}')
-
-
-def as_it_was(dataset: Any, digest: str) -> Any:
-    """The shards that the run saw: of a run with `--limit`, the same sample; otherwise all of them."""
-    if dataset.digest == digest:
-        return dataset
-    for shards in range(1, len(dataset.shards)):
-        sample = dataset.limited(shards)
-        if sample.digest == digest:
-            return sample
-    return dataset

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import click
 
+from flows.completion import RUN
+
 
 @click.command("export")
 @click.argument("dest")
-@click.option("--run", "run_id", metavar="ID", help="Which run's curated set; the latest otherwise.")
+@click.option(
+    "--run",
+    "run_id",
+    metavar="ID",
+    shell_complete=RUN,
+    help="A run's id, or a recipe's name; else the latest whole run.",
+)
 @click.option("--all", "everything", is_flag=True, help="Every pair, not only the kept ones.")
 @click.option("--workspace", metavar="DIR", help="Workspace of the run.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -32,7 +40,7 @@ def command(dest: str, run_id: str | None, everything: bool, workspace: str | No
     from components.dataset.export import export
     from flows.commands.why import opened_run
 
-    record, dataset, view = opened_run(run_id, workspace)
+    record, dataset, view = opened_run(run_id, workspace, whole=True)
     kept = None
     if not everything:
         folder = Path(record["results"]["selection_folder"])

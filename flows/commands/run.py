@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from flows.completion import DATASET, RECIPE
+
 
 @click.command("run")
-@click.argument("recipe")
-@click.option("--data", metavar="DIR", help="Dataset to run on, instead of the recipe's own.")
+@click.argument("recipe", shell_complete=RECIPE)
+@click.option("--data", metavar="DIR", shell_complete=DATASET, help="Dataset to run on, instead of the recipe's own.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N shards; projects time for all of them.")
 @click.option(
     "--only",

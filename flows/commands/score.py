@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from flows.completion import DATASET, SCORER
+
 
 @click.command("score")
-@click.argument("dataset")
-@click.argument("scorer")
+@click.argument("dataset", shell_complete=DATASET)
+@click.argument("scorer", shell_complete=SCORER)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N shards.")
 @click.option("--worst", type=click.IntRange(min=0), default=5, show_default=True, help="Show this many at each end.")

@@ -6,10 +6,14 @@ from typing import Any
 
 import click
 
+from flows.completion import RUN
+
 
 @click.command("why")
 @click.argument("key")
-@click.option("--run", "run_id", metavar="ID", help="Which run's selection; the latest otherwise.")
+@click.option(
+    "--run", "run_id", metavar="ID", shell_complete=RUN, help="A run's id, or a recipe's name; else the latest."
+)
 @click.option("--workspace", metavar="DIR", help="Workspace of the run.")
 @click.option("--save", metavar="FILE", type=click.Path(dir_okay=False), help="Also write the picture to FILE.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -48,29 +52,24 @@ def answer(key: str, run_id: str | None, workspace: str | None) -> tuple[list[di
     return why(Path(record["results"]["selection_folder"]), view, plain), dataset
 
 
-def opened_run(run_id: str | None, workspace: str | None) -> tuple[dict[str, Any], Any, Any]:
-    """A run's record, its dataset and the view of its columns.
+def opened_run(run_id: str | None, workspace: str | None, whole: bool = False) -> tuple[dict[str, Any], Any, Any]:
+    """A run's record, its dataset (of a sample, the shards it saw) and the view of its columns; says which run it is.
+
+    Args:
+        whole: a sample has to be named by its id.
 
     Raises:
         DatasetError: there is no such run, or it has no selection.
     """
-    from pathlib import Path
-
-    from components.dataset import storage
     from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
     from components.dataset.dataset import open_dataset
     from components.environment import Environment
-    from components.errors import DatasetError
-    from flows.run import latest_run
+    from flows.runs import as_it_was, chosen_run, title
 
     environment = Environment.load(workspace=workspace)
-    if run_id:
-        record = storage.read_json(str(Path(environment.workspace) / "runs" / run_id / "run.json"))
-    else:
-        record = latest_run(environment.workspace) or {}
-    if "selection_folder" not in record.get("results", {}):
-        raise DatasetError(f"no selection in {environment.workspace} yet; run a recipe: pairwright run quickstart")
-    dataset = open_dataset(record["dataset"]["root"])
+    record = chosen_run(environment.workspace, run_id, whole=whole)
+    click.echo(title(record), err=True)
+    dataset = as_it_was(open_dataset(record["dataset"]["root"]), record["dataset"]["digest"])
     steps = {name: StepColumns(**where) for name, where in record["columns"].items()}
     return record, dataset, ColumnsView(dataset, ColumnStore(environment.columns_root), steps)
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -18,6 +17,8 @@ from pathlib import Path
 import httpx
 import pyarrow.parquet as pq
 import pytest
+
+from flows.runs import chosen_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(1500)]
 
@@ -60,13 +61,15 @@ def run(command: str, place: Path) -> subprocess.CompletedProcess:
 
 def prepared(command: str, place: Path) -> str:
     """The command with the README's stand-ins filled in: a dropped pair's key, a crawl to ingest."""
+    workspace = str(place / "workspace")
     if "KEY" in command:
-        latest = (place / "workspace" / "runs" / "latest").read_text()
-        record = json.loads((place / "workspace" / "runs" / latest / "run.json").read_text())
-        verdicts = pq.read_table(Path(record["results"]["selection_folder"]) / "verdicts.parquet").to_pylist()
+        folder = Path(chosen_run(workspace)["results"]["selection_folder"])
+        verdicts = pq.read_table(folder / "verdicts.parquet").to_pylist()
         return command.replace("KEY", next(v["key"] for v in verdicts if v["status"] == "dropped"))
+    if command.startswith("pairwright export"):  # a sample has to be named
+        return f"{command} --run {chosen_run(workspace)['id']}"
     if "./crawl" in command and not (place / "crawl").exists():
-        assert run("pairwright export ./crawl", place).returncode == 0
+        assert run(prepared("pairwright export ./crawl", place), place).returncode == 0
         for ours in [place / "crawl" / "dataset.json", *(place / "crawl").glob("*.parquet")]:
             ours.unlink()  # what is left is a WebDataset as anybody's
         for tar in sorted((place / "crawl").glob("*.tar"))[1:]:

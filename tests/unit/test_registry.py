@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 
 import pytest
 
@@ -14,8 +15,15 @@ from components.settings import Settings
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
+    """Only what the test registers."""
     monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setattr(registry, "_discovered", True)  # only what the test registers
+    monkeypatch.setattr(registry, "_broken", {})
+    monkeypatch.setattr(registry, "STAGE_PACKAGES", ())
+    registry._ours.cache_clear()
+    registry._plug_ins.cache_clear()
+    yield
+    registry._ours.cache_clear()
+    registry._plug_ins.cache_clear()
 
 
 def test_a_component_is_found_by_kind_and_name_and_by_name_alone():
@@ -54,23 +62,50 @@ def test_two_components_of_one_name_are_refused():
             pass
 
 
-def test_a_plug_in_adds_components_by_its_entry_point(tmp_path, monkeypatch):
-    (tmp_path / "thirdparty.py").write_text(
-        "from components.component import Scorer\n"
-        "from components.registry import scorer\n"
-        "from components.settings import Settings\n"
-        "@scorer('theirs')\n"
-        "class Theirs(Scorer[Settings]):\n    pass\n"
-    )
-    info = tmp_path / "thirdparty-1.0.dist-info"
+def plug_in(tmp_path, monkeypatch, name: str, source: str) -> None:
+    """A distribution with one module and one entry point, on the path."""
+    (tmp_path / f"{name}_plug_in.py").write_text(source)
+    info = tmp_path / f"{name}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[pairwright.components]\ntheirs = thirdparty\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[pairwright.components]\n{name} = {name}_plug_in\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "_discovered", False)
-    monkeypatch.setattr(registry, "STAGE_PACKAGES", ())
+    monkeypatch.delitem(sys.modules, f"{name}_plug_in", raising=False)
+
+
+THEIRS = (
+    "from components.component import Scorer\n"
+    "from components.registry import scorer\n"
+    "from components.settings import Settings\n"
+    "@scorer('theirs')\n"
+    "class Theirs(Scorer[Settings]):\n    pass\n"
+)
+
+
+def test_a_plug_in_adds_components_by_its_entry_point(tmp_path, monkeypatch):
+    plug_in(tmp_path, monkeypatch, "theirs", THEIRS)
     assert [one.name for one in importlib.metadata.entry_points(group=registry.ENTRY_POINT_GROUP)] == ["theirs"]
-    assert registry.find("theirs").__module__ == "thirdparty"
+    assert registry.find("theirs").__module__ == "theirs_plug_in"
+    assert registry.known_names("scorer") == {"theirs"}
+
+
+@pytest.mark.parametrize("source", ["import not_installed_here", "1 / 0", "raise SystemError('two\\nlines')", "def"])
+def test_a_plug_in_that_does_not_import_is_named_and_left_out(tmp_path, monkeypatch, caplog, source):
+    plug_in(tmp_path, monkeypatch, "broken", source)
+    plug_in(tmp_path, monkeypatch, "sound", THEIRS)
+    assert registry.find("theirs").__module__ == "sound_plug_in", "the others are not held up"
+    assert list(registry.broken_plug_ins()) == ["broken"]
+    assert "plug-in broken (broken_plug_in) was left out" in caplog.text
+    with pytest.raises(UnknownComponent, match=r"no scorer is called .* plug-in broken was left out"):
+        registry.component_class("scorer", "thiers")
+
+
+def test_every_component_of_ours_is_found_by_the_text_of_its_decorator(monkeypatch):
+    monkeypatch.undo()
+    registry._ours.cache_clear()
+    found = registry.registered()
+    assert set(registry._ours()) <= set(found)
+    assert {key for key, cls in found.items() if cls.__module__.startswith("components.")} == set(registry._ours())
 
 
 def test_a_components_settings_are_found_through_its_base_classes():

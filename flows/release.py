@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.dataset import storage
+from components.dataset.splits import drawn_elsewhere
 from components.digest import canonical, folder_digest, sha256_text, source_digest
 from components.errors import InvalidRecipe, nearest
 from components.recipe import EvaluateSection, ReleaseSection
@@ -87,8 +88,9 @@ def register_stage(
 ) -> dict[str, Any]:
     """Register the model as challenger; make it champion if the rule says so."""
     rule = PromotionRule.parse(release.promote, f"{run.recipe.name}: release.promote")
+    foreign = judged_elsewhere(run)
     said = [folder_digest(model), version["md5"], rule.model_dump(mode="json"), run.environment.tracking]
-    digest = sha256_text(canonical([*said, run.environment.registered_model]))
+    digest = sha256_text(canonical([*said, run.environment.registered_model, foreign]))
 
     def reuse() -> dict[str, Any] | None:
         if not run.artifacts.has("releases", digest):
@@ -105,6 +107,8 @@ def register_stage(
         champion = registry.champion()
         if champion == number:
             reason, promoted = "it is the champion already", False
+        elif foreign:
+            reason, promoted = foreign, False
         else:
             decision = weigh(run, rule, evaluate, model, champion)
             reason, promoted = decision.reason, decision.promote
@@ -116,7 +120,23 @@ def register_stage(
         stage.facts(version=number, promoted="yes" if promoted else "no", reason=reason)
         return record | {"reason": reason, "model": str(model)}
 
-    return run_stage(run, "register", digest, reuse=reuse, work=work)
+    released = run_stage(run, "register", digest, reuse=reuse, work=work)
+    if foreign:
+        run.warnings.append(foreign)
+        run.console.say(f"  {foreign}")
+    return released
+
+
+def judged_elsewhere(run: Run) -> str | None:
+    """Why no model of this run may be promoted: its evaluation splits were drawn from other data. None if they may."""
+    said = {name: drawn_elsewhere(split, run.full_dataset) for name, split in run.splits.items()}
+    names = [f"{run.splits[name].name} ({run.splits[name].description or name})" for name in said if said[name]]
+    if not names:
+        return None
+    return (
+        f"not promoted: judged on {' and '.join(names)}, drawn from other data than {run.full_dataset.name}; "
+        "name evaluate.dev and evaluate.test of this data in the recipe"
+    )
 
 
 def weigh(run: Run, rule: PromotionRule, evaluate: EvaluateSection, challenger: Path, champion: int | None) -> Decision:

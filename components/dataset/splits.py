@@ -14,11 +14,14 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.dataset.pdq import NEAR, hamming
+
+if TYPE_CHECKING:
+    from components.dataset.dataset import Dataset
 
 TRAIN, DEV, TEST, LEFT_OUT = "raw", "dev", "test", "left_out"
 BLOCK = 1024  # hashes compared at a time: 1024 x n distances, some 100 MiB at n = 8,000
@@ -88,6 +91,16 @@ class Splits:
             },
             "left_out": dict(Counter(reason.partition(":")[0] for reason in self.reason if reason)),
         }
+
+
+def drawn_elsewhere(split: Dataset, data: Dataset) -> bool:
+    """Whether a split's manifest records a draw that the data was no part of, so that it says nothing of that data.
+
+    A draw leaves its `composition` in the facts of every dataset it makes, and `export` carries it on. A split
+    without one was made and named by hand: it is whoever names it who says what it is of.
+    """
+    drawn = split.facts.get("composition")
+    return drawn is not None and drawn != data.facts.get("composition")
 
 
 def normalise(caption: str | None) -> str:

@@ -165,6 +165,31 @@ def test_rollback_without_a_way_back_says_so(project):
     assert "Traceback" not in done.stderr
 
 
+def test_a_model_judged_on_another_corpus_is_registered_and_not_promoted(project, tmp_path):
+    """Splits drawn from other data say nothing of this; the same pairs, named as one's own, do."""
+    recipe, first = project
+    said = yaml.safe_load(recipe.read_text())
+    for split in ("dev", "test"):
+        own = open_dataset(said["evaluate"][split])
+        facts = {"composition": {"pairs": {split: {"stamps": own.rows}}}}
+        foreign = Dataset(f"stamps_{split}", str(tmp_path / split), own.shards, "Stamps of others", facts=facts)
+        foreign.save()
+        said["evaluate"][split] = foreign.root
+    (recipe.parent / "foreign.yaml").write_text(yaml.safe_dump(said, sort_keys=False))
+    nobody_yet = {"PAIRWRIGHT_REGISTERED_MODEL": "another"}
+    record = run_tiny(recipe.with_name("foreign.yaml"), **nobody_yet)
+    released = record["results"]["release"]
+    assert (released["version"], released["champion"], released["promoted"]) == (1, None, False)
+    assert released["reason"].startswith("not promoted: judged on stamps_dev (Stamps of others) and stamps_test")
+    assert "name evaluate.dev and evaluate.test of this data in the recipe" in released["reason"]
+    assert released["reason"] in record["warnings"]
+    assert "bento" not in record["results"]
+    assert "stamps_dev" in Path(record["results"]["report"]).read_text()
+    assert record["results"]["metrics"] == first["results"]["metrics"]  # the same pairs: measured as before
+    own = run_tiny(recipe, **nobody_yet)["results"]["release"]
+    assert (own["champion"], own["promoted"]) == (own["version"], True)
+
+
 def test_a_sample_projects_the_time_of_the_whole(project):
     recipe, _ = project
     done = pairwright(

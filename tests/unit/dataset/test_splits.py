@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.dataset.dataset import Dataset
 from components.dataset.pdq import NEAR, hamming
 from components.dataset.splits import (
     DEV,
@@ -16,6 +17,7 @@ from components.dataset.splits import (
     Candidate,
     DrawSettings,
     draw,
+    drawn_elsewhere,
     group_roots,
     near_pairs,
     normalise,
@@ -148,3 +150,19 @@ def test_near_pairs_finds_every_pair_across_blocks() -> None:
     hashes[2050] = flipped(hashes[3], NEAR)
     hashes[1500] = flipped(hashes[1400], NEAR + 1)
     assert list(near_pairs(hashes)) == [(3, 2050)]
+
+
+def test_a_split_is_of_the_data_it_was_drawn_with_and_of_whatever_its_maker_says_if_it_was_not_drawn() -> None:
+    drawn = {"composition": {"pairs": {"dev": {"animals": 3}}}}
+    raw, dev, exported = (
+        Dataset(name, name, (), facts=facts)
+        for name, facts in (("raw", drawn), ("dev", drawn), ("kept", drawn | {"exported_from": "d"}))
+    )
+    mine, my_dev = Dataset("mine", "mine", ()), Dataset("my_dev", "my_dev", ())
+    other = Dataset("other", "other", (), facts={"composition": {"pairs": {"dev": {"animals": 4}}}})
+    assert not drawn_elsewhere(dev, raw)
+    assert not drawn_elsewhere(dev, exported)
+    assert drawn_elsewhere(dev, mine)
+    assert drawn_elsewhere(dev, other)
+    assert not drawn_elsewhere(my_dev, mine)
+    assert not drawn_elsewhere(my_dev, raw)

@@ -10,7 +10,8 @@ Each variant of the crawl is a caption source of its own, so that pictures are l
     swapped20   captions exchanged among 20% of the pairs; swapped40, swapped60 likewise
 
 Three in ten of the stamps, by group, are the `seed` set: their captions are known to be right, what a
-team would label. No selector is judged on them, and no other pair's caption is ever shown undamaged.
+team would label. No selector is judged on them, nor on a pair of their groups or with one of their captions,
+and what is planted is lent by judged pairs alone: what taught a reward never judges it.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.dataset import storage
-from components.dataset.damage import Texts, damaged
+from components.dataset.damage import JUDGING, damaged
+from components.dataset.damage_texts import Texts, plain
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.pairs import caption_of
 from components.dataset.sidecar import caption, shard_digest, sidecar_table, write_sidecar
 from components.digest import source_digest
 
 SEED_SHARE = 0.3  # of the stamps, by group
-MIXED = ("swapped", "swapped_within", "truncated", "boilerplate", "duplicated", "wrong_language", "unrelated_fluent")
+MIXED = JUDGING  # and no kind that silver preferences teach with
 MIXED_RATE = 0.06  # of each kind
 SWAPPED = {"swapped20": 0.2, "swapped40": 0.4, "swapped60": 0.6}
 SOURCES = ("mixed", *SWAPPED)
@@ -111,14 +113,16 @@ def _domain(row: dict[str, Any]) -> str:
 
 
 def _seed_rows(rows: list[dict[str, Any]], seed: int) -> tuple[set[int], set[int]]:
-    """Stamps whose group a hash draws, and every pair of those groups: clip-art near a seed is left out, too."""
+    """Stamps whose group a hash draws; and them with every pair of their groups or with one of their captions."""
 
     def drawn(group: str) -> bool:
         return int(hashlib.sha256(f"{seed}/{group}".encode()).hexdigest()[:8], 16) / 2**32 < SEED_SHARE
 
     groups = {row["group"] for row in rows if _domain(row) == "stamp" and row["group"] and drawn(row["group"])}
-    near = {i for i, row in enumerate(rows) if row["group"] in groups}
-    return {i for i in near if _domain(rows[i]) == "stamp"}, near
+    said = [plain(caption_of(row["captions"], "alt") or "") for row in rows]
+    seeds = {i for i, row in enumerate(rows) if row["group"] in groups and _domain(row) == "stamp"}
+    taught = {said[i] for i in seeds} - {""}
+    return seeds, {i for i, row in enumerate(rows) if row["group"] in groups or said[i] in taught}
 
 
 def _shard(

@@ -1,5 +1,7 @@
 """Texts that damage is made of: what sites say instead of a caption, and sentences about something else.
 
+Some are for judging, others for teaching, and a test keeps them apart (tests/unit/dataset/test_damage_apart.py).
+
 The phrases are of the kind sites put into `alt`, written without regard to the patterns that a filter of
 ours looks for (components/filter/caption_text.py knows about one in eight of them), so finding them is work.
 """
@@ -85,7 +87,31 @@ ENDINGS = (
     "with hardly any notice.",
     "as soon as the minutes were approved.",
 )
-CAMERAS = ("IMG_{m:04d}.JPG", "DSC{m:05d}.jpg", "DSCN{m:04d}.JPG", "P{n:02d}{m:05d}.jpg", "image{n}.png", "scan{m}.tif")
+# For teaching alone. No two words in a row of these stand in a phrase above.
+CAMERAS = (
+    "IMG_{m:04d}.JPG",
+    "DSC{m:05d}.jpg",
+    "DSCN{m:04d}.JPG",
+    "P{n:02d}{m:05d}.jpg",
+    "capture{n}.png",
+    "scan{m}.tif",
+)
+LISTINGS = (
+    "EUR {n},99 incl. VAT",
+    "In stock, ships within {n} days",
+    "Art. no. {m}",
+    "SKU {m} / size {n}",
+    "Sold out",
+    "Cart holds {n}",
+    "Compare prices from {n} dealers",
+    "Rated {n} stars by {m} buyers",
+    "RRP {m}.00",
+    "New arrival, reduced to {n}.50",
+    "Multipack, {n} pieces",
+    "Choose colour and quantity",
+)
+JUDGING_TEMPLATES = (*BOILERPLATE, *SUBJECTS, *VERBS, *ENDINGS)
+TEACHING_TEMPLATES = (*CAMERAS, *LISTINGS)
 
 
 def boilerplate(rng: np.random.Generator) -> str:
@@ -101,6 +127,11 @@ def fluent(rng: np.random.Generator) -> str:
 def camera_name(rng: np.random.Generator) -> str:
     """A file's name as a camera or a scanner gives it."""
     return _filled(CAMERAS, rng)
+
+
+def listing(rng: np.random.Generator) -> str:
+    """What a shop says of an article beside its picture."""
+    return _filled(LISTINGS, rng)
 
 
 def _filled(phrases: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -3,16 +3,19 @@
     select:
       silver:
         uses: silver_preferences
-        with: {trusted: {collection: tuxpaint-stamps-default}, kinds: {swapped: 2, truncated: 1}}
+        with: {trusted: {collection: tuxpaint-stamps-default}, kinds: {object_replaced: 2, shuffled: 1}}
 
 Where the truth is known (a person wrote the caption), what is worse can be made: the judgement "the
 written caption is better than this damaged one" then holds without a judge, as hard negatives of
 composition do (Yuksekgonul et al., 2023). It teaches what damage looks like and nothing about taste,
 so each such judgement says `origin: silver`, and nothing that fits on it may take it for a person's.
 
+Only the kinds of damage that teach are made (TEACHING in components/dataset/damage.py): those that the
+referee's bench judges with are refused, else a reward would be praised for what it was told.
+
 Captions are lent inside small random circles of pairs. A fit that keeps whole what shares a caption can
-then still halve the pairs; were anyone lent anyone's caption, every held-out swap would hold a caption
-that the fit had seen called good.
+then still halve the pairs; were anyone lent anyone's caption, every held-out splice would hold words
+of a caption that the fit had seen called good.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from pydantic import Field, field_validator
 
 from components.component import Captions, Columns, Selection
 from components.dataset.columns import ColumnsView
-from components.dataset.damage import KINDS, Texts, damaged, plain
+from components.dataset.damage import JUDGING, TEACHING, damaged
+from components.dataset.damage_texts import Texts, plain
 from components.dataset.judgements import JUDGEMENTS, SILVER
 from components.errors import InvalidRecipe, nearest
 from components.filter.caption_column import caption_column, caption_texts
@@ -47,18 +51,17 @@ class SilverPreferencesSettings(Settings):
     source: str = "alt"  # the trusted caption
     kinds: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {
-            "swapped": 2,
-            "swapped_within": 2,
-            "object_replaced": 2,
-            "truncated": 1,
+            "object_replaced": 3,
+            "spliced": 3,
+            "keyword_list": 1,
             "file_name": 1,
-            "boilerplate": 1,
+            "listing": 1,
             "shuffled": 1,
             "repeated": 1,
         },
-        description="kind of damage -> judgements of it a pair",
+        description="kind of damage that teaches -> judgements of it a pair",
     )
-    category: str | None = "category"  # sidecar label that swapped_within and object_replaced stay in
+    category: str | None = "category"  # sidecar label that object_replaced stays in
     near: str | None = "near_duplicates.group"  # pairs of one group never lend each other captions
     circle: int = Field(16, ge=4, description="pairs that lend each other captions and nouns")
     seed: int = 0
@@ -67,8 +70,10 @@ class SilverPreferencesSettings(Settings):
     @classmethod
     def _known(cls, kinds: dict[str, int]) -> dict[str, int]:
         for kind in kinds:
-            if kind not in KINDS:
-                raise ValueError(f'no kind of damage is called "{kind}"{nearest(kind, KINDS)}')
+            if kind in JUDGING:
+                raise ValueError(f'damage "{kind}" judges, so it must not teach; use some of {", ".join(TEACHING)}')
+            if kind not in TEACHING:
+                raise ValueError(f'no kind of damage is called "{kind}"{nearest(kind, TEACHING)}')
         return kinds
 
 
@@ -78,7 +83,7 @@ class SilverPreferences(Selection[SilverPreferencesSettings]):
 
     Columns:
         judgements: of a trusted pair with a caption; null for every other. A kind that cannot damage
-            a caption (a swap where all captions of the category are the same) makes none for it.
+            a caption (another order of a single word) makes none for it.
     """
 
     requires = Columns("near") + Captions("source")
@@ -112,8 +117,7 @@ class SilverPreferences(Selection[SilverPreferencesSettings]):
         return Texts(
             captions.take(which).to_pylist(),
             _label_of(view, self.settings.category, which) if self.settings.category else None,
-            _translations(view, which) if self.settings.kinds.get("wrong_language") else None,
-            joined(labellings)[rows],
+            groups=joined(labellings)[rows],
         )
 
     def _judgement(self, better: str | None, worse: str, kind: str) -> dict[str, Any]:
@@ -132,8 +136,8 @@ class SilverPreferences(Selection[SilverPreferencesSettings]):
 def circles(texts: Texts, size: int, rng: np.random.Generator) -> list[list[int]]:
     """The pairs that have a caption in random circles of about `size`, groups whole.
 
-    A circle is made of runs of RUN pairs of one category, so that there is somebody to swap with
-    within it.
+    A circle is made of runs of RUN pairs of one category, so that a noun of the same category can be
+    lent within it.
     """
     groups: dict[int, list[int]] = {}
     for row in texts.rows():
@@ -200,8 +204,3 @@ def _trusted(view: ColumnsView, labels: Mapping[str, str]) -> np.ndarray:
 def _label_of(view: ColumnsView, name: str, rows: pa.Array) -> list[str | None]:
     labels = view.sidecar(["labels"])["labels"].take(rows).to_pylist()
     return [next((one["value"] for one in row or () if one["name"] == name), None) for row in labels]
-
-
-def _translations(view: ColumnsView, rows: pa.Array) -> list[list[str]]:
-    captions = view.sidecar(["captions"])["captions"].take(rows).to_pylist()
-    return [[one["text"] for one in row or () if one["source"] == "translation"] for row in captions]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset.damage import KINDS, Texts, damaged, plain, plant
+from components.dataset.damage import KINDS, damaged, plant
+from components.dataset.damage_texts import Texts, plain
 from components.dataset.nouns import head_noun, with_noun
 from components.errors import InvalidRecipe
 
@@ -87,6 +88,8 @@ def test_a_pair_without_a_caption_is_left_alone_and_lends_none() -> None:
         ),
         ("wrong_language", lambda old, new: new.startswith("Ein Ding")),
         ("file_name", lambda old, new: " " not in new and "." in new),
+        ("spliced", lambda old, new: new != old and new.endswith(old[-12:])),
+        ("keyword_list", lambda old, new: new.split(", ") == sorted({*plain(old).split()})),
     ],
 )
 def test_each_kind_is_what_its_name_says(kind: str, holds: object) -> None:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from populations import view_of
 
-from components.dataset.damage import Texts, damaged, plain
+from components.dataset.damage import JUDGING, TEACHING, damaged
+from components.dataset.damage_texts import Texts, plain
 from components.errors import InvalidRecipe
 from components.filter.silver_preferences import SilverPreferences, SilverPreferencesSettings, circles
 
@@ -55,10 +56,10 @@ def test_only_trusted_pairs_with_a_caption_and_a_picture_are_judged(tmp_path: Pa
 
 def test_kinds_and_counts_are_as_asked_and_every_judgement_is_silver(tmp_path: Path) -> None:
     view = population(tmp_path)
-    rows = judgements(view, kinds={"swapped": 2, "truncated": 1, "boilerplate": 0})
+    rows = judgements(view, kinds={"file_name": 2, "shuffled": 1, "listing": 0})
     for i, row in enumerate(rows[:28]):
         assert row is not None
-        assert Counter(one["kind"] for one in row) == {"swapped": 2, "truncated": 1}
+        assert Counter(one["kind"] for one in row) == {"file_name": 2, "shuffled": 1}
         for one in row:
             assert one["better"] == f"A {'small' if i % 2 else 'big'} {THINGS[i % 10]} in set {i // 10}."
             assert (one["origin"], one["by"], one["tie"]) == ("silver", "silver_preferences", False)
@@ -77,18 +78,18 @@ def test_near_duplicates_equal_captions_and_sidecar_groups_never_lend_captions(t
     near = np.arange(ROWS)
     near[1] = 0
     view = population(tmp_path, captions=captions, near=near, groups={"2": "variants", "3": "variants"})
-    rows = judgements(view, kinds={"swapped": 8, "object_replaced": 8, "duplicated": 8})
+    rows = judgements(view, kinds={"spliced": 8, "object_replaced": 8, "keyword_list": 1})
     together = {plain(captions[str(i)]) for i in range(4)}
     for row in rows[:4]:
         assert row
         assert not {plain(one["worse"]) for one in row} & together
 
 
-def test_swaps_come_from_trusted_captions_of_the_category(tmp_path: Path) -> None:
-    rows = judgements(population(tmp_path), kinds={"swapped_within": 3})
-    for i, row in enumerate(rows[:28]):
+def test_what_is_lent_comes_from_trusted_captions(tmp_path: Path) -> None:
+    rows = judgements(population(tmp_path), kinds={"spliced": 3})
+    for row in rows[:28]:
         assert row
-        assert all(("small" in one["worse"]) == bool(i % 2) and "set 3" not in one["worse"] for one in row)
+        assert all(one["worse"].endswith(row[0]["better"][-8:]) and "set 3" not in one["worse"] for one in row)
 
 
 def test_trust_must_be_said_and_must_name_a_label_that_exists(tmp_path: Path) -> None:
@@ -98,8 +99,15 @@ def test_trust_must_be_said_and_must_name_a_label_that_exists(tmp_path: Path) ->
         SilverPreferencesSettings.parse({"trusted": {}}, "test")
     with pytest.raises(InvalidRecipe, match='did you mean "collection: stamps"'):
         judgements(population(tmp_path), trusted={"collection": "stamp"})
-    with pytest.raises(InvalidRecipe, match='did you mean "swapped"'):
-        SilverPreferencesSettings.parse({"trusted": TRUSTED, "kinds": {"swaped": 1}}, "test")
+    with pytest.raises(InvalidRecipe, match='did you mean "spliced"'):
+        SilverPreferencesSettings.parse({"trusted": TRUSTED, "kinds": {"splced": 1}}, "test")
+
+
+@pytest.mark.parametrize("kind", JUDGING)
+def test_a_kind_that_judges_is_refused_and_none_is_taught_by_default(kind: str) -> None:
+    with pytest.raises(InvalidRecipe, match=f'"{kind}" judges, so it must not teach'):
+        SilverPreferencesSettings.parse({"trusted": TRUSTED, "kinds": {kind: 1}}, "test")
+    assert set(SilverPreferencesSettings.parse({"trusted": TRUSTED}, "test").kinds) == set(TEACHING)
 
 
 def test_captions_are_lent_inside_small_circles_that_keep_groups_whole() -> None:

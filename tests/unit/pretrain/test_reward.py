@@ -125,7 +125,9 @@ def test_silver_is_never_mixed_unseen(base: ColumnsView, tmp_path: Path) -> None
     assert weights[0] == weights[1] == weights[2]  # a weight of 0 is the baseline bit for bit
     both = fit(view, tmp_path / "both", curve=[], accept=["human", "silver"])
     assert (both["human_judgements"], both["silver_judgements"]) == (96, 48)
-    assert "**Silver**" in (tmp_path / "both" / "card.md").read_text()
+    card = (tmp_path / "both" / "card.md").read_text()
+    assert "**Silver**" in card
+    assert "they say nothing of other damage" in card
     only = with_judgements(base, "labels", [[judgement("a", "b", "silver")]] * PAIRS)
     with pytest.raises(InvalidRecipe, match=r"96 silver refused.*accept another origin"):
         fit(only, tmp_path / "none")

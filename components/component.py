@@ -88,6 +88,7 @@ class Component(Generic[S]):
     name: ClassVar[str] = ""
     requires: ClassVar[Requires] = Requires()
     libraries: ClassVar[tuple[str, ...]] = ()
+    mixed_precision: ClassVar[bool] = False  # computes in the environment's precision; others always in float32
     runs_model: ClassVar[bool] = False  # dear enough that `lazy: true` spares it pairs already dropped
 
     def __init__(self, settings: S) -> None:

@@ -4,6 +4,10 @@ op digest = component name + its source and every module of ours (or of its plug
 imports, as comment-free AST + resolved settings + weights' hash + declared library versions +
 precision + the digests of the steps it reads. A comment or a docstring changes nothing; a changed
 constant three imports away does.
+
+What is opened by name while it runs is in no import. Settings say what that is: a `Named` component
+(an objective) enters as a component does, and `modules` and `libraries` of a settings class as
+what a component declares, however deep they lie.
 """
 
 from __future__ import annotations
@@ -15,15 +19,17 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator, Mapping
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from components.component import Component
 from components.errors import ModelError
-from components.settings import ModelFolder, Settings
+from components.settings import ModelFolder, Named, Settings
 
 DIGEST_CHARS = 32
+OURS = frozenset(("components", "flows", "serving"))
 DECODER = "components.dataset.decode"  # what pixels a component sees is its business, whoever calls it
 
 
@@ -46,85 +52,156 @@ def file_sha256(path: str | Path, chunk: int = 1 << 20) -> str:
 
 
 def op_digest(component: Component, *, inputs: Mapping[str, str] | None = None, precision: str = "float32") -> str:
-    """Digest of this component with these settings, reading the steps in `inputs` (name -> digest)."""
-    return sha256_text(
-        canonical(
-            {
-                "component": f"{component.kind}:{component.name}",
-                "source": source_digest(type(component).__module__),
-                "decoder": source_digest(DECODER) if component.requires.pixels else None,
-                "settings": digestible(component.settings),
-                "libraries": {name: _version(name) for name in sorted(component.libraries)},
-                "precision": precision,
-                "inputs": dict(inputs or {}),
-            }
-        )
-    )
+    """Digest of this component with these settings, reading the steps in `inputs` (name -> digest).
+
+    Args:
+        precision: what the environment computes in; it counts for a component that computes in it.
+    """
+    counted = precision if component.mixed_precision else "float32"
+    return sha256_text(canonical(described(component) | {"precision": counted, "inputs": dict(inputs or {})}))
+
+
+def described(component: Component) -> dict[str, Any]:
+    """A component as what decides its results: name, code, settings and libraries."""
+    return {
+        "component": f"{component.kind}:{component.name}",
+        "source": source_digest(type(component).__module__),
+        "decoder": source_digest(DECODER) if component.requires.pixels else None,
+        "settings": digestible(component.settings),
+        "libraries": library_versions(component.libraries),
+    }
 
 
 def digestible(value: Any) -> Any:
-    """Settings as plain JSON, each model folder replaced by its weights' hash.
+    """Settings as plain JSON: a model folder is its weights' hash, a named component what it is, a path its bytes.
 
     Raises:
-        ModelError: a model reference was not resolved first, so its bytes are unknown.
+        ModelError: a model reference was not resolved first, or a path leads nowhere, so its bytes are unknown.
+        UnknownComponent, InvalidRecipe: a named component that nobody registered, or whose settings are wrong.
     """
     if isinstance(value, ModelFolder):
         if not value.resolved:
             raise ModelError(f"{value.reference} is not resolved to a folder; resolve references before digesting")
         return {"weights": value.weights}
+    if isinstance(value, Named):
+        from components.registry import named_component
+
+        return described(named_component(value))
     if isinstance(value, Settings):
-        names = [name for name in type(value).model_fields if name not in value.undigested]
-        return {name: digestible(getattr(value, name)) for name in names}
+        return _settings_said(value)
     if isinstance(value, Mapping):
         return {str(key): digestible(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [digestible(item) for item in value]
     if isinstance(value, Path):
-        return str(value)
+        return {"content": _content(value)}
     return value
+
+
+def _settings_said(settings: Settings) -> dict[str, Any]:
+    names = [name for name in type(settings).model_fields if name not in settings.undigested]
+    said = {name: digestible(getattr(settings, name)) for name in names}
+    if settings.modules or settings.libraries:
+        code = {module: source_digest(module) for module in settings.modules}
+        return {"settings": said, "modules": code, "libraries": library_versions(settings.libraries)}
+    return said
+
+
+def _content(path: Path) -> str:
+    """Of a file or folder that settings name; where it lies and what it is called do not count."""
+    try:
+        return folder_digest(path) if path.is_dir() else file_sha256(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); correct the path") from None
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed version of each distribution."""
+    return {name: _version(name) for name in sorted(names)}
 
 
 @functools.cache
 def source_digest(module: str) -> str:
-    """Digest of a module's code and of every module of its own package family it imports."""
-    family = module.split(".")[0]
-    parts = {name: code_digest(_source_of(name)) for name in sorted(_closure(module, family))}
+    """Digest of a module's code and of every module of ours, or of its own plug-in, that it imports."""
+    parts = {name: module_digest(name) for name in sorted(_closure(module))}
     return sha256_text(canonical(parts))
 
 
+def module_digest(module: str) -> str:
+    """Digest of a module's own code, whatever it imports."""
+    return code_digest(_source_of(module))
+
+
+@functools.lru_cache(maxsize=4096)
 def code_digest(source: str) -> str:
     """Digest of Python source that ignores comments, layout and docstrings."""
     return sha256_text(ast.dump(_without_docstrings(ast.parse(source))))
 
 
-def _closure(module: str, family: str) -> set[str]:
+def _closure(module: str) -> set[str]:
     seen: set[str] = set()
     todo = [module]
+    family = Family(module)
     while todo:
         name = todo.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        todo.extend(found for found in _imports(name, family) if found not in seen)
+        if name not in seen:
+            seen.add(name)
+            todo.extend(_imported(name, family))
     return seen
 
 
-def _imports(module: str, family: str) -> set[str]:
-    """Modules of `family` that `module` imports anywhere, function bodies included."""
-    found: set[str] = set()
-    for node in _run_time_nodes(ast.parse(_source_of(module))):
+def _imported(module: str, family: Family) -> Iterator[str]:
+    """Modules of the family that `module` imports anywhere, function bodies included."""
+    for base, names in _import_statements(_source_of(module), module, _is_package(module)):
+        if base in family and _spec(base):
+            yield base
+            if _is_package(base):  # looking for a submodule of a plain module would import it
+                yield from (f"{base}.{name}" for name in names if _spec(f"{base}.{name}"))
+
+
+class Family:
+    """Which modules count for one: ours, those of its own package, and plain ones that lie beside it.
+
+    Beside means in the same folder, where that is no place packages are installed to: a plug-in of several files.
+    """
+
+    def __init__(self, module: str) -> None:
+        self.packages = OURS | {_top(module)}
+        self.home = None if _top(module) in OURS else _home(module)
+
+    def __contains__(self, module: str) -> bool:
+        top = _top(module)
+        return top in self.packages or (self.home is not None and _home(module) == self.home)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _home(module: str) -> Path | None:
+    """The folder a module's top-level package or file lies in; None if packages are installed there."""
+    spec = _spec(_top(module))
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return None
+    home = Path(spec.origin).parent.parent if spec.submodule_search_locations else Path(spec.origin).parent
+    installed = {Path(path) for path in sysconfig.get_paths().values()}
+    return None if home in installed or home.name in ("site-packages", "dist-packages") else home
+
+
+@functools.lru_cache(maxsize=4096)  # by its text, so that what changed is read again
+def _import_statements(source: str, module: str, is_package: bool) -> list[tuple[str, list[str]]]:
+    """(what is imported from, names taken from it) of every import statement that can run."""
+    found: list[tuple[str, list[str]]] = []
+    for node in _run_time_nodes(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == family)
+            found.extend((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                package = module if _is_package(module) else module.rpartition(".")[0]
+                package = module if is_package else module.rpartition(".")[0]
                 base = importlib.util.resolve_name("." * node.level + base, package)
-            if base.split(".")[0] == family:
-                found.add(base)
-                if _is_package(base):  # looking for a submodule of a plain module would import it
-                    found.update(f"{base}.{alias.name}" for alias in node.names)
-    return {name for name in found if _spec(name)}
+            found.append((base, [alias.name for alias in node.names]))
+    return found
 
 
 def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:

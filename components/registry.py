@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from components.component import Benchmark, Captioner, Component, Fit, Objective, Scorer, Selection
 from components.errors import UnknownComponent, nearest
+from components.settings import Named
 
 ENTRY_POINT_GROUP = "pairwright.components"
 STAGE_PACKAGES = (
@@ -164,6 +165,17 @@ def load_class(kind: str, name: str, module: str = "") -> type[Component]:
                 f"{kind} {name} lives in {module}, which this worker cannot import ({error}); install it there, too"
             ) from None
     return _registered.get((kind, name)) or component_class(kind, name)
+
+
+def named_component(choice: Named, module: str = "") -> Component:
+    """The component that settings name, with its own settings parsed; `module` as in `load_class`.
+
+    Raises:
+        UnknownComponent: nobody registered it.
+        InvalidRecipe: its settings are wrong.
+    """
+    cls = load_class(choice.kind, choice.uses, module)
+    return cls(cls.settings_model().parse(choice.with_, f"{choice.kind} {choice.uses}"))
 
 
 def find(name: str, kinds: Sequence[str] = ()) -> type[Component]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from components.errors import InvalidRecipe, nearest
 
@@ -17,6 +17,9 @@ class Settings(BaseModel):
 
     # Fields that say where or how fast, never what (an address, a key's name, a concurrency): not digested.
     undigested: ClassVar[frozenset[str]] = frozenset()
+    # What these settings have opened by name, which no import shows: modules of ours, and distributions.
+    modules: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def parse(cls, values: Mapping[str, Any] | None, where: str) -> Self:
@@ -60,6 +63,26 @@ def _walk(annotation: Any) -> Iterator[Any]:
     yield annotation
     for inner in get_args(annotation):
         yield from _walk(inner)
+
+
+class Named(Settings):
+    """A component named in another's settings: `{uses: clip, with: {...}}`, or just the name.
+
+    A subclass says of which `kind`. What is named counts as if its owner imported it: its code, its libraries
+    and the models in its `with` are in the owner's digest (components/digest.py) and are resolved with it.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    kind: ClassVar[str] = ""
+
+    uses: str
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"uses": value} if isinstance(value, str) else value
 
 
 class ModelFolder(BaseModel):

@@ -31,7 +31,7 @@ def fit_step(run: Run, step: PlannedStep) -> Path:
     def work(stage: Stage) -> Path:
         assert isinstance(step.component, Fit)
         with run.artifacts.commit("models", step.digest) as partial:
-            inputs = FitInputs(run.view(), extra={"device": run.device})
+            inputs = FitInputs(run.view(), extra={"device": run.device, "precision": run.precision})
             measured = dict(step.component.fit(inputs, partial, progress=stage.progress))
             storage.write_json(str(partial / METRICS_FILE), measured)
         stage.facts(**measured)

@@ -19,8 +19,8 @@ from components.dataset.dataset import Dataset
 from components.digest import canonical, op_digest, sha256_text
 from components.errors import InvalidRecipe, nearest
 from components.recipe import Recipe, StepSpec
-from components.registry import component_class, find
-from components.settings import ModelFolder, Settings
+from components.registry import component_class, find, named_component
+from components.settings import ModelFolder, Named, Settings
 
 if TYPE_CHECKING:
     from flows.lazy import LazyPass
@@ -107,6 +107,7 @@ def plan_recipe(
     """Plan every step that makes columns or a fitted model.
 
     Args:
+        precision: what training computes in, bfloat16 or float32.
         models: the folder under which fitted models are committed by digest.
 
     Raises:
@@ -195,15 +196,34 @@ def resolved(component: Component[Any], resolve: Resolve) -> Component[Any]:
 
 
 def resolve_models(settings: Settings, resolve: Resolve) -> Settings:
-    """The same settings with every model reference resolved, nested ones too."""
-    changed: dict[str, Any] = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, ModelFolder) and not value.resolved:
-            changed[name] = resolve(value.reference)
-        elif isinstance(value, Settings):
-            changed[name] = resolve_models(value, resolve)
-    return settings.model_copy(update=changed) if changed else settings
+    """The same settings with every model reference resolved, those in a named component's `with` too."""
+    resolved: Settings = _with_models(settings, resolve)
+    return resolved
+
+
+def _with_models(value: Any, resolve: Resolve) -> Any:
+    """`value`, or a copy whose model references are resolved if it holds any that is not."""
+    if isinstance(value, ModelFolder):
+        return value if value.resolved else resolve(value.reference)
+    if isinstance(value, Named):
+        inner = named_component(value).settings
+        found = _with_models(inner, resolve)
+        return value if found is inner else value.model_copy(update={"with_": found.model_dump(mode="json")})
+    if isinstance(value, Settings):
+        changed = _changed({name: getattr(value, name) for name in type(value).model_fields}, resolve)
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, Mapping):
+        changed = _changed(value, resolve)
+        return {**value, **changed} if changed else value
+    if isinstance(value, (list, tuple)):
+        changed = _changed(dict(enumerate(value)), resolve)
+        return type(value)(changed.get(i, item) for i, item in enumerate(value)) if changed else value
+    return value
+
+
+def _changed(items: Mapping[Any, Any], resolve: Resolve) -> dict[Any, Any]:
+    found = {key: _with_models(item, resolve) for key, item in items.items()}
+    return {key: item for key, item in found.items() if item is not items[key]}
 
 
 def _reads(component: Component[Any], steps: Mapping[str, StepSpec]) -> set[str]:
@@ -215,18 +235,20 @@ def _reads(component: Component[Any], steps: Mapping[str, StepSpec]) -> set[str]
 
 
 def _fits_named(settings: Settings) -> Iterator[str]:
-    """NAME of every `step:NAME` the settings hold, nested ones too."""
-    for field_name in type(settings).model_fields:
-        value = getattr(settings, field_name)
-        if isinstance(value, ModelFolder) and value.reference.startswith(STEP):
-            yield value.reference.removeprefix(STEP)
-        elif isinstance(value, Settings):
-            yield from _fits_named(value)
+    """NAME of every `step:NAME` the settings hold, those in a named component's `with` too."""
+    named: list[str] = []
+
+    def note(reference: str) -> ModelFolder:
+        named.append(reference)
+        return ModelFolder(reference=reference)
+
+    _with_models(settings, note)
+    return (reference.removeprefix(STEP) for reference in named if reference.startswith(STEP))
 
 
 def fit_reads(fit: Fit[Any], plan: Plan) -> set[str]:
-    """Steps that a fit's settings name anywhere, as `step.column` or as a caption source."""
-    said = {word.partition(".")[0] for word in words(fit.settings.model_dump(mode="json"))}
+    """Steps that a fit's settings name anywhere, as `step.column`, as a caption source or as `step:NAME`."""
+    said = {word.removeprefix(STEP).partition(".")[0] for word in words(fit.settings.model_dump(mode="json"))}
     return said & plan.steps.keys()
 
 

@@ -60,7 +60,7 @@ class Run:
 
     @cached_property
     def plan(self) -> Plan:
-        return plan_recipe(self.recipe, self.dataset, self._resolve, models=self._models)
+        return plan_recipe(self.recipe, self.dataset, self._resolve, self.precision, models=self._models)
 
     def resolve(self, reference: str) -> ModelFolder:
         """A model reference as a folder and its weights' hash: `step:` from the plan, `models:/` from the registry."""
@@ -110,6 +110,15 @@ class Run:
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def precision(self) -> str:
+        """What training computes in, bfloat16 or float32: `auto` is bfloat16 on a GPU that has it."""
+        import torch
+
+        from components.pretrain.loop import wants_bfloat16
+
+        return "bfloat16" if wants_bfloat16(self.environment.precision, torch.device(self.device)) else "float32"
 
     def view(self) -> ColumnsView:
         """The columns of every step made or reused so far."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def merge(module: nn.Module) -> nn.Module:
 
 
 def save_adapter(module: nn.Module, folder: str | Path) -> None:
-    """Write adapter.safetensors (A and B of every layer) and adapter.json (rank, alpha, the locked weights' hash)."""
+    """Write adapter.safetensors (A and B of every layer) and adapter.json (rank, alpha, what it was trained beside)."""
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     found = dict(adapted(module))
@@ -122,6 +122,7 @@ def save_adapter(module: nn.Module, folder: str | Path) -> None:
     config = {
         "layers": {name: {"rank": layer.rank, "alpha": layer.alpha} for name, layer in found.items()},
         "base": locked_hash(module),
+        "trained": sorted(name for name, parameter in module.named_parameters() if parameter.requires_grad),
         "trained_share": trained_share(module),
     }
     (root / ADAPTER_CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -132,12 +133,14 @@ def load_adapter(module: nn.Module, folder: str | Path) -> nn.Module:
     """Put a saved adapter beside the layers of the base it was trained on, in place.
 
     Raises:
-        ModelError: the folder holds no adapter, or one of another architecture.
+        ModelError: the folder holds no adapter, one of another architecture, or one of other locked weights.
     """
     root = Path(folder)
     try:
         config = json.loads((root / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(root / ADAPTER)
+        if locked_hash(module, config["trained"]) != config["base"]:
+            raise ValueError("its locked weights are others")
         for name, said in config["layers"].items():
             layer = module.get_submodule(name)
             if not isinstance(layer, nn.Linear):
@@ -154,12 +157,17 @@ def load_adapter(module: nn.Module, folder: str | Path) -> nn.Module:
     return module
 
 
-def locked_hash(module: nn.Module) -> str:
-    """SHA-256 of every parameter and buffer that is not trained, by name."""
-    hasher = hashlib.sha256()
-    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+def locked_hash(module: nn.Module, trained: Iterable[str] | None = None) -> str:
+    """SHA-256 of every parameter and buffer that is not trained, by name.
+
+    Args:
+        trained: names of what is trained; what requires a gradient if None.
+    """
+    if trained is None:
+        trained = (name for name, parameter in module.named_parameters() if parameter.requires_grad)
+    left_out, hasher = set(trained), hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
-        if name not in trained:
+        if name not in left_out:
             hasher.update(name.encode() + b"\0")
             hasher.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return hasher.hexdigest()

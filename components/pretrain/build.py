@@ -14,7 +14,7 @@ from components.pretrain.config import TrainConfig
 from components.pretrain.loader import CaptionLoader, FeatureLoader, Loader, PictureLoader
 from components.pretrain.pairs import open_pairs
 from components.pretrain.settings import DualEncoderSettings
-from components.registry import load_class
+from components.registry import named_component
 
 
 def build_objective(settings: DualEncoderSettings, module: str = "") -> Objective[Any]:
@@ -24,9 +24,7 @@ def build_objective(settings: DualEncoderSettings, module: str = "") -> Objectiv
         UnknownComponent: nobody registered it.
         InvalidRecipe: its settings are wrong.
     """
-    cls = load_class("objective", settings.objective.uses, module)
-    chosen = cls.settings_model().parse(settings.objective.with_, f"objective {settings.objective.uses}")
-    made = cls(chosen)
+    made = named_component(settings.objective, module)
     assert isinstance(made, Objective)
     return made
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.digest import canonical, digestible, sha256_text
+from components.digest import canonical, digestible, sha256_text, source_digest
 from components.pretrain.settings import DualEncoderSettings
 
 
@@ -49,12 +49,13 @@ class TrainConfig(BaseModel):
 
     @property
     def digest(self) -> str:
-        """What decides the weights: a checkpoint of another digest is another run's."""
+        """What decides the weights, the loop's code included: a checkpoint of another digest is another run's."""
         said: dict[str, Any] = {
             "shards": self.shards,
             "steps": {name: place.digest for name, place in self.steps.items()},
             "pairs": self.pairs_digest,
-            "settings": digestible(self.settings.model_copy(update={"checkpoint_every": 1})),
+            "settings": digestible(self.settings),
             "precision": self.precision,
+            "source": source_digest("components.pretrain.loop"),
         }
         return sha256_text(canonical(said))

@@ -30,6 +30,7 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
 
     requires = Columns("image_features", "text_features")
     libraries = ("torch", "transformers")
+    mixed_precision = True
 
     def column_names(self) -> tuple[str, ...]:
         image = (self.settings.image_features,) if self.settings.image_from_features else ()
@@ -80,8 +81,8 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
         """Train in this process.
 
         Args:
-            inputs: `extra["checkpoints"]` names a folder that outlives a kill, `extra["device"]` where
-                to compute; beside `folder` and on the CPU by default.
+            inputs: `extra["checkpoints"]` names a folder that outlives a kill, `extra["device"]` where to
+                compute and `extra["precision"]` in what; beside `folder`, on the CPU, in float32 by default.
             progress: called as progress(step, steps, text) after each step.
         """
         import pyarrow.parquet as pq
@@ -102,6 +103,7 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
             checkpoints=checkpoints,
             folder=folder,
             device=str(inputs.extra.get("device", "cpu")),
+            precision=str(inputs.extra.get("precision", "float32")),
         )
 
         def report(metrics: dict[str, Any]) -> None:

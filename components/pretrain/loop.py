@@ -76,12 +76,15 @@ class _Run:
     """The state of one training run on one rank."""
 
     def __init__(self, config: TrainConfig, rank: int, world_size: int) -> None:
-        self.config, self.settings = config, config.settings
+        self.device = pick_device(config.device, rank)
+        self.half = wants_bfloat16(config.precision, self.device)
+        # `auto` is no precision: a checkpoint of a machine that has bf16 is another run's on one that has not.
+        self.config = config.model_copy(update={"precision": "bfloat16" if self.half else "float32"})
+        self.settings = config.settings
         self.rank, self.world_size = rank, world_size
         if config.threads:
             torch.set_num_threads(config.threads)
         seed_all(self.settings.seed, rank)
-        self.device = pick_device(config.device, rank)
         self.objective: Objective[Any] = build_objective(self.settings, config.objective_module)
         self.model: DualEncoder = build_model(self.settings, self.objective, self.device)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]  # the walk is slow to do at each step
@@ -89,7 +92,6 @@ class _Run:
         self.sampler: Sampler = sampler_for(self.loader.pairs, self.settings.batch_size, self.settings.seed, world_size)
         groups = parameter_groups(self.model, self.settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, betas=(0.9, self.settings.beta2))
-        self.half = wants_bfloat16(config.precision, self.device)
         self.root = Path(config.checkpoints)
         self.started = time.perf_counter()
 
@@ -100,7 +102,10 @@ class _Run:
             self._keep_history(0)
             return 0
         if found.state["run"] != self.config.digest:
-            raise WorkspaceError(f"{self.root} holds checkpoints of another run; name another folder or delete it")
+            raise WorkspaceError(
+                f"{self.root} holds checkpoints of another run (of other settings, data, code or precision; this one "
+                f"computes in {self.config.precision}); name another folder or delete it"
+            )
         assert list(self.sampler.place(found.step)) == [found.state["epoch"], found.state["position"]]
         self._restore(found)
         self._keep_history(found.step)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from components.settings import ModelFolder, Settings
+from components.settings import ModelFolder, Named, Settings
 
 
-class ObjectiveChoice(Settings):
-    """`{uses: clip, with: {...}}`, or just the name."""
-
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+class ObjectiveChoice(Named):
+    kind = "objective"
 
     uses: str = "clip"
-    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"uses": value} if isinstance(value, str) else value
 
 
 class LoraSettings(Settings):
@@ -36,6 +28,8 @@ class LoraSettings(Settings):
 
 
 class DualEncoderSettings(Settings):
+    undigested: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "decode_threads"})
+
     image_tower: ModelFolder = ModelFolder(reference="builtin:efficientnet-lite0")
     text_tower: ModelFolder = ModelFolder(reference="builtin:minilm")
     tower: ModelFolder | None = Field(

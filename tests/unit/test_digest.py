@@ -40,13 +40,17 @@ FILES = {
 }
 
 
+def blurred(module) -> str:
+    return op_digest(module.Blur(module.BlurSettings()))
+
+
 @pytest.fixture
 def family(tmp_path, monkeypatch):
     """Writes a package of its own with the given changes and returns its scorer's digest."""
     monkeypatch.syspath_prepend(str(tmp_path))
     made: list[str] = []
 
-    def of(**changes: str) -> str:
+    def digest_with(entry: str = "scorer", of=blurred, **changes: str) -> str:
         name = "family"
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
@@ -59,10 +63,10 @@ def family(tmp_path, monkeypatch):
         digest.source_digest.cache_clear()
         digest._spec.cache_clear()
         made.append(name)
-        module = importlib.import_module(f"{name}.scorer")
-        return op_digest(module.Blur(module.BlurSettings()))
+        module = importlib.import_module(f"{name}.{entry}")
+        return of(module)
 
-    yield of
+    yield digest_with
     for module in [one for one in sys.modules if one.split(".")[0] in made]:
         del sys.modules[module]
     digest.source_digest.cache_clear()
@@ -108,6 +112,7 @@ class ModelSettings(Settings):
 
 class Modelled(Scorer[ModelSettings]):
     name: ClassVar[str] = "modelled"
+    mixed_precision = True
 
     def score(self, pairs):
         return {}
@@ -134,6 +139,14 @@ def test_weights_settings_precision_and_inputs_enter_it():
         op_digest(made, inputs={"score": "d2"}),
     ]
     assert len(set(digests)) == len(digests)
+
+
+def test_precision_is_no_business_of_what_always_computes_in_float32():
+    class Exact(Modelled):
+        mixed_precision = False
+
+    made = Exact(ModelSettings(model=ModelFolder(reference="r", path="/a", weights="w1")))
+    assert op_digest(made, precision="bfloat16") == op_digest(made)
 
 
 def test_a_default_written_out_is_the_same_step():
@@ -201,3 +214,154 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+OBJECTIVE = """
+from typing import ClassVar
+from components.component import Objective
+from components.registry import objective
+from components.settings import ModelFolder, Named, Settings
+from {family}.middle import score_of
+
+class Inner(Settings):
+    teacher: ModelFolder | None = None
+    sharpness: float = 2.0
+
+@objective("digest_test_sharp")
+class Sharp(Objective[Inner]):
+    libraries: ClassVar = ("numpy",)
+    def loss(self, image, text, *, logit_scale, logit_bias=None):
+        return {"loss": score_of(image)}
+
+class Outer(Settings):
+    inner: "Choice"
+
+class Choice(Named):
+    kind = "objective"
+Outer.model_rebuild()
+
+@objective("digest_test_wrapping")
+class Wrapping(Objective[Outer]):
+    pass
+"""
+TEACHER = {"reference": "models:/t@champion", "path": "/a", "weights": "w1"}
+
+
+def trained_with(module, said=None, uses="digest_test_sharp") -> str:
+    """A dual encoder's digest with an objective of a plug-in's."""
+    from components.pretrain.dual_encoder import FitDualEncoder
+    from components.pretrain.settings import DualEncoderSettings
+
+    towers = {side: {"reference": side, "path": "/a", "weights": side} for side in ("image_tower", "text_tower")}
+    choice = {"uses": uses, "with": said or {}}
+    return op_digest(FitDualEncoder(DualEncoderSettings.parse({**towers, "objective": choice}, "test")))
+
+
+@pytest.fixture
+def objective(family, monkeypatch):
+    from components import registry
+
+    def of(said=None, uses="digest_test_sharp", **changes: str) -> str:
+        for name in ("digest_test_sharp", "digest_test_wrapping"):
+            registry._registered.pop(("objective", name), None)
+        files = {"objective": OBJECTIVE} | changes
+        return family("objective", lambda module: trained_with(module, said, uses), **files)
+
+    yield of
+    for name in ("digest_test_sharp", "digest_test_wrapping"):
+        registry._registered.pop(("objective", name), None)
+
+
+def deep(said: dict) -> dict:
+    return {"inner": {"uses": "digest_test_sharp", "with": said}}
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda said: (said, "digest_test_sharp"), lambda s: (deep(s), "digest_test_wrapping")]
+)
+def test_what_settings_name_counts_as_if_it_were_imported_however_deep(objective, monkeypatch, wrap):
+    def of(said=None, **changes: str) -> str:
+        return objective(*wrap(said or {}), **changes)
+
+    before = of()
+    assert of({"sharpness": 2.0}) == before  # a default written out
+    assert of(objective=OBJECTIVE + "\n# a comment\n") == before
+    different = [
+        before,
+        of({"sharpness": 3.0}),
+        of({"teacher": TEACHER}),
+        of({"teacher": TEACHER | {"weights": "w2"}}),
+        of(deep="CONSTANT = 2\n"),
+        of(objective=OBJECTIVE.replace("score_of(image)", "-score_of(image)")),
+    ]
+    assert of({"teacher": TEACHER | {"reference": "./t", "path": "/b"}}) == different[2]
+    monkeypatch.setattr(digest, "_version", lambda name: "99" if name == "numpy" else "1")
+    with_library = of()
+    monkeypatch.setattr(digest, "_version", lambda name: "98" if name == "numpy" else "1")
+    assert of() != with_library
+    assert len(set(different)) == len(different)
+
+
+def test_a_reference_in_a_named_components_with_is_resolved_and_ordered_before(objective):
+    from components.pretrain.settings import DualEncoderSettings
+    from flows.plan import _fits_named, resolve_models
+
+    objective()
+    said = deep({"teacher": "step:teacher"})
+    settings = DualEncoderSettings.parse({"objective": {"uses": "digest_test_wrapping", "with": said}}, "test")
+    assert list(_fits_named(settings)) == ["teacher"]
+    resolved = resolve_models(settings, lambda reference: ModelFolder(reference=reference, path="/f", weights="w"))
+    assert resolved.objective.with_["inner"]["with"]["teacher"] == {
+        "reference": "step:teacher",
+        "path": "/f",
+        "weights": "w",
+    }
+
+
+def test_a_text_back_end_counts_for_who_uses_it_alone(monkeypatch):
+    from components.recaption.fuse import Fuse, FuseSettings
+
+    model = {"reference": "./llm", "path": "/a", "weights": "w1"}
+    local = {"uses": "local", "model": model}
+
+    def of(text_model: dict) -> str:
+        return op_digest(Fuse(FuseSettings.parse({"text_model": text_model}, "test")))
+
+    rules, with_model = of({"uses": "rules"}), of(local)
+    assert of({"uses": "local", "model": model | {"weights": "w2"}}) != with_model
+    assert of(local | {"batch_size": 99}) == with_model
+    read = digest._source_of
+    edited = "components.models.text_backends.local"
+    monkeypatch.setattr(digest, "_source_of", lambda name: read(name) + ("\nEDITED = 1" if name == edited else ""))
+    digest.source_digest.cache_clear()
+    assert of(local) != with_model
+    assert of({"uses": "rules"}) == rules
+    monkeypatch.undo()
+    digest.source_digest.cache_clear()
+    monkeypatch.setattr(digest, "_version", lambda name: "99")
+    assert of(local) != with_model
+
+
+def test_a_plug_in_counts_with_what_it_imports_of_ours_and_with_the_files_beside_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "one_file_plugin.py").write_text("import beside_it\nfrom components.filter import spare\nimport yaml\n")
+    (tmp_path / "beside_it.py").write_text("CONSTANT = 1\n")
+    importlib.invalidate_caches()
+    closure = digest._closure("one_file_plugin")
+    assert {"one_file_plugin", "beside_it", "components.filter.spare"} <= closure
+    assert "yaml" not in closure
+
+
+def test_a_path_in_settings_is_its_bytes_not_its_place(tmp_path):
+    class PathSettings(Settings):
+        words: Path
+
+    for place, text in (("a/words.txt", "one"), ("b/other.txt", "one"), ("c/words.txt", "two")):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_text(text)
+    a, b, c = (
+        digest.digestible(PathSettings(words=tmp_path / p)) for p in ("a/words.txt", "b/other.txt", "c/words.txt")
+    )
+    assert a == b != c
+    with pytest.raises(ModelError, match="cannot be read"):
+        digest.digestible(PathSettings(words=tmp_path / "nowhere"))

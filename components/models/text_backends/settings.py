@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import urllib.parse
+from types import ModuleType
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -14,18 +16,28 @@ from components.settings import ModelFolder, Settings
 class RuleTextModel(Settings):
     """Grammar rules over the evidence in the prompt. Needs no weights and no network."""
 
+    modules: ClassVar[tuple[str, ...]] = ("components.models.text_backends.rules",)
+
     uses: Literal["rules"] = "rules"
+
+    def open(self, device: str) -> TextModel:
+        return _module_of(self).RuleWriter()  # type: ignore[no-any-return]
 
 
 class LocalTextModel(Settings):
     """A `transformers` causal or sequence-to-sequence model from a folder, decoded greedily."""
 
     undigested: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+    modules: ClassVar[tuple[str, ...]] = ("components.models.text_backends.local",)
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
     uses: Literal["local"]
     model: ModelFolder
     max_new_tokens: int = Field(64, ge=1, le=4096, description="tokens")
     batch_size: int = Field(8, ge=1, description="prompts decoded together")
+
+    def open(self, device: str) -> TextModel:
+        return _module_of(self).LocalModel(self, device)  # type: ignore[no-any-return]
 
 
 class OpenAITextModel(Settings):
@@ -41,6 +53,7 @@ class OpenAITextModel(Settings):
             *("give_up_after", "on_failure", "on_budget"),
         }
     )
+    modules: ClassVar[tuple[str, ...]] = ("components.models.text_backends.openai",)
 
     uses: Literal["openai"]
     url: str = Field(description="base address, with its /v1")
@@ -72,6 +85,9 @@ class OpenAITextModel(Settings):
             raise ValueError("an address must hold no key; put the key in the environment variable api_key_env names")
         return url.rstrip("/")
 
+    def open(self, device: str) -> TextModel:
+        return _module_of(self).OpenAIModel(self)  # type: ignore[no-any-return]
+
 
 TextModelSettings = Annotated[RuleTextModel | LocalTextModel | OpenAITextModel, Field(discriminator="uses")]
 
@@ -83,14 +99,9 @@ def open_text_model(settings: RuleTextModel | LocalTextModel | OpenAITextModel, 
         ModelError: the folder holds no text model.
         TextModelError: the answers' cache cannot be written.
     """
-    if isinstance(settings, LocalTextModel):
-        from components.models.text_backends.local import LocalModel
+    return settings.open(device)
 
-        return LocalModel(settings, device)
-    if isinstance(settings, OpenAITextModel):
-        from components.models.text_backends.openai import OpenAIModel
 
-        return OpenAIModel(settings)
-    from components.models.text_backends.rules import RuleWriter
-
-    return RuleWriter()
+def _module_of(settings: Settings) -> ModuleType:
+    """The back end's module, imported by name: so it is in the digest of a step that uses it, and of no other."""
+    return importlib.import_module(settings.modules[0])

@@ -163,6 +163,11 @@ def test_an_adapter_goes_back_beside_the_base_it_was_trained_on(tmp_path: Path) 
     again = load_adapter(TinyImage().requires_grad_(False), tmp_path)
     assert torch.equal(again(PICTURES), tower(PICTURES))
     assert torch.equal(merge(again)(PICTURES), merge(tower)(PICTURES))
+    other = TinyImage().requires_grad_(False)
+    with torch.no_grad():
+        next(other.parameters()).view(-1)[0] += 1e-3
+    with pytest.raises(ModelError, match="its locked weights are others"):
+        load_adapter(other, tmp_path)
     with pytest.raises(ModelError, match="no adapter of this model"):
         load_adapter(nn.Linear(4, 4), tmp_path)
     with pytest.raises(ModelError, match="no adapter of this model"):

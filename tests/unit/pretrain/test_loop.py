@@ -98,6 +98,17 @@ def test_checkpoints_of_another_run_are_refused(view: ColumnsView, tmp_path: Pat
         train(tiny_config(view, tmp_path, lr=1e-2), 0, 1, lambda m: None)
 
 
+def test_checkpoints_of_another_precision_are_refused(view: ColumnsView, tmp_path: Path) -> None:
+    config = tiny_config(view, tmp_path)
+    with pytest.raises(Stopped):
+        train(config | {"precision": "float32"}, 0, 1, stop_after(7))
+    with pytest.raises(WorkspaceError, match="computes in bfloat16"):
+        train(config | {"precision": "bfloat16"}, 0, 1, lambda m: None)
+    steps: list[int] = []
+    train(config | {"precision": "auto"}, 0, 1, lambda m: steps.append(m["step"]))  # float32 on a CPU
+    assert steps[0] == 5
+
+
 def test_training_learns_the_shapes(view: ColumnsView, tmp_path: Path) -> None:
     losses: list[float] = []
     train(tiny_config(view, tmp_path, steps=60, lr=1e-2), 0, 1, lambda m: losses.append(m["loss"]))

@@ -150,7 +150,7 @@ def sheet(root: Path) -> np.ndarray:
         shard = open_dataset(str(root / "data" / name)).shards[0]
         media = [row["media"][0] for row in shard.read_sidecar().to_pylist() if row["media"]]
         for place, medium in enumerate(media[: ROWS * COLUMNS]):
-            image = decode(shard.read_member(medium["offset"], medium["size"]), TILE).image
+            image = decode(shard.read_member(medium), TILE).image
             assert image is not None
             scale = (TILE - 6) / max(image.shape[:2])
             small = cv2.resize(image[:, :, ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

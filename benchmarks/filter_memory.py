@@ -106,7 +106,7 @@ def _with_bytes(crawl: Dataset, name: str) -> pa.Table:
         shard = next(one for one in crawl.shards if one.name == name)
         for row in shard.read_sidecar(["key", "media", "captions"]).to_pylist():
             medium = row["media"][0]
-            data = shard.read_member(medium["offset"], medium["size"])
+            data = shard.read_member(medium)
             yield {"image": {"bytes": data, "path": f"{row['key']}.jpg"}, "text": row["captions"][0]["text"]}
 
     return pa.Table.from_pylist(list(rows()))

@@ -171,7 +171,7 @@ def real_hashes(dataset: str) -> dict[str, Any]:
     found = []
     for shard in open_dataset(dataset).shards:
         for row in shard.read_sidecar(["media"])["media"].to_pylist():
-            image = decode(shard.read_member(row[0]["offset"], row[0]["size"]), 224).image if row else None
+            image = decode(shard.read_member(row[0]), 224).image if row else None
             hash_, quality = pdq_hash(image) if image is not None else (None, 0)
             if hash_ is not None and quality >= 50:
                 found.append(hash_)

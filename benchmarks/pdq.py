@@ -39,7 +39,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     shard = open_dataset(str(Path(__file__).parents[1] / "data/raw")).shards[0]
     media = [row["media"][0] for row in shard.read_sidecar().to_pylist() if row["media"]][:300]
-    decoded = [decode(shard.read_member(one["offset"], one["size"]), 224).image for one in media]
+    decoded = [decode(shard.read_member(one), 224).image for one in media]
     images = [image for image in decoded if image is not None]
     ours, theirs = best_of(5, pdq_hash, images), best_of(5, pdqhash.compute, images)
     mine = np.stack([pdq_hash(image)[0] for image in images])

@@ -5,6 +5,7 @@
     │   ├── UnknownComponent  a `uses:` nobody registered
     │   └── InvalidRule       a keep-rule that is not one SQL expression over known columns
     ├── DatasetError          a dataset, shard or source that cannot be read at all
+    │   └── DataChanged       a tar or sidecar that is no longer what was indexed
     ├── ColumnError           a column file that is missing, cut short or from a newer release
     ├── WorkspaceError        a workspace that is read-only, full or locked
     ├── ModelError            a model folder or reference that does not resolve or load
@@ -43,6 +44,10 @@ class InvalidRule(InvalidRecipe):
 
 
 class DatasetError(PairwrightError):
+    pass
+
+
+class DataChanged(DatasetError):
     pass
 
 

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from components.dataset import storage
 from components.dataset.dataset import Dataset, Shard
+from components.dataset.members import checked
 from components.dataset.pairs import caption_of
 from components.errors import DatasetError, MissingDependency
 from serving.thumbnails import ThumbnailPack, ThumbnailWriter, thumbnail_of
@@ -54,6 +55,8 @@ ITEM = pa.schema(
         ("row", pa.int32()),
         ("offset", pa.int64()),  # of the picture's first byte in the shard's tar
         ("size", pa.int64()),
+        ("member", pa.string()),
+        ("crc32", pa.uint32()),  # of the picture's bytes; null where the dataset was indexed without
     ]
 )
 
@@ -160,7 +163,7 @@ def _write_items(
                 if item["category"]:
                     categories[item["category"]] = categories.get(item["category"], 0) + 1
                 if pack:
-                    pack.add(thumbnail_of(shard.read_member(item["offset"], item["size"])) if item["size"] else b"")
+                    pack.add(thumbnail_of(shard.read_member(item)) if item["size"] else b"")
             writer.write_table(pa.Table.from_pylist(items, schema=ITEM), row_group_size=ROW_GROUP)
             done += len(items)
     missing = pack.close() if pack else None
@@ -190,7 +193,9 @@ def _by_shard(dataset: Dataset, kept: pa.Table) -> Iterator[tuple[Shard, list[di
 
 def _item(shard: Shard, row: Mapping[str, Any], source: str) -> dict[str, Any]:
     captions = [c for c in row["captions"] or () if c["text"] and not c["source"].startswith("translation")]
-    image = next((m for m in row["media"] or () if m["role"] == "image"), {"offset": 0, "size": 0})
+    image = next(
+        (m for m in row["media"] or () if m["role"] == "image"), {"offset": 0, "size": 0, "member": None, "crc32": None}
+    )
     first = caption_of(row["captions"], source) or (captions[0]["text"] if captions else "")
     return {
         "key": row["key"],
@@ -203,6 +208,8 @@ def _item(shard: Shard, row: Mapping[str, Any], source: str) -> dict[str, Any]:
         "row": row["row"],
         "offset": image["offset"],
         "size": image["size"],
+        "member": image["member"],
+        "crc32": image["crc32"],
     }
 
 
@@ -392,4 +399,6 @@ class SearchIndex:
         if self._pack is not None:
             return self._pack.read(number) or None
         item = self.item(number)
-        return thumbnail_of(storage.read_bytes(self.about["tars"][item["shard"]], item["offset"], item["size"])) or None
+        place = {"member": item["key"], "crc32": None} | item  # an index of an earlier release has no checksums
+        tar = self.about["tars"][item["shard"]]
+        return thumbnail_of(checked(tar, place, storage.read_bytes(tar, item["offset"], item["size"]))) or None

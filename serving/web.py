@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from components.errors import DatasetError
 from serving.limits import MAX_BODY_BYTES, MIB, Refusal
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def _thumbnail(request: Request) -> Response:
     number = request.path_params["number"]
     if index is None or number >= len(index):
         return JSONResponse({"error": f"the index has no picture {number}"}, 404)
-    jpeg = index.thumbnail(number)
+    try:
+        jpeg = index.thumbnail(number)
+    except DatasetError:  # made from the shard, which is gone or changed; its place is nobody's business here
+        return JSONResponse({"error": f"picture {number} is no longer what was indexed"}, 404)
     if jpeg is None:
         return JSONResponse({"error": f"picture {number} could not be decoded"}, 404)
     # The page asks with the index's digest, so a new index has new addresses.

@@ -48,7 +48,7 @@ def read_pairs(dataset: Any) -> tuple[list[Any], list[str]]:
     for shard, table in dataset.iter_sidecars(["media", "captions"]):
         for row in table.to_pylist():
             media = row["media"][0]
-            images.append(decode(shard.read_member(media["offset"], media["size"]), 96).image)
+            images.append(decode(shard.read_member(media), 96).image)
             texts.append(row["captions"][0]["text"])
     return images, texts
 

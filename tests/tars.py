@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,3 +33,23 @@ def pair(key: str, number: int, text: bytes | None = None) -> list[tuple[str, by
 
 def pairs(count: int) -> list[tuple[str, bytes]]:
     return [member for number in range(count) for member in pair(f"{number:05d}", number)]
+
+
+def flip(path: Path, at: int, count: int = 64) -> None:
+    """Flip `count` bytes from `at`; size and time stay."""
+    times, body = path.stat(), bytearray(path.read_bytes())
+    body[at : at + count] = bytes(byte ^ 0xFF for byte in body[at : at + count])
+    path.write_bytes(bytes(body))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def cut(path: Path, at: int) -> None:
+    path.write_bytes(path.read_bytes()[: at + 5])
+
+
+def grow(path: Path, at: int) -> None:
+    """A pair more at the end; every member there was stays where it was."""
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo("new.jpg")
+        info.size = 20_000  # more than the zeros that end a tar
+        tar.addfile(info, io.BytesIO(bytes(info.size)))

@@ -10,7 +10,8 @@ the workspace and name the tars where they are; the user's folder is never writt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,12 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.dataset import storage
+from components.dataset.integrity import file_hash, verified
+from components.dataset.members import REMEDY, Members
 from components.dataset.schema import SIDECAR_VERSION, check_version, migrate_sidecar
+from components.dataset.sidecar import shard_digest
 from components.digest import canonical, sha256_text
-from components.errors import DatasetError
+from components.errors import DataChanged, DatasetError
 
 MANIFEST = "dataset.json"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2  # 1 had no `sidecar_sha256`
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Shard:
         digest: of the tar's bytes and the sidecar's rows; with a row number, a pair's identity.
         unknown: pairs known to be lost with a truncated tar's tail, as far as can be told.
         problem: why the tar could not be read to its end, or None.
+        sidecar_sha256: of the sidecar's bytes, full hex; "" where an older release wrote the manifest.
     """
 
     name: str
@@ -44,15 +49,19 @@ class Shard:
     tar_bytes: int
     unknown: int = 0
     problem: str | None = None
+    sidecar_sha256: str = ""
 
     def read_sidecar(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The sidecar's rows in shard order, migrated to today's schema.
 
         Raises:
+            DataChanged: its bytes are not those that were written.
             DatasetError: it cannot be read, or has not `rows` rows.
             ColumnError: a newer release wrote it.
         """
         try:
+            if self.sidecar_sha256 and not verified(self.sidecar, self.sidecar_sha256):
+                raise DataChanged(f"{self.sidecar} is damaged: it changed since it was written; {REMEDY}")
             with storage.open_read(self.sidecar) as stream:
                 file = pq.ParquetFile(stream)
                 version = check_version(file.schema_arrow.metadata, SIDECAR_VERSION, self.sidecar)
@@ -67,9 +76,48 @@ class Shard:
             table = migrate_sidecar(table, version)
         return table.select(list(columns)) if columns else table
 
-    def read_member(self, offset: int, size: int) -> bytes:
-        """Bytes of one tar member, by range."""
-        return storage.read_bytes(self.tar, offset, size)
+    def open_tar(self) -> Members:
+        """The tar, to be entered; its members are read by their `media` entries and checked.
+
+        Raises:
+            DataChanged: on entering, the tar is not as long as it was when it was indexed.
+            DatasetError: it is gone.
+        """
+        return Members(self.tar, self.tar_bytes, lambda: _check_whole(self))
+
+    def is_whole(self) -> bool:
+        """Whether tar and sidecar are, byte for byte and row for row, what the digest names.
+
+        Costs a read of the tar, once a process; of a remote tar its size alone is compared.
+
+        Raises:
+            OSError, DatasetError, ColumnError: one of them cannot be read.
+        """
+        if storage.is_remote(self.tar):
+            return storage.size_of(self.tar) == self.tar_bytes
+        return _makes_digest(self, storage.stamp(self.tar), storage.stamp(self.sidecar))
+
+    def read_member(self, medium: Mapping[str, Any]) -> bytes:
+        """The bytes of one `media` entry, by byte range.
+
+        Raises:
+            DataChanged: they are not those that were indexed.
+            DatasetError: the tar cannot be read.
+        """
+        if storage.is_remote(self.tar):
+            return self.open_tar().read_range(medium)
+        with self.open_tar() as tar:
+            return tar.read(medium)
+
+
+def _check_whole(shard: Shard) -> None:
+    if not shard.is_whole():
+        raise DataChanged(f"{shard.tar} or its sidecar changed since it was indexed; {REMEDY}")
+
+
+@functools.lru_cache(4096)
+def _makes_digest(shard: Shard, *stamps: tuple[Any, ...]) -> bool:
+    return shard_digest(file_hash(shard.tar), shard.read_sidecar()) == shard.digest
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def stamps_of(dataset: Dataset) -> Iterator[Stamp]:
                 licence=row["licence"] or "",
                 author=row["author"] or "",
                 suffix=medium["member"].rpartition(".")[2],
-                data=shard.read_member(medium["offset"], medium["size"]),
+                data=shard.read_member(medium),
             )
 
 

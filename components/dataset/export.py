@@ -87,7 +87,8 @@ def export(
         shard_pairs: pairs a shard.
 
     Raises:
-        DatasetError: a tar changed since it was indexed, or `kept` names what is not in the dataset.
+        DataChanged: a tar, or a member of it, is not what was indexed.
+        DatasetError: `kept` names what is not in the dataset.
         WorkspaceError: `dest` cannot be written.
     """
     dest = absolute(dest).rstrip("/")
@@ -178,7 +179,7 @@ def _pair(
     shard: Shard,
     made: Mapping[str, str | None],
     priority: Sequence[str],
-    read: Callable[[dict[str, Any]], bytes],
+    read: Callable[[Mapping[str, Any]], bytes],
 ) -> tuple[Pair, Source]:
     captions = row["captions"] + [
         caption(text, source, producer=source) for source, text in made.items() if text is not None
@@ -207,30 +208,15 @@ def _medium(key: str, entry: dict[str, Any], data: bytes) -> Medium:
 
 
 @contextmanager
-def _reader(shard: Shard, wanted: int) -> Iterator[Callable[[dict[str, Any]], bytes]]:
-    """A function that reads one medium's bytes from the shard's tar.
+def _reader(shard: Shard, wanted: int) -> Iterator[Callable[[Mapping[str, Any]], bytes]]:
+    """A function that reads one medium's bytes, `wanted` bytes in all, from the shard's tar.
 
     Raises:
-        DatasetError: the tar is not as long as when it was indexed.
+        DataChanged: the tar is not as long as when it was indexed.
     """
-    try:
-        size = storage.size_of(shard.tar)
-    except OSError as error:
-        raise DatasetError(f"{shard.tar} cannot be read: {error}") from None
-    if size != shard.tar_bytes:
-        raise DatasetError(
-            f"{shard.tar} changed since it was indexed ({size} bytes, then {shard.tar_bytes}); ingest it again"
-        )
-    if storage.is_remote(shard.tar) and wanted < STREAM_SHARE * size:
-        yield lambda medium: shard.read_member(medium["offset"], medium["size"])
-        return
-    with storage.open_read(shard.tar) as stream:
-
-        def read(medium: dict[str, Any]) -> bytes:
-            stream.seek(medium["offset"])
-            return stream.read(medium["size"])
-
-        yield read
+    with shard.open_tar() as tar:
+        few = storage.is_remote(shard.tar) and wanted < STREAM_SHARE * shard.tar_bytes
+        yield tar.read_range if few else tar.read
 
 
 def _write_flat(dataset: Dataset, sources: Iterator[dict[str, Any]]) -> None:

@@ -123,7 +123,7 @@ def _loose_members(folder: str) -> Iterator[Member]:
     for path, info in sorted(fs.find(name, detail=True).items()):
         member, size = posixpath.basename(path), int(info["size"])
         data = storage.read_bytes(f"{folder}/{member}") if is_text(member, size) else None
-        yield Member(member, 0, size, data)
+        yield Member(member, 0, size, data=data)
 
 
 def loose_medium(folder: str, key: str, entry: dict[str, Any]) -> Medium:

@@ -219,9 +219,7 @@ def _finished(dest: str, stamp: dict[str, Any]) -> Dataset | None:
         if storage.read_json(storage.join(dest, STAMP)) != stamp:
             return None
         dataset = open_dataset(dest)
-        whole = all(storage.size_of(shard.tar) == shard.tar_bytes for shard in dataset.shards)
-        for shard in dataset.shards:
-            shard.read_sidecar(["key"])
+        whole = all(shard.is_whole() for shard in dataset.shards)
     except (OSError, DatasetError, ColumnError):
         return None
     return dataset if whole else None

@@ -10,30 +10,27 @@ threads or timing, so a pass that is done again makes the same batches.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.dataset import storage
 from components.dataset.dataset import Shard
 from components.dataset.decode import Decoded, decode
+from components.dataset.members import Members
 from components.dataset.pairs import PairBatch
-from components.errors import DatasetError
 
 # Of decoded pixels. Held longer, they leave the cache and the heap: at 64 pictures of 900 px a batch each one
 # costs half as much again to decode (benchmarks/filter_throughput.py).
 BATCH_BYTES = 32 << 20
 IMAGE_ROLE = "image"
 NO_IMAGE = "read:no_image"  # the pair has captions but no picture
-CUT_SHORT = "read:cut_short"  # the tar ends before the picture does
 
 
 def read_pairs(
@@ -55,7 +52,8 @@ def read_pairs(
         decode_threads: above 1, pictures are decoded ahead in this many threads.
 
     Raises:
-        DatasetError: the sidecar or the tar cannot be read. A picture that cannot is in `errors`.
+        DataChanged: the sidecar or a picture read is not what was indexed.
+        DatasetError: the sidecar or the tar cannot be read. A picture that cannot be decoded is in `errors`.
     """
     table = shard.read_sidecar()
     numbers = np.arange(shard.rows, dtype=np.int32) if rows is None else np.asarray(rows, dtype=np.int32)
@@ -122,7 +120,7 @@ def _opened(
             record.data = None
         return record
 
-    with TarStream(shard.tar) as tar:
+    with shard.open_tar() as tar:
         fetched = (_fetch(tar, record) for record in records)
         if threads <= 1:
             yield from map(open_picture, fetched)
@@ -150,18 +148,14 @@ def _ahead(work: Any, records: Iterator[_Record], threads: int, most: int) -> It
                 future.cancel()
 
 
-def _fetch(tar: TarStream, record: _Record) -> _Record:
+def _fetch(tar: Members, record: _Record) -> _Record:
     """The record with its picture's bytes, or with the reason why there are none."""
     if record.error is not None:
         return record
     for medium in record.sidecar["media"] or ():
         if medium["role"] == IMAGE_ROLE:
-            data = tar.read(medium["offset"], medium["size"])
-            record.size = len(data)
-            if len(data) == medium["size"]:
-                record.data = data
-            else:
-                record.error = CUT_SHORT
+            record.data = tar.read(medium)
+            record.size = len(record.data)
             return record
     record.error = NO_IMAGE
     return record
@@ -215,42 +209,3 @@ def _facts(record: _Record) -> dict[str, Any]:
         return {"bytes": record.size} if record.size else {}
     one = record.decoded
     return {"width": one.width, "height": one.height, "format": one.format, "bytes": record.size}
-
-
-class TarStream:
-    """Bytes of a tar's members by offset, cheapest when asked for front to back.
-
-    A local tar is read by `pread`; a remote one through fsspec's read-ahead, so that a pass costs a
-    few large requests; a web server that cannot serve ranges is read through once.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._local = not storage.is_remote(path)
-        self._opened = storage.open_read(path)
-
-    def __enter__(self) -> TarStream:
-        self._stream: IO[bytes] = self._opened.__enter__()
-        if self._local:
-            os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._opened.__exit__(*exception)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset`, or fewer at the tar's end.
-
-        Raises:
-            DatasetError: the disk or the server failed.
-        """
-        try:
-            if self._local:
-                return os.pread(self._stream.fileno(), size, offset)
-            if self._stream.seekable():
-                self._stream.seek(offset)
-            else:
-                self._stream.read(offset - self._stream.tell())
-            return self._stream.read(size)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{self._path} cannot be read at byte {offset}: {error}; run again") from None

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from components.errors import ColumnError
 
-SIDECAR_VERSION = 1
+SIDECAR_VERSION = 2
 
 MEDIA = pa.struct(
     [
@@ -22,6 +22,7 @@ MEDIA = pa.struct(
         ("member", pa.string()),  # the tar member's name
         ("offset", pa.int64()),  # of its first byte in the tar
         ("size", pa.int64()),  # bytes
+        ("crc32", pa.uint32()),  # of its bytes; null in a sidecar of version 1
         ("t0", pa.float64()),  # seconds; null unless timed
         ("t1", pa.float64()),
     ]
@@ -72,7 +73,8 @@ def check_version(metadata: dict[bytes, bytes] | None, known: int, path: str) ->
 def migrate_sidecar(table: pa.Table, version: int) -> pa.Table:
     """A sidecar of an older version as one of today: columns it lacks are null.
 
-    Version 0 (before the first release) had no `labels`, `group` and `author`.
+    Version 0 (before the first release) had no `labels`, `group` and `author`; version 1 no `crc32` of a
+    medium, so such a shard's tar is checked as a whole (components/dataset/dataset.py).
     """
     if version == SIDECAR_VERSION and table.schema.names == SIDECAR.names:
         return table

@@ -1,7 +1,8 @@
 """Making a sidecar: rows to an Arrow table, the table to Parquet, the shard to its digest.
 
 The digest is of the data alone: the tar's bytes and the sidecar's rows, not of how Parquet happens
-to lay them out, so that another release of pyarrow gives the same shard the same name.
+to lay them out, so that another release of pyarrow gives the same shard the same name. Members' checksums
+follow from the tar's bytes and are no part of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from components.dataset import storage
 from components.dataset.schema import SIDECAR
-from components.digest import canonical, sha256_text
+from components.digest import canonical, file_sha256, sha256_text
 
 
 def caption(
@@ -25,8 +26,10 @@ def caption(
     return {"source": source, "ordinal": ordinal, "text": text, "lang": lang, "producer": producer}
 
 
-def medium(role: str, kind: str, ordinal: int, member: str, offset: int, size: int) -> dict[str, Any]:
-    """One entry of a row's `media`: `size` bytes at `offset` in the shard's tar."""
+def medium(
+    role: str, kind: str, ordinal: int, member: str, offset: int, size: int, crc32: int | None = None
+) -> dict[str, Any]:
+    """One entry of a row's `media`: `size` bytes at `offset` in the shard's tar, and their checksum."""
     return {
         "role": role,
         "kind": kind,
@@ -34,6 +37,7 @@ def medium(role: str, kind: str, ordinal: int, member: str, offset: int, size: i
         "member": member,
         "offset": offset,
         "size": size,
+        "crc32": crc32,
         "t0": None,
         "t1": None,
     }
@@ -79,17 +83,20 @@ def shard_digest(tar_sha256: str, table: pa.Table) -> str:
     for batch in table.to_batches(max_chunksize=1024):
         for values in batch.to_pylist():
             meta = values["meta"]
+            for one in values["media"] or ():
+                one.pop("crc32", None)
             values["meta"] = None if meta is None else hashlib.sha256(meta).hexdigest()
             hasher.update(canonical(values).encode())
             hasher.update(b"\n")
     return sha256_text(f"{tar_sha256} {hasher.hexdigest()}")
 
 
-def write_sidecar(table: pa.Table, path: str) -> None:
-    """Commit a sidecar; the same rows give the same bytes.
+def write_sidecar(table: pa.Table, path: str) -> str:
+    """Commit a sidecar; the same rows give the same bytes. Returns the file's full hex SHA-256.
 
     Raises:
         WorkspaceError: the disk is full or read-only.
     """
     with storage.commit_file(path) as partial:
         pq.write_table(table, partial, compression="zstd", row_group_size=4096)
+        return file_sha256(partial)

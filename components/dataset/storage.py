@@ -58,6 +58,20 @@ def size_of(path: str) -> int:
     return int(fs.size(name))
 
 
+def stamp(path: str) -> tuple[Any, ...]:
+    """What changes whenever a file does, without reading it: its times, size and inode, or its tag.
+
+    Raises:
+        OSError: it does not exist.
+    """
+    fs, name = filesystem(path)
+    if isinstance(fs, LocalFileSystem):
+        found = os.stat(name)
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+    info = fs.info(name)
+    return info.get("size"), *(str(info.get(name)) for name in ("ETag", "etag", "LastModified", "mtime", "created"))
+
+
 def read_bytes(path: str, offset: int = 0, size: int | None = None) -> bytes:
     """A file, or `size` bytes of it from `offset`.
 
@@ -101,7 +115,7 @@ def open_read(path: str) -> Iterator[IO[bytes]]:
     try:
         stream = open(name, "rb") if isinstance(fs, LocalFileSystem) else fs.open(name, "rb")  # noqa: SIM115
     except OSError as error:
-        raise DatasetError(f"{path} cannot be opened: {error}") from None
+        raise DatasetError(f"{path} cannot be read: {error}") from None
     with stream:
         yield stream
 

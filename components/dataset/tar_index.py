@@ -12,17 +12,18 @@ a reason (`error`), and a tar that ends too early gives every pair that is whole
     truncated        the tar ends within this pair
     no_image         no member of the pair is a picture
     empty_image      the picture has zero bytes
+    sparse_member, dangling_link, not_a_file: components/dataset/tar_members.py
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.dataset import sidecar, storage
-from components.dataset.tar_members import Member, TarStream
+from components.dataset.tar_members import Member, TarStream, followed
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -94,15 +95,28 @@ def index_tar(path: str) -> TarIndex:
     """
     with storage.open_read(path) as stream:
         tar = TarStream(stream, path, is_text)
-        pairs, ignored = group_pairs(tar)
+        members = followed(tar)
+    pairs, ignored = group_pairs(_with_text(path, member) for member in members)
     if tar.problem is not None:
         _mark_incomplete(pairs)
     rows = [pair_row(pair) for pair in pairs]
     return TarIndex(rows, tar.bytes, tar.sha256, tar.problem, ignored)
 
 
+def _with_text(path: str, member: Member) -> Member:
+    """The member with its contents where they belong in the sidecar: a link's name alone may say so."""
+    if member.data is not None or member.problem or not member.whole or not is_text(member.name, member.size):
+        return member
+    return replace(member, data=storage.read_bytes(path, member.offset, member.size))
+
+
 def split_name(name: str) -> tuple[str, str] | None:
-    """A member's (key, lower-case suffix); None if it belongs to no pair."""
+    """A member's (key, lower-case suffix); None if it belongs to no pair.
+
+    A leading `./`, which `tar -c .` writes, is part of no key.
+    """
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.partition(".")
     if not stem or not dot or (not folder and base.startswith("__") and base.endswith("__")):
@@ -171,7 +185,7 @@ def pair_row(pair: Pair) -> dict[str, Any]:
         found = next((facts[name] for name in JSON_CAPTIONS if isinstance(facts.get(name), str)), None)
         captions += [] if found is None else [sidecar.caption(storable(found), producer="json")]
     image = next((one for one in media if one["role"] == "image"), None)
-    error = pair.error or (NO_IMAGE if image is None else EMPTY_IMAGE if image["size"] == 0 else None)
+    error = pair.error or _problem(pair) or (NO_IMAGE if image is None else EMPTY_IMAGE if image["size"] == 0 else None)
     return sidecar.row(
         pair.key,
         media + unread,
@@ -181,6 +195,14 @@ def pair_row(pair: Pair) -> dict[str, Any]:
         error=error,
         **{name: _fact(facts, *names) for name, names in FACTS.items()},  # type: ignore[arg-type]
     )
+
+
+def _problem(pair: Pair) -> str | None:
+    """Why the picture, a caption or the metadata of the pair has no bytes; None if they have."""
+    for suffix, member in pair.members.items():
+        if member.problem and _form(suffix) in IMAGE_SUFFIXES | TEXT_SUFFIXES | {"json", "cls"}:
+            return member.problem
+    return None
 
 
 FACTS = {
@@ -205,7 +227,7 @@ def _media(pair: Pair) -> list[dict[str, Any]]:
     for suffix, member in pair.members.items():
         form, prefix = _form(suffix), suffix.rpartition(".")[0]
         held = form in TEXT_SUFFIXES or suffix == "json"
-        if not member.whole or (held and member.size <= TEXT_LIMIT):
+        if not member.whole or member.problem or (held and member.size <= TEXT_LIMIT):
             continue
         if form in IMAGE_SUFFIXES:
             role, kind = prefix or "image", "image"
@@ -213,7 +235,7 @@ def _media(pair: Pair) -> list[dict[str, Any]]:
             role, kind = prefix or "speech", "audio"
         else:
             role, kind = suffix, "none"
-        entries.append(sidecar.medium(role, kind, ordinals.get(role, 0), member.name, member.offset, member.size))
+        entries.append(sidecar.medium(role, kind, ordinals.get(role, 0), *member.place))
         ordinals[role] = ordinals.get(role, 0) + 1
     images = [one for one in entries if one["kind"] == "image"]
     if images and not any(one["role"] == "image" for one in images):
@@ -238,7 +260,7 @@ def _captions(pair: Pair) -> tuple[list[dict[str, Any]], list[tuple[str, str]], 
         captions.append(sidecar.caption(text, source, sum(one["source"] == source for one in captions)))
         if not sound:
             labels.append(("caption_encoding", "replaced"))
-            unread.append(sidecar.medium(suffix, "none", 0, member.name, member.offset, member.size))
+            unread.append(sidecar.medium(suffix, "none", 0, *member.place))
     return captions, labels, unread
 
 

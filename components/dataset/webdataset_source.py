@@ -1,7 +1,7 @@
 """Tars that exist already, indexed in place: a WebDataset, or what img2dataset made.
 
 Nothing is copied and the user's folder is never written: `dest` gets a sidecar and a record for
-each tar. A tar whose size and time are those of its record is not read again, so a killed ingest
+each tar. A tar whose size, times and inode are those of its record is not read again, so a killed ingest
 goes on where it was, and a grown dataset costs only its new tars.
 """
 
@@ -25,7 +25,6 @@ from components.dataset.source import (
     SourceOptions,
     absolute,
     dataset_name,
-    fingerprint,
     list_files,
 )
 from components.dataset.tar_index import TarIndex, index_tar
@@ -156,7 +155,7 @@ def _index_one(tar: str, name: str, dest: str, read: Reader) -> Shard:
     stamp: dict[str, Any] = {"index_version": INDEX_VERSION, "sidecar_version": SIDECAR_VERSION, "tar": tar}
     stamp["reader"] = read.__name__
     try:
-        stamp["source"] = [fingerprint(one) for one in (tar, _parquet_of(tar)) if storage.exists(one)]
+        stamp["source"] = [list(storage.stamp(one)) for one in (tar, _parquet_of(tar)) if storage.exists(one)]
     except OSError as error:
         raise DatasetError(f"{tar} cannot be read: {error}") from None
     known = _recorded(path, stamp)
@@ -164,9 +163,9 @@ def _index_one(tar: str, name: str, dest: str, read: Reader) -> Shard:
         return known
     index = read(tar)
     table = sidecar.sidecar_table(index.rows)
-    sidecar.write_sidecar(table, path)
+    written = sidecar.write_sidecar(table, path)
     digest = sidecar.shard_digest(index.sha256, table)
-    shard = Shard(name, tar, path, digest, len(table), index.bytes, problem=index.problem)
+    shard = Shard(name, tar, path, digest, len(table), index.bytes, problem=index.problem, sidecar_sha256=written)
     record = {"stamp": stamp, "shard": asdict(shard), "sidecar_bytes": storage.size_of(path)}
     storage.write_json(path + ".json", record)
     return shard

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from components.dataset import sidecar, storage
 from components.dataset.dataset import MANIFEST, Dataset, Shard
+from components.dataset.integrity import checksum
 from components.errors import DatasetError
 
 Medium = tuple[str, str, str, bytes]  # role, kind, suffix, bytes
@@ -254,7 +255,7 @@ class ShardWriter:
             offset = tar.add(member, data)
             ordinal = ordinals.get(role, 0)
             ordinals[role] = ordinal + 1
-            entries.append(sidecar.medium(role, kind, ordinal, member, offset, len(data)))
+            entries.append(sidecar.medium(role, kind, ordinal, member, offset, len(data), checksum(data)))
         suffixes = {suffix for _, _, suffix, _ in media}
         if media and text is not None and "txt" not in suffixes:
             tar.add(f"{key}.txt", text.encode())
@@ -271,11 +272,17 @@ class ShardWriter:
             raise storage.workspace_error(self._dest, problem) from None
         self._open.close()
         table = sidecar.sidecar_table(self._rows)
-        sidecar.write_sidecar(table, self._path("parquet"))
+        written = sidecar.write_sidecar(table, self._path("parquet"))
         digest = sidecar.shard_digest(tar_sha256, table)
         self._shards.append(
             Shard(
-                f"{len(self._shards):05d}", self._path("tar"), self._path("parquet"), digest, len(self._rows), tar.bytes
+                f"{len(self._shards):05d}",
+                self._path("tar"),
+                self._path("parquet"),
+                digest,
+                len(self._rows),
+                tar.bytes,
+                sidecar_sha256=written,
             )
         )
         self._rows, self._tar, self._open = [], None, None

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.engine.cluster import Session, import_ray
-from components.errors import DatasetError, EngineError, PairwrightError
+from components.errors import DataChanged, DatasetError, EngineError, PairwrightError
 
 if TYPE_CHECKING:
     from components.dataset.dataset import Shard
@@ -157,6 +157,8 @@ class _Map:
             self._rows_left -= shard.rows
             self._failed += sum(outcome.failed.values())
             self._tell(outcome)
+        elif isinstance(outcome, DataChanged):  # nothing that waiting mends
+            raise outcome
         elif isinstance(outcome, (WorkerDied, DatasetError)):  # storage, too, may answer next time
             self._try_again(shard, outcome)
         else:

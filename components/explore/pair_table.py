@@ -30,10 +30,11 @@ READERS = 4  # files read at once
 _NAMES = "list_distinct(list_transform(coalesce(labels, []), lambda l: l.name))"
 _FIRST = "list_filter(labels, lambda l: l.name = n)[1].value"
 _PICTURE = "list_filter(media, lambda m: m.role = 'image')[1]"
+PLACE = ("member", "offset", "size", "crc32")  # where the picture is, and its checksum
 SELECT = (
     f"SELECT {', '.join(quoted(fact) for fact in FACTS)}, captions, labels, "
     f"map_from_entries(list_transform({_NAMES}, lambda n: row(n, {_FIRST}))) AS label, "
-    f'{_PICTURE}."offset" AS "offset", {_PICTURE}."size" AS "size" FROM batch'
+    f"{', '.join(f'{_PICTURE}.{quoted(name)} AS {quoted(name)}' for name in PLACE)} FROM batch"
 )
 
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from components.dataset.image_type import header_size, image_suffix
 from components.errors import DatasetError
+from components.explore.pair_table import PLACE
 from components.explore.recent import Recent
 from components.explore.tables import BASE, Tables
+from components.filter.population import quoted
 
 SIDE = 256  # px, longest side of a thumbnail
 QUALITY = 80
 HELD_BYTES = 128 << 20  # of thumbnails: some 15,000
 MOST_SHOWN = 40_000_000  # pixels of an original that a browser is given
 TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "avif": "image/avif"}
-CUT_SHORT = "read:cut_short"
 NO_IMAGE = "read:no_image"
 
 
@@ -67,17 +68,15 @@ class Pictures:
         """The picture's bytes.
 
         Raises:
-            DatasetError: the tar is gone, cut short, or holds no picture of this pair.
+            DataChanged: the tar is no longer what was indexed.
+            DatasetError: the tar is gone, or holds no picture of this pair.
         """
-        found = self.tables.ask(f'SELECT "offset", "size" FROM {BASE} WHERE rowid = ?', [number])
-        offset, size = found[0] if found else (None, None)
-        if offset is None:
+        found = self.tables.ask(f"SELECT {', '.join(map(quoted, PLACE))} FROM {BASE} WHERE rowid = ?", [number])
+        medium = dict(zip(PLACE, found[0], strict=True)) if found else {"offset": None}
+        if medium["offset"] is None:
             raise DatasetError(NO_IMAGE)
         shard, _ = self.tables.place(number)
-        data = shard.read_member(offset, size)
-        if len(data) < size:
-            raise DatasetError(CUT_SHORT)
-        return data
+        return shard.read_member(medium)
 
 
 def reduced(data: bytes, side: int = SIDE) -> Picture:

@@ -122,6 +122,7 @@ def _about(dataset: Dataset, shard: Shard, row: int) -> dict[str, Any]:
         "member": picture.get("member"),
         "offset": picture.get("offset"),
         "size": picture.get("size"),
+        "crc32": picture.get("crc32"),
         "captions": [{name: c[name] for name in ("source", "text", "lang")} for c in said["captions"] or ()],
         **{name: said[name] for name in ("licence", "author", "origin", "group")},
     }

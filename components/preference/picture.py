@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from components.dataset.dataset import Dataset, Shard
 from components.dataset.reading import IMAGE_ROLE
@@ -16,24 +17,21 @@ class Pictures:
 
     def __init__(self, dataset: Dataset) -> None:
         self._shards = {shard.digest: shard for shard in dataset.shards}
-        self._media = functools.lru_cache(maxsize=64)(_places)
+        self._media = functools.lru_cache(maxsize=64)(_pictures)
         self.jpeg = functools.lru_cache(maxsize=256)(self._jpeg)
 
     def _jpeg(self, shard: str, row: int) -> bytes | None:
         """The picture, at most LONGEST_SIDE px on its longer side; None if it is not here or cannot be decoded."""
         if shard not in self._shards:
             return None
-        place = self._media(self._shards[shard])[row]
-        return None if place is None else jpeg_of(self._shards[shard].read_member(*place))
+        medium = self._media(self._shards[shard])[row]
+        return None if medium is None else jpeg_of(self._shards[shard].read_member(medium))
 
 
-def _places(shard: Shard) -> list[tuple[int, int] | None]:
-    """Each row's (offset, size) of its picture, or None."""
-    places: list[tuple[int, int] | None] = []
-    for media in shard.read_sidecar(["media"])["media"].to_pylist():
-        found = next((one for one in media or () if one["role"] == IMAGE_ROLE), None)
-        places.append((found["offset"], found["size"]) if found else None)
-    return places
+def _pictures(shard: Shard) -> list[dict[str, Any] | None]:
+    """Each row's `media` entry of its picture, or None."""
+    rows = shard.read_sidecar(["media"])["media"].to_pylist()
+    return [next((one for one in media or () if one["role"] == IMAGE_ROLE), None) for media in rows]
 
 
 def jpeg_of(data: bytes, longest_side: int = LONGEST_SIDE) -> bytes | None:

@@ -161,17 +161,16 @@ class PictureLoader(Loader):
     def __init__(self, pairs: TrainingPairs, settings: DualEncoderSettings, model: DualEncoder) -> None:
         super().__init__(settings)
         self.model = model
-        self.places: list[tuple[Shard, int, int]] = []
+        self.pictures: list[tuple[Shard, dict[str, Any]]] = []
         self.texts: dict[str, list[str | None]] = {source: [] for source in settings.sources}
         for shard, rows in pairs:
             table = shard.read_sidecar(["media", "captions"]).take(pa.array(rows))
-            places = [_picture(media) for media in table["media"].to_pylist()]
+            found_pictures = [_picture(media) for media in table["media"].to_pylist()]
             texts = {source: _texts(pairs, shard, rows, source, table["captions"]) for source in settings.sources}
             has = {source: np.array([bool(text) for text in found], bool) for source, found in texts.items()}
-            fine = self._admit(shard, rows, np.array([place is not None for place in places], bool), has)
+            fine = self._admit(shard, rows, np.array([one is not None for one in found_pictures], bool), has)
             for at in np.flatnonzero(fine):
-                offset, size = places[at] or (0, 0)
-                self.places.append((shard, offset, size))
+                self.pictures.append((shard, found_pictures[at] or {}))
                 for source, found in texts.items():
                     self.texts[source].append(found[at])
         self._finish()
@@ -192,8 +191,8 @@ class PictureLoader(Loader):
         return images, model.embed_tokens(model.tokens(batch["texts"]))
 
     def _decoded(self, number: int) -> np.ndarray:
-        shard, offset, size = self.places[number]
-        found = decode(shard.read_member(offset, size), self.model.image_size)
+        shard, medium = self.pictures[number]
+        found = decode(shard.read_member(medium), self.model.image_size)
         if found.image is None:
             raise DatasetError(
                 f"{self._keys[number]} in {shard.name} cannot be trained on ({found.error}); "
@@ -212,11 +211,11 @@ def _vectors(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     return values.astype(np.float16), chunked.is_valid().to_numpy()
 
 
-def _picture(media: Sequence[dict[str, Any]] | None) -> tuple[int, int] | None:
-    """(offset, size) of the pair's picture in its tar."""
+def _picture(media: Sequence[dict[str, Any]] | None) -> dict[str, Any] | None:
+    """The `media` entry of the pair's picture, as far as reading it takes."""
     for entry in media or ():
         if entry["role"] == "image" and entry["size"]:
-            return int(entry["offset"]), int(entry["size"])
+            return {name: entry[name] for name in ("member", "offset", "size", "crc32")}
     return None
 
 

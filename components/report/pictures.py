@@ -28,13 +28,19 @@ def thumbnail(data: bytes, side: int = SIDE) -> bytes | None:
 
 
 def thumbnail_of(shard: Shard, row: dict[str, Any], side: int = SIDE) -> bytes | None:
-    """Thumbnail of a sidecar row's image; None if it has none, or it cannot be read."""
-    from components.errors import DatasetError
+    """Thumbnail of a sidecar row's image; None if it has none, or it cannot be read.
+
+    Raises:
+        DataChanged: the picture is not the one that was indexed.
+    """
+    from components.errors import DataChanged, DatasetError
 
     for medium in row["media"] or ():
         if medium["kind"] == "image":
             try:
-                return thumbnail(shard.read_member(medium["offset"], medium["size"]), side)
-            except DatasetError:  # the tar is gone or cut short: the pair's row is still worth showing
+                return thumbnail(shard.read_member(medium), side)
+            except DataChanged:
+                raise
+            except DatasetError:  # the tar is gone: the pair's row is still worth showing
                 return None
     return None

@@ -92,5 +92,5 @@ def _save_picture(found: dict[str, Any], dataset: Any, path: str) -> None:
         if row == found["row"]:
             media = shard.read_sidecar(["media"])["media"][row].as_py()
             picture = next(m for m in media if m["role"] == "image")
-            Path(path).write_bytes(shard.read_member(picture["offset"], picture["size"]))
+            Path(path).write_bytes(shard.read_member(picture))
             return

@@ -72,10 +72,7 @@ def in_miniature(raw: Dataset, dest: Path, each: int = EACH) -> None:
 
 
 def add(writer: ShardWriter, shard: Shard, row: dict) -> None:
-    media = [
-        (m["role"], m["kind"], m["member"].rpartition(".")[2], shard.read_member(m["offset"], m["size"]))
-        for m in row["media"]
-    ]
+    media = [(m["role"], m["kind"], m["member"].rpartition(".")[2], shard.read_member(m)) for m in row["media"]]
     about = {name: row[name] for name in ("licence", "author", "origin", "group", "meta")}
     writer.add(row["key"], media, row["captions"], row["labels"], **about)
 

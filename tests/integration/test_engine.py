@@ -169,7 +169,7 @@ def test_a_shard_that_cannot_be_read_is_named_after_all_others_are_finished(
     dataset = shapes(pairs=12, shards=3)
     Path(dataset.shards[0].tar).unlink()
     task = scan_task(tmp_path, witness(tmp_path))
-    with pytest.raises(EngineError, match=r"shard 00000: .*00000.tar cannot be opened"):
+    with pytest.raises(EngineError, match=r"shard 00000: .*00000.tar cannot be read"):
         map_shards(task, dataset.shards, session, workers=1, max_restarts=2)
     assert [shard.name for shard in dataset.shards if task.missing(shard)] == ["00000"]
 

@@ -58,7 +58,7 @@ def test_tars_on_a_web_server_are_indexed_and_read(tmp_path, handler):
         found = []
         for shard, table in dataset.iter_sidecars():
             for row in table.to_pylist():
-                found.append(shard.read_member(row["media"][0]["offset"], row["media"][0]["size"]))
+                found.append(shard.read_member(row["media"][0]))
     finally:
         server.shutdown()
         server.server_close()

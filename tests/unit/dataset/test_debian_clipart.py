@@ -125,7 +125,7 @@ def test_pictures_are_small_opaque_and_readable_and_the_bad_are_rows_with_a_reas
         for shard in dataset.shards:
             for row in shard.read_sidecar().to_pylist():
                 for medium in row["media"]:
-                    image = decode(shard.read_member(medium["offset"], medium["size"]), 64).image
+                    image = decode(shard.read_member(medium), 64).image
                     assert image is not None
                     assert max(image.shape[:2]) == 64
     assert everything["stamp-town-house"]["error"] is None, "a stamp that is only an SVG is drawn"
@@ -214,7 +214,7 @@ def test_no_picture_or_caption_of_the_real_corpus_is_on_both_sides() -> None:
                 for shard in dataset.shards
                 for row in shard.read_sidecar(["media"]).to_pylist()
                 for medium in row["media"]
-                for bits, quality in [pdq_hash(decode(shard.read_member(medium["offset"], medium["size"]), 224).image)]
+                for bits, quality in [pdq_hash(decode(shard.read_member(medium), 224).image)]
                 if quality > FEATURELESS
             ]
         )

@@ -45,7 +45,7 @@ def image(dataset, key: str) -> bytes:
     for shard, table in dataset.iter_sidecars():
         for row in table.to_pylist():
             if row["key"] == key:
-                return shard.read_member(row["media"][0]["offset"], row["media"][0]["size"])
+                return shard.read_member(row["media"][0])
     raise KeyError(key)
 
 

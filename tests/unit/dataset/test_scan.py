@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from tars import cut, flip, grow
 
 from components.component import Caption, Captioner, Captions, Columns, Pixels, RawBytes, Scorer
 from components.dataset import reading, scan
@@ -21,7 +22,7 @@ from components.dataset.pairs import PairBatch
 from components.dataset.scan import ColumnJob, ScanTask, read_pairs, run_local
 from components.dataset.sidecar import caption, sidecar_table
 from components.dataset.writer import ShardWriter
-from components.errors import ColumnError, DatasetError, InvalidRecipe, TextModelError
+from components.errors import ColumnError, DataChanged, DatasetError, InvalidRecipe, TextModelError
 from components.registry import captioner, scorer
 from components.settings import Settings
 
@@ -370,14 +371,21 @@ def test_an_empty_shard_has_empty_columns(tmp_path: Path) -> None:
     assert task.store.read(task.jobs[0].columns, writer.dataset.shards[0]).schema.field("mean").type == pa.float32()
 
 
-def test_a_tar_cut_short_behind_our_back_loses_only_its_tail(tmp_path: Path, shapes: Callable[..., Dataset]) -> None:
-    dataset = shapes(pairs=10, shards=1)
-    tar = Path(dataset.shards[0].tar)
-    media = dataset.shards[0].read_sidecar(["media"])["media"].to_pylist()
-    tar.write_bytes(tar.read_bytes()[: media[6][0]["offset"] + 5])
+@pytest.mark.parametrize("damage", [cut, grow, flip])
+def test_a_tar_that_changed_commits_nothing_and_restored_it_is_scored(
+    damage: Callable[[Path, int], None], tmp_path: Path, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=10, shards=2)
+    tar = Path(dataset.shards[1].tar)
+    before = tar.read_bytes()
+    damage(tar, dataset.shards[1].read_sidecar(["media"])["media"][3].as_py()[0]["offset"])
     task = scan_task(tmp_path, job("mean", "test_mean"))
+    with pytest.raises(DataChanged, match=r"00001.tar changed since it was indexed.*restore the file, or run `pairw"):
+        run_local(task, dataset.shards)
+    assert [shard.name for shard in dataset.shards if task.missing(shard)] == ["00001"]
+    tar.write_bytes(before)
     run_local(task, dataset.shards)
-    assert column(task, dataset, "mean._error") == [None] * 6 + ["read:cut_short"] * 4
+    assert column(task, dataset, "mean._error") == [None] * 10
 
 
 def test_read_pairs_gives_chosen_rows(shapes: Callable[..., Dataset]) -> None:
@@ -386,9 +394,7 @@ def test_read_pairs_gives_chosen_rows(shapes: Callable[..., Dataset]) -> None:
     assert [batch.rows.tolist() for batch in batches] == [[7, 2, 19], [4]]
     assert batches[0].keys == ["000007", "000002", "000019"]
     assert batches[0].facts[0]["width"] == 96
-    assert batches[0].raw[0] == shard.read_member(
-        *[batches[0].sidecar[0]["media"][0][name] for name in ("offset", "size")]
-    )
+    assert batches[0].raw[0] == shard.read_member(batches[0].sidecar[0]["media"][0])
     assert [len(batch) for batch in read_pairs(shard, pixels=0, batch_size=8)] == [8, 8, 4]
 
 

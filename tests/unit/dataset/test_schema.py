@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tars import flip
 
 from components.dataset import storage
 from components.dataset.columns import ColumnStore, StepColumns
 from components.dataset.dataset import open_dataset
 from components.dataset.schema import CAPTION, MEDIA, SIDECAR, SIDECAR_VERSION, migrate_sidecar
 from components.dataset.sidecar import caption, medium, row, shard_digest, sidecar_table, write_sidecar
-from components.errors import ColumnError, DatasetError
+from components.digest import file_sha256
+from components.errors import ColumnError, DataChanged, DatasetError
 
 
 def _rewrite(path: str, change) -> None:
@@ -28,7 +31,8 @@ def _as_version(version: int):
 def test_a_sidecar_of_a_newer_release_is_refused_with_the_remedy(shapes):
     shard = shapes(pairs=2, shards=1).shards[0]
     _rewrite(shard.sidecar, _as_version(SIDECAR_VERSION + 1))
-    with pytest.raises(ColumnError, match=r"schema version 2, this release reads up to 1; upgrade pairwright"):
+    shard = replace(shard, sidecar_sha256=file_sha256(shard.sidecar))
+    with pytest.raises(ColumnError, match=r"schema version 3, this release reads up to 2; upgrade pairwright"):
         shard.read_sidecar()
 
 
@@ -54,7 +58,7 @@ def test_a_dataset_manifest_of_a_newer_release_is_refused_with_the_remedy(shapes
 
 @pytest.mark.parametrize("columns", [None, ["key", "labels", "captions"]])
 def test_a_sidecar_of_version_0_is_migrated_with_nothing_lost(shapes, columns):
-    shard = shapes(pairs=3, shards=1).shards[0]
+    shard = replace(shapes(pairs=3, shards=1).shards[0], sidecar_sha256="")
     before = shard.read_sidecar(columns)
     newer = ["labels", "group", "author"]
     _rewrite(shard.sidecar, lambda table: table.drop_columns(newer).replace_schema_metadata(None))
@@ -68,6 +72,42 @@ def test_a_sidecar_of_version_0_is_migrated_with_nothing_lost(shapes, columns):
             assert after[name].equals(before[name])
 
 
+def _as_first_release(shard):
+    """The shard as release 1 wrote it: no checksums in the sidecar, no hash of the sidecar in the manifest."""
+    media = pa.list_(pa.struct([field for field in MEDIA if field.name != "crc32"]))
+
+    def older(table):
+        rows = [[{k: v for k, v in one.items() if k != "crc32"} for one in row] for row in table["media"].to_pylist()]
+        at = table.schema.get_field_index("media")
+        return _as_version(1)(table.set_column(at, "media", pa.array(rows, media)))
+
+    _rewrite(shard.sidecar, older)
+    return replace(shard, sidecar_sha256="")
+
+
+@pytest.mark.parametrize("columns", [None, ["key", "media"]])
+def test_a_sidecar_of_version_1_is_read_and_its_tar_checked_as_a_whole(shapes, columns):
+    today = shapes(pairs=3, shards=1).shards[0]
+    before = today.read_sidecar(columns)
+    shard = _as_first_release(today)
+    after = shard.read_sidecar(columns)
+    assert after.schema.field("media").type == SIDECAR.field("media").type
+    assert after["key"].equals(before["key"])
+    media = [row[0] for row in after["media"].to_pylist()]
+    checked = [row[0] for row in before["media"].to_pylist()]
+    assert media == [one | {"crc32": None} for one in checked]
+    assert [shard.read_member(one) for one in media] == [today.read_member(one) for one in checked]
+    flip(Path(shard.tar), media[2]["offset"])
+    with pytest.raises(DataChanged, match="changed since it was indexed"):
+        shard.read_member(media[0])
+
+
+def test_checksums_leave_the_shards_digest_as_it_was(shapes):
+    shard = shapes(pairs=3, shards=1).shards[0]
+    table = _as_first_release(shard).read_sidecar()
+    assert shard_digest(file_sha256(shard.tar), table) == shard.digest
+
+
 def test_todays_sidecar_is_left_as_it_is():
     table = sidecar_table([row("a")])
     assert migrate_sidecar(table, SIDECAR_VERSION) is table
@@ -77,7 +117,7 @@ def test_a_written_sidecar_declares_its_version_and_reads_back_equal(tmp_path):
     rows = [
         row(
             "k",
-            [medium("image", "image", 0, "k.jpg", 512, 9)],
+            [medium("image", "image", 0, "k.jpg", 512, 9, 7)],
             [caption("t", "translation", 1, "de", "p")],
             [("a", "b")],
             licence="CC0-1.0",
@@ -91,7 +131,7 @@ def test_a_written_sidecar_declares_its_version_and_reads_back_equal(tmp_path):
     table = sidecar_table(rows)
     write_sidecar(table, str(tmp_path / "s.parquet"))
     read = pq.read_table(tmp_path / "s.parquet")
-    assert read.schema.metadata[b"schema_version"] == b"1"
+    assert read.schema.metadata[b"schema_version"] == b"2"
     assert read.to_pylist() == rows
 
 
@@ -114,9 +154,7 @@ def test_a_shards_digest_does_not_depend_on_how_parquet_is_laid_out(shapes):
     dataset = shapes(pairs=6, shards=1)
     shard = dataset.shards[0]
     _rewrite(shard.sidecar, lambda table: pa.concat_tables([table.slice(0, 2), table.slice(2)]))
-    table = shard.read_sidecar()
-    from components.digest import file_sha256
-
+    table = replace(shard, sidecar_sha256="").read_sidecar()
     assert shard_digest(file_sha256(shard.tar), table) == shard.digest
 
 
@@ -127,5 +165,6 @@ def test_a_sidecar_with_rows_missing_is_refused(shapes):
 
 
 def test_the_structs_of_contract_1_keep_their_fields():
-    assert [field.name for field in MEDIA] == ["role", "kind", "ordinal", "member", "offset", "size", "t0", "t1"]
+    names = ["role", "kind", "ordinal", "member", "offset", "size", "crc32", "t0", "t1"]
+    assert [field.name for field in MEDIA] == names
     assert [field.name for field in CAPTION] == ["source", "ordinal", "text", "lang", "producer"]

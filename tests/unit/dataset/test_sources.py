@@ -30,7 +30,7 @@ def _alts(row):
 def _image(dataset, number=0):
     shard = dataset.shards[0]
     medium = shard.read_sidecar().to_pylist()[number]["media"][0]
-    return shard.read_member(medium["offset"], medium["size"])
+    return shard.read_member(medium)
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:

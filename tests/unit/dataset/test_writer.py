@@ -50,7 +50,7 @@ def test_any_picture_is_read_by_byte_range(shapes):
     for shard, table in dataset.iter_sidecars():
         for entry in table.to_pylist():
             image = entry["media"][0]
-            assert shard.read_member(image["offset"], image["size"]) == encoded(next(numbers))
+            assert shard.read_member(image) == encoded(next(numbers))
 
 
 def test_a_killed_writer_leaves_no_dataset_and_the_same_calls_finish_it(tmp_path):
@@ -179,7 +179,7 @@ def test_keys_captions_bytes_and_metadata_round_trip(rows, tmp_path_factory):
             members |= {member.name: tar.extractfile(member).read() for member in tar}
         for row in table.to_pylist():
             image = row["media"][0]
-            data = shard.read_member(image["offset"], image["size"])
+            data = shard.read_member(image)
             found.append((row["key"], row["captions"][0]["text"], data, row["meta"]))
     assert found == [(safe_key(key), *rest) for key, *rest in rows]
     for key, text, data, meta in found:

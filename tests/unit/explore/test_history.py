@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from explored import HOSTILE, explored
 from PIL import Image
+from tars import flip
 
 from components.explore.explorer import Explorer, open_explorer, sql_name
 from components.explore.pictures import SIDE
@@ -88,7 +89,7 @@ def test_thumbnails_are_the_pairs_own_pictures(explorer: Explorer) -> None:
         picture = explorer.pictures.original(number)
         shard, row = explorer.tables.place(number)
         media = shard.read_sidecar(["media"])["media"][row].as_py()[0]
-        assert picture.data == shard.read_member(media["offset"], media["size"])
+        assert picture.data == shard.read_member(media)
         small = Image.open(io.BytesIO(explorer.pictures.thumbnail(number).data))
         assert max(small.size) <= SIDE
         assert small.format == "JPEG"
@@ -100,6 +101,17 @@ def test_thumbnails_are_the_pairs_own_pictures(explorer: Explorer) -> None:
 def test_a_broken_picture_is_a_reason(explorer: Explorer) -> None:
     assert (explorer.pictures.thumbnail(4).error or "").startswith("decode:")
     assert explorer.pictures.thumbnail(4).lasting
+
+
+def test_a_tar_that_changed_shows_no_picture_but_why(tmp_path: Path) -> None:
+    exploration = explored(tmp_path, pairs=8, shards=2)
+    shard = exploration.shards[0]
+    with open_explorer(exploration) as opened:
+        flip(Path(shard.tar), shard.read_sidecar(["media"])["media"][0].as_py()[0]["offset"] + 40)
+        for changed in (opened.pictures.thumbnail(0), opened.pictures.original(0)):
+            assert (changed.data, changed.lasting) == (b"", False)
+            assert "changed since it was indexed" in (changed.error or "")
+        assert opened.pictures.original(1).data
 
 
 def test_a_tar_that_is_gone_is_a_reason_that_does_not_last(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_near_duplicate_stands_beside_the_pair_it_repeats(shapes) -> None:
     assert sample.neighbour_jpeg is not None
     shard, row = dataset.find("000031")[0]
     medium = shard.read_sidecar(["media"])["media"][row].as_py()[0]
-    assert sample.neighbour_jpeg == thumbnail(shard.read_member(medium["offset"], medium["size"]))
+    assert sample.neighbour_jpeg == thumbnail(shard.read_member(medium))
 
 
 def test_verdicts_as_the_filter_writes_them_are_read(shapes) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from tars import flip
 
-from components.errors import DatasetError
+from components.errors import DataChanged, DatasetError
 from serving.index import SearchIndex, build_index, exact_search, recall_at_k
 
 pytestmark = pytest.mark.platform
@@ -107,7 +109,7 @@ def test_items_are_their_own_pairs_whatever_order_kept_is_in(shapes, tmp_path):
         assert item["caption"] == f"new words for {key}"
         assert item["licence"] == "CC0-1.0"
         assert item["captions"][0]["source"] == "alt"
-        original = dataset.shard_by_digest(item["shard"]).read_member(item["offset"], item["size"])
+        original = dataset.shard_by_digest(item["shard"]).read_member(item)
         assert Image.open(io.BytesIO(original)).size == (96, 96)
 
 
@@ -127,6 +129,17 @@ def test_without_packed_thumbnails_they_come_from_the_shards(shapes, tmp_path):
     build_index(dataset, kept_of(dataset), unit_vectors(12, 8), tmp_path / "i", thumbnails=False)
     assert max(Image.open(io.BytesIO(SearchIndex.load(tmp_path / "i").thumbnail(5))).size) == 160
     assert not (tmp_path / "i" / "thumbnails.bin").exists()
+
+
+def test_a_picture_that_changed_is_neither_packed_nor_shown(shapes, tmp_path):
+    dataset = shapes(12, 1, size=200)
+    build_index(dataset, kept_of(dataset), unit_vectors(12, 8), tmp_path / "i", thumbnails=False)
+    index = SearchIndex.load(tmp_path / "i")
+    flip(Path(dataset.shards[0].tar), index.item(5)["offset"] + 40)
+    with pytest.raises(DataChanged, match="changed since it was indexed"):
+        index.thumbnail(5)
+    with pytest.raises(DataChanged, match="changed since it was indexed"):
+        build_index(dataset, kept_of(dataset), unit_vectors(12, 8), tmp_path / "j")
 
 
 def test_facts_name_model_data_and_categories(built):

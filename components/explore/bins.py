@@ -13,9 +13,9 @@ import numpy as np
 
 from components.errors import nearest
 from components.explore.recent import Recent
+from components.explore.scratch import Column
 from components.explore.search import InvalidQuery, Search, Wanted
-from components.explore.tables import Column
-from components.filter.population import quoted
+from components.filter.sql_functions import quoted
 
 BINS = 40
 VALUES = 12  # of a text: the commonest, each with a bar

@@ -19,15 +19,16 @@ import numpy as np
 from components.errors import PairwrightError
 from components.explore.bins import Histograms
 from components.explore.exploration import Exploration
-from components.explore.history import brief, captions_of, history, plain
+from components.explore.filtering import LABELS
+from components.explore.history import brief, captions_of, history
 from components.explore.pictures import Pictures
-from components.explore.search import LABELS, Search, Wanted
+from components.explore.plain_values import plain
+from components.explore.search import Search, Wanted
 from components.explore.tables import Tables, open_tables
 from components.explore.verdict_tables import VERDICT, Verdicts
 from components.filter.expression import Names, Rule, bind
 from components.filter.ledger import Ledger
-from components.filter.population import quoted
-from components.filter.sql_functions import ask
+from components.filter.sql_functions import ask, quoted
 
 MOST_ITEMS = 400  # of one answer
 MOST_CAPTIONS = 8  # of one tile
@@ -78,7 +79,7 @@ class Explorer:
             "found": len(found.numbers),
             "of": self.tables.rows,
             "classes": found.classes,
-            "thresholds": {text: plain(value) for text, value in found.thresholds.items()},
+            "thresholds": found.thresholds,
             "start": max(start, 0),
             "items": self._items(wanted, numbers),
         }
@@ -100,6 +101,11 @@ class Explorer:
                 self.tables.need([table])
             except PairwrightError:  # told to whoever asks for it
                 continue
+
+    def stop(self) -> None:
+        """Give up what is being worked out, so that nobody who closes the explorer waits for it."""
+        self.closing.set()
+        self.tables.stop()
 
     def _items(self, wanted: Wanted, numbers: list[int]) -> list[dict[str, Any]]:
         scope = self.search.scope(wanted)
@@ -191,4 +197,4 @@ def open_explorer(exploration: Exploration, *, memory_limit: str = "2GB") -> Ite
         try:
             yield explorer
         finally:
-            explorer.closing.set()
+            explorer.stop()

@@ -5,19 +5,19 @@ history(explorer, number, first, second)["verdicts"][0]["rule"]
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from components.explore.plain_values import plain
+from components.explore.scratch import BASE, Column, Scope, rows_of
 from components.explore.search import Search
-from components.explore.tables import BASE, Column, Scope, Tables
+from components.explore.tables import Tables
 from components.explore.verdict_tables import COLUMNS, VERDICT
-from components.filter.population import quoted
+from components.filter.sql_functions import quoted
 
 MEMBERS = 24  # of a group, shown; the rest is counted
 GROUPS = ("group", "cluster")  # columns whose equal values are pairs that belong together
 ORIGINAL = "of"  # the column of a duplicate selection that holds the key of the kept pair
-EXACT_INTEGERS = 1 << 53  # beyond it JavaScript rounds
 
 
 def history(search: Search, number: int, selections: Sequence[str]) -> dict[str, Any]:
@@ -114,7 +114,10 @@ def _originals(
 
 
 def _called(tables: Tables, key: str) -> list[int]:
-    return [int(n) for (n,) in tables.ask(f'SELECT rowid FROM {BASE} WHERE "key" = ? ORDER BY rowid LIMIT 2', [key])]
+    return [
+        int(n)
+        for (n,) in tables.ask(f'SELECT rowid FROM {rows_of(BASE)} WHERE "key" = ? ORDER BY rowid LIMIT 2', [key])
+    ]
 
 
 def _groups(search: Search, number: int, scope: Scope, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -128,20 +131,3 @@ def _groups(search: Search, number: int, scope: Scope, values: Mapping[str, Any]
         if found:
             members = brief(search, [int(member) for member, _ in found])
             yield {"column": name, "value": plain(value), "pairs": int(found[0][1]) + 1, "members": members}
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON and JavaScript keep it: no NaN, no wide integer, no bytes."""
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < EXACT_INTEGERS else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, (bytes, bytearray)):
-        return value.hex()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value)

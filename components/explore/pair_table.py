@@ -15,9 +15,11 @@ import pyarrow as pa
 from components.dataset.dataset import Shard
 from components.dataset.schema import SIDECAR
 from components.errors import PairwrightError
-from components.explore.tables import BASE, Column, Part, Tables
+from components.explore.scratch import BASE, Column, rows_of
+from components.explore.tables import Part, Tables
 from components.filter.expression import PAIR
-from components.filter.population import BATCH_ROWS, quoted
+from components.filter.population import BATCH_ROWS
+from components.filter.sql_functions import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -40,19 +42,14 @@ SELECT = (
 
 def add_pairs(tables: Tables) -> None:
     """The base table, filled, and the tables of captions and labels, which are made from it on demand."""
-    cursor = tables.cursor()
-    empty = pa.table([pa.array([], SIDECAR.field(name).type) for name in READ], names=READ)
-    cursor.register("batch", empty)
-    cursor.execute(f"CREATE TABLE {BASE} AS {SELECT} LIMIT 0")
-    cursor.unregister("batch")
-    tables.add(Part(BASE, lambda cursor: _fill(tables, cursor)))
+    tables.add(Part(BASE, lambda cursor, rows: _fill(tables, cursor, rows)))
     tables.need([BASE])
     for fact in FACTS:
         tables.columns[f"{PAIR}.{fact}"] = Column(f"{PAIR}.{fact}", BASE, fact, "VARCHAR")
     tables.columns[f"{PAIR}.label"] = Column(f"{PAIR}.label", BASE, "label", "MAP(VARCHAR, VARCHAR)")
-    sources = _names(tables, "SELECT unnest(captions).source AS n FROM pairs")
+    sources = _names(tables, f"SELECT unnest(captions).source AS n FROM {rows_of(BASE)}")
     _add_texts(tables, CAPTION, CAPTION, sources, "list_filter(captions, lambda c: c.source = {})[1].text")
-    labels = _names(tables, "SELECT unnest(map_keys(label)) AS n FROM pairs")
+    labels = _names(tables, f"SELECT unnest(map_keys(label)) AS n FROM {rows_of(BASE)}")
     _add_texts(tables, LABEL, f"{PAIR}.{LABEL}", labels, "list_filter(labels, lambda l: l.name = {})[1].value")
 
 
@@ -68,17 +65,20 @@ def batches(tables: Tables, read: object) -> Iterator[pa.Table]:
                 waiting = []
 
 
-def insert(cursor: DuckDBPyConnection, table: str, parts: Iterator[pa.Table], select: str = "FROM batch") -> None:
-    """Lay the batches down in one transaction: other threads see an empty table, or the whole."""
-    cursor.execute("BEGIN")
+def insert(
+    cursor: DuckDBPyConnection, rows: str, empty: pa.Table, parts: Iterator[pa.Table], select: str = "FROM batch"
+) -> None:
+    """Create the table `rows` and lay the batches down in it."""
+    cursor.register("batch", empty)
+    cursor.execute(f"CREATE TABLE {rows} AS {select} LIMIT 0")
+    cursor.unregister("batch")
     for part in parts:
         cursor.register("batch", part)
-        cursor.execute(f"INSERT INTO {table} {select}")
+        cursor.execute(f"INSERT INTO {rows} {select}")
         cursor.unregister("batch")
-    cursor.execute("COMMIT")
 
 
-def _fill(tables: Tables, cursor: DuckDBPyConnection) -> None:
+def _fill(tables: Tables, cursor: DuckDBPyConnection, rows: str) -> None:
     unreadable: dict[str, list[str]] = {}
 
     def read(shard: Shard) -> pa.Table:
@@ -88,7 +88,8 @@ def _fill(tables: Tables, cursor: DuckDBPyConnection) -> None:
             unreadable.setdefault(str(error), []).append(shard.name)
             return pa.table([pa.nulls(shard.rows, SIDECAR.field(name).type) for name in READ], names=READ)
 
-    insert(cursor, BASE, batches(tables, read), SELECT)
+    empty = pa.table([pa.array([], SIDECAR.field(name).type) for name in READ], names=READ)
+    insert(cursor, rows, empty, batches(tables, read), SELECT)
     for reason, shards in unreadable.items():
         tables.note_gap("the sidecar", shards, reason)
 
@@ -105,10 +106,10 @@ def _add_texts(tables: Tables, table: str, prefix: str, names: list[str], expres
         return
     own = {name: f"c{number}" for number, name in enumerate(names)}
 
-    def fill(cursor: DuckDBPyConnection) -> None:
+    def fill(cursor: DuckDBPyConnection, rows: str) -> None:
         literals = {name: "'" + name.replace("'", "''") + "'" for name in names}
         chosen = ", ".join(f"{expression.format(literals[name])} AS {bare}" for name, bare in own.items())
-        cursor.execute(f"CREATE TABLE {table} AS SELECT {chosen} FROM {BASE}")
+        cursor.execute(f"CREATE TABLE {rows} AS SELECT {chosen} FROM {rows_of(BASE)}")
 
     tables.add(Part(table, fill))
     for name, bare in own.items():

@@ -13,8 +13,9 @@ from components.dataset.image_type import header_size, image_suffix
 from components.errors import DatasetError
 from components.explore.pair_table import PLACE
 from components.explore.recent import Recent
-from components.explore.tables import BASE, Tables
-from components.filter.population import quoted
+from components.explore.scratch import BASE, rows_of
+from components.explore.tables import Tables
+from components.filter.sql_functions import quoted
 
 SIDE = 256  # px, longest side of a thumbnail
 QUALITY = 80
@@ -71,7 +72,9 @@ class Pictures:
             DataChanged: the tar is no longer what was indexed.
             DatasetError: the tar is gone, or holds no picture of this pair.
         """
-        found = self.tables.ask(f"SELECT {', '.join(map(quoted, PLACE))} FROM {BASE} WHERE rowid = ?", [number])
+        found = self.tables.ask(
+            f"SELECT {', '.join(map(quoted, PLACE))} FROM {rows_of(BASE)} WHERE rowid = ?", [number]
+        )
         medium = dict(zip(PLACE, found[0], strict=True)) if found else {"offset": None}
         if medium["offset"] is None:
             raise DatasetError(NO_IMAGE)

@@ -6,28 +6,31 @@
 
 A filter is evaluated once over every pair into a mask, an order once into a permutation; both are kept, so
 that a page, another class or another order costs an indexing and no query. An aggregate in a filter is over
-every pair of the dataset.
+every pair of the dataset. The filter is read and worked out in a process of its own, which may be killed.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from components.errors import InvalidRule, PairwrightError, nearest
+from components.errors import PairwrightError, nearest
+from components.explore.filtering import FILTER, LABELS
+from components.explore.queries import TooMuch
 from components.explore.recent import Recent
-from components.explore.tables import QueryFailed, Scope, Tables
+from components.explore.scratch import Scope
+from components.explore.tables import Tables
 from components.explore.verdict_tables import OTHER, VERDICT, Verdicts
-from components.filter.expression import PAIR, PAIR_FACTS, Bound, Names, Rule, bind
-from components.filter.population import quoted
+from components.filter.sql_functions import quoted
 
 HELD_BYTES = 192 << 20  # of masks, and as much of orders
 RANDOM = "random"  # an order that favours nobody, the same every time
-FILTER = Rule("filter", "")
-LABELS = f"{PAIR}.label."
+LONGEST_FILTER = 20_000  # characters, as in the page's box
+REFUSED_SECONDS = 60.0  # for which a filter that took too much is not tried again
 
 
 class InvalidQuery(PairwrightError):
@@ -79,6 +82,7 @@ class Search:
 
     def __init__(self, tables: Tables, verdicts: Verdicts) -> None:
         self.tables, self.verdicts = tables, verdicts
+        self._refused: dict[tuple[str, str | None, str | None], tuple[float, str]] = {}  # -> (until, why)
         self._masks: Recent[Mask] = Recent(HELD_BYTES, lambda mask: mask.passes.nbytes)
         self._orders: Recent[np.ndarray] = Recent(HELD_BYTES, lambda order: order.nbytes)
         self._found: Recent[Found] = Recent(HELD_BYTES, lambda found: found.numbers.nbytes + 1000)
@@ -117,21 +121,6 @@ class Search:
     def scope(self, wanted: Wanted) -> Scope:
         return self.verdicts.scope(wanted.first, wanted.second)
 
-    def bound(self, wanted: Wanted) -> Bound:
-        """The filter with its names resolved. Raises InvalidQuery."""
-        scope = self.scope(wanted)
-        names = Names([name for name in scope if not name.startswith(f"{PAIR}.")], {*PAIR_FACTS, "error"})
-        try:
-            bound = bind(Rule(FILTER.name, wanted.filter.strip()), names)
-        except InvalidRule as error:
-            raise InvalidQuery(self._plainly(str(error), wanted)) from None
-        for name in bound.columns:
-            if name not in scope:  # a label's name is not checked by the rule language
-                known = [label.removeprefix(LABELS) for label in scope if label.startswith(LABELS)]
-                wrong = name.removeprefix(LABELS)
-                raise InvalidQuery(f'no pair has a label "{wrong}"{nearest(wrong, known)}')
-        return bound
-
     def _find(self, wanted: Wanted) -> Found:
         names, classes = self.verdicts.classes(wanted.first, wanted.second)
         mask = self.mask(wanted)
@@ -142,31 +131,44 @@ class Search:
         return Found(numbers, by_class, mask.thresholds)
 
     def _evaluate(self, text: str, wanted: Wanted) -> Mask:
-        passes = np.zeros(self.tables.rows, bool)
         if not text:
-            return Mask(~passes, {})
-        bound, scope = self.bound(wanted), self.scope(wanted)
-        source = self.tables.source(scope, bound.columns)
+            return Mask(np.ones(self.tables.rows, bool), {})
+        if len(text) > LONGEST_FILTER:
+            raise InvalidQuery(f"the filter is longer than {LONGEST_FILTER:,} characters")
+        key = (text, wanted.first, wanted.second)
+        until, why = self._refused.get(key, (0.0, ""))
+        if time.monotonic() < until:
+            raise InvalidQuery(why)
         try:
-            types = {a.text: self.tables.type_of(f"SELECT {a.sql()} FROM {source}") for a in bound.aggregates}
-            kind = self.tables.type_of(f"SELECT {bound.sql({}, types)} FROM {source}")
-            if kind != "BOOLEAN":
-                raise InvalidQuery(
-                    f"the filter is a value ({kind.lower()}), not a condition; compare it with something"
-                )
-            thresholds = self._thresholds(bound, source)
-            found = self.tables.numbers(f"SELECT _id FROM {source} WHERE {bound.sql(thresholds, types)}")
-        except QueryFailed as error:
-            raise InvalidQuery(f"the filter fails: {error}") from None
-        passes[np.asarray(found["_id"])] = True
-        return Mask(passes, thresholds)
+            said, data = self._asked(text, self.scope(wanted))
+        except TooMuch as error:
+            why = f"the filter fails: {error}"
+            self._refused = {k: v for k, v in self._refused.items() if v[0] > time.monotonic()}
+            self._refused[key] = (time.monotonic() + REFUSED_SECONDS, why)
+            raise InvalidQuery(why) from None
+        self._check(said, wanted)
+        passes = np.unpackbits(np.frombuffer(data, np.uint8), count=self.tables.rows).astype(bool)
+        return Mask(passes, said["thresholds"])
 
-    def _thresholds(self, bound: Bound, source: str) -> dict[str, Any]:
-        texts = [aggregate.text for aggregate in bound.aggregates]
-        if not texts:
-            return {}
-        (values,) = self.tables.ask(f"SELECT {', '.join(a.sql() for a in bound.aggregates)} FROM {source}")
-        return dict(zip(texts, values, strict=True))
+    def _asked(self, text: str, scope: Scope) -> tuple[dict[str, Any], bytes]:
+        """What the filter's process says of it, once the tables it needs are filled."""
+        columns = [[c.name, c.table, c.bare, c.type] for c in scope.values()]
+        while True:
+            asked = {"filter": text, "columns": columns, "filled": self.tables.filled}
+            said, data = self.tables.queries.ask(asked)
+            if "need" not in said:
+                return said, data
+            self.tables.need(said["need"])
+
+    def _check(self, said: Mapping[str, Any], wanted: Wanted) -> None:
+        """Raises InvalidQuery with what is wrong with the filter, if something is."""
+        if "refused" in said:
+            raise InvalidQuery(self._plainly(said["refused"], wanted))
+        if "failed" in said:
+            raise InvalidQuery(f"the filter fails: {said['failed']}")
+        if "label" in said:
+            known = [name.removeprefix(LABELS) for name in self.scope(wanted) if name.startswith(LABELS)]
+            raise InvalidQuery(f'no pair has a label "{said["label"]}"{nearest(said["label"], known)}')
 
     def _sorted(self, wanted: Wanted) -> np.ndarray:
         if wanted.sort == RANDOM:

@@ -13,7 +13,8 @@ from components.dataset.columns import ROW, WIDTHS, StepColumns
 from components.dataset.dataset import Shard
 from components.errors import PairwrightError
 from components.explore.pair_table import batches, insert
-from components.explore.tables import Column, Part, Tables
+from components.explore.scratch import Column
+from components.explore.tables import Part, Tables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -47,18 +48,13 @@ def _schema(tables: Tables, step: str, place: StepColumns, shards: list[Shard]) 
 
 
 def _add_step(tables: Tables, step: str, table: str, schema: pa.Schema, lacking: set[str]) -> None:
-    cursor = tables.cursor()
-    cursor.register("batch", schema.empty_table())
-    cursor.execute(f"CREATE TABLE {table} AS FROM batch")
-    cursor.unregister("batch")
-    types = {name: kind for name, kind, *_ in cursor.execute(f"DESCRIBE {table}").fetchall()}
-    for name, kind in types.items():
+    for name, kind in tables.types_of(schema.empty_table()).items():
         tables.columns[f"{step}.{name}"] = Column(f"{step}.{name}", table, name, kind)
-    tables.add(Part(table, lambda cursor: _fill(tables, cursor, step, table, schema, lacking)))
+    tables.add(Part(table, lambda cursor, rows: _fill(tables, cursor, rows, step, schema, lacking)))
 
 
 def _fill(
-    tables: Tables, cursor: DuckDBPyConnection, step: str, table: str, schema: pa.Schema, lacking: set[str]
+    tables: Tables, cursor: DuckDBPyConnection, rows: str, step: str, schema: pa.Schema, lacking: set[str]
 ) -> None:
     view = tables.exploration.view
     damaged: dict[str, list[str]] = {}
@@ -72,6 +68,6 @@ def _fill(
                 damaged.setdefault(reason if "damaged" in str(error) else str(error), []).append(shard.name)
         return pa.table([pa.nulls(shard.rows, field.type) for field in schema], schema=schema)
 
-    insert(cursor, table, batches(tables, read))
+    insert(cursor, rows, schema.empty_table(), batches(tables, read))
     for reason, shards in damaged.items():
         tables.note_gap(step, shards, reason)

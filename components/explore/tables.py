@@ -4,24 +4,38 @@
         scope = tables.scope()
         tables.ask(f"SELECT count(*) FROM {tables.source(scope, ['align.score'])} WHERE \"align.score\" > 0.3")
 
-The tables lie in a scratch database that is cut off from files and network, and spills. A step's table
-is filled when it is first needed; a shard whose file is missing, cut short or damaged gives NULLs and a
-`Gap`. Vectors are left out: they are not for looking at, and are most of the bytes.
+The tables are files of a scratch folder (scratch.py). A step's table is filled when it is first needed; a shard
+whose file is missing, cut short or damaged gives NULLs and a `Gap`. Vectors are left out: they are not for
+looking at, and are most of the bytes. What is asked here is SQL of ours; what a person writes is worked out in
+processes of their own (queries.py).
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.errors import PairwrightError
+from components.environment import usable_cores
 from components.explore.exploration import Exploration, Gap
-from components.filter.population import open_threads, quoted, scratch_database
+from components.explore.queries import Queries, QueryFailed
+from components.explore.scratch import (
+    BASE,
+    Column,
+    Scope,
+    attach,
+    file_of,
+    rows_of,
+    scratch_connection,
+    source_of,
+)
+from components.filter.sql_functions import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -29,55 +43,30 @@ if TYPE_CHECKING:
     from components.dataset.dataset import Shard
 
 SECONDS = 20.0  # after which a query is given up
-NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
-NESTED = ("[", "STRUCT", "MAP", "BLOB", "UNION", "VARIANT")
-BASE = "pairs"  # the table of the sidecars: there is a row in it for every pair
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as an expression names it, and the table and column that hold it."""
-
-    name: str
-    table: str
-    bare: str
-    type: str  # DuckDB's
-
-    @property
-    def kind(self) -> str:
-        """number | category | nested"""
-        if self.type.endswith("]") or self.type.startswith(NESTED):
-            return "nested"
-        return "number" if self.type.removeprefix("U").startswith(NUMBERS) else "category"
-
-
-Scope = Mapping[str, Column]  # by full name
 
 
 @dataclass
 class Part:
-    """One table: `fill` lays its rows down when they are first needed."""
+    """One table: `fill(cursor, rows)` creates `rows` and lays its rows down when they are first needed."""
 
     table: str
-    fill: Callable[[DuckDBPyConnection], None]
+    fill: Callable[[DuckDBPyConnection, str], None]
     filled: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-class QueryFailed(PairwrightError):
-    """A query of the explorer that cannot be answered, in one line."""
 
 
 class Tables:
     """The tables of one exploration. Every method may be called from any thread."""
 
-    def __init__(self, exploration: Exploration, connection: DuckDBPyConnection) -> None:
+    def __init__(self, exploration: Exploration, connection: DuckDBPyConnection, folder: str, queries: Queries) -> None:
         self.exploration = exploration
+        self.queries = queries
         self.rows = exploration.view.rows
         self.columns: dict[str, Column] = {}
         self.vectors: dict[str, str] = {}  # name -> type, of what is not held
         self.gaps: dict[str, Gap] = {}
-        self._connection = connection
+        self._connection, self._folder = connection, folder
+        self._asking: set[DuckDBPyConnection] = set()
         self._parts: dict[str, Part] = {}
         self._starts = np.cumsum([0, *(shard.rows for shard in exploration.shards)])
         self._positions = {shard.digest: i for i, shard in enumerate(exploration.shards)}
@@ -89,32 +78,45 @@ class Tables:
     def tables(self) -> list[str]:
         return list(self._parts)
 
+    @property
+    def filled(self) -> list[str]:
+        return [table for table, part in self._parts.items() if part.filled]
+
     def cursor(self) -> DuckDBPyConnection:
         return self._connection.cursor()
 
     def need(self, tables: Iterable[str]) -> None:
-        """Fill these tables, unless they are."""
+        """Fill these tables, unless they are.
+
+        Raises:
+            QueryFailed: there is no room for them, or the explorer is closing.
+        """
         for table in dict.fromkeys(tables):
             part = self._parts[table]
             if part.filled:
                 continue
             with part.lock:
                 if not part.filled:
-                    part.fill(self.cursor())
+                    self._fill(part)
                     part.filled = True
+
+    def _fill(self, part: Part) -> None:
+        """A file of its own, under another name until it is whole."""
+        new, unfinished = f"new_{part.table}", file_of(self._folder, f"new_{part.table}")
+        with self._limited(seconds=None) as cursor:
+            cursor.execute(f"DETACH DATABASE IF EXISTS {new}")
+            unfinished.unlink(missing_ok=True)  # of a try that failed
+            cursor.execute(f"ATTACH '{unfinished}' AS {new}")
+            part.fill(cursor, rows_of(new))
+            cursor.execute(f"DETACH {new}")
+            os.replace(unfinished, file_of(self._folder, part.table))
+            attach(cursor, self._folder, part.table)
 
     def source(self, scope: Scope, names: Iterable[str]) -> str:
         """FROM text with one row a pair, in the dataset's order; each column is called by its full name."""
-        by_table: dict[str, list[Column]] = {}
-        for name in dict.fromkeys(names):
-            by_table.setdefault(scope[name].table, []).append(scope[name])
-        self.need([BASE, *by_table])
-        parts = []
-        for table in dict.fromkeys([BASE, *by_table]):
-            chosen = ", ".join(f"{quoted(c.bare)} AS {quoted(c.name)}" for c in by_table.get(table, ()))
-            rows = "rowid AS _id" + (", " if chosen else "") if table == BASE else ""
-            parts.append(f"(SELECT {rows}{chosen} FROM {table})")
-        return " POSITIONAL JOIN ".join(parts)
+        columns = [scope[name] for name in dict.fromkeys(names)]
+        self.need([BASE, *(column.table for column in columns)])
+        return source_of(columns)
 
     def ask(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """A query's rows.
@@ -131,10 +133,11 @@ class Tables:
             found: dict[str, Any] = cursor.execute(sql, list(parameters)).fetchnumpy()
             return found
 
-    def type_of(self, sql: str) -> str:
-        """DuckDB's type of a query's first column; nothing is computed. Raises QueryFailed."""
+    def types_of(self, batch: object) -> dict[str, str]:
+        """DuckDB's type of each column of an Arrow table."""
         with self._limited() as cursor:
-            return str(cursor.sql(sql).types[0])
+            cursor.register("batch", batch)
+            return {name: kind for name, kind, *_ in cursor.execute("DESCRIBE FROM batch").fetchall()}
 
     def lookup(self, scope: Scope, ids: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
         """The values of some pairs, in the order of `ids`: one dict a pair."""
@@ -148,7 +151,7 @@ class Tables:
         self.need(by_table)
         for table, own in by_table.items():
             chosen = ", ".join(f"t.{quoted(scope[name].bare)}" for name in own)
-            sql = f"SELECT v.p, {chosen} FROM (VALUES {listed}) v(p, i) JOIN {table} t ON t.rowid = v.i"
+            sql = f"SELECT v.p, {chosen} FROM (VALUES {listed}) v(p, i) JOIN {rows_of(table)} t ON t.rowid = v.i"
             for position, *values in self.ask(sql):
                 found[position].update(zip(own, values, strict=True))
         return found
@@ -178,23 +181,34 @@ class Tables:
         if shards:
             self.gaps[f"{step}: {reason}"] = Gap(step, tuple(shards), len(self.exploration.shards), reason)
 
+    def stop(self) -> None:
+        """Give up every query under way: nobody waits for an answer any more."""
+        self.queries.close()
+        for cursor in list(self._asking):
+            cursor.interrupt()
+
     @contextmanager
-    def _limited(self) -> Iterator[DuckDBPyConnection]:
-        """A cursor whose query is interrupted after SECONDS."""
+    def _limited(self, seconds: float | None = SECONDS) -> Iterator[DuckDBPyConnection]:
+        """A cursor whose query is interrupted after so many seconds."""
         import duckdb
 
         cursor = self.cursor()
-        alarm = threading.Timer(SECONDS, cursor.interrupt)
-        alarm.start()
+        alarm = threading.Timer(seconds or 0, cursor.interrupt)
+        alarm.daemon = True
+        if seconds is not None:
+            alarm.start()
+        self._asking.add(cursor)
         try:
             yield cursor
         except duckdb.InterruptException:
-            raise QueryFailed(f"this takes longer than {SECONDS:.0f} s; ask for less at once") from None
+            said = "the explorer is closing" if seconds is None else f"this takes longer than {seconds:.0f} s"
+            raise QueryFailed(f"{said}; ask for less at once") from None
         except duckdb.OutOfMemoryException:
             raise QueryFailed("this needs more memory than the explorer may use; ask for less at once") from None
         except duckdb.Error as error:
             raise QueryFailed(str(error).strip().splitlines()[0]) from None
         finally:
+            self._asking.discard(cursor)
             alarm.cancel()
             cursor.close()
 
@@ -205,9 +219,14 @@ def open_tables(exploration: Exploration, *, memory_limit: str = "2GB") -> Itera
     from components.explore.pair_table import add_pairs
     from components.explore.step_tables import add_steps
 
-    with scratch_database(memory_limit) as connection:
-        open_threads(connection)
-        tables = Tables(exploration, connection)
-        add_pairs(tables)
-        add_steps(tables)
-        yield tables
+    with tempfile.TemporaryDirectory(prefix="pairwright-explore-") as folder:
+        connection = scratch_connection(folder, memory_limit, usable_cores())
+        queries = Queries(folder)
+        try:
+            tables = Tables(exploration, connection, folder, queries)
+            add_pairs(tables)
+            add_steps(tables)
+            yield tables
+        finally:
+            queries.close()
+            connection.close()

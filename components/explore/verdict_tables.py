@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from components.errors import DatasetError
 from components.explore.exploration import SelectionPlace
-from components.explore.tables import BASE, Column, Part, Scope, Tables
+from components.explore.scratch import BASE, Column, Scope, rows_of
+from components.explore.tables import Part, Tables
 from components.filter.selection import VERDICTS_FILE, read_summary
 from components.filter.verdicts import STATUSES
 
@@ -80,7 +81,7 @@ class Verdicts:
             table = self._tables[name]
             self.tables.need([table])
             cases = " ".join(f"WHEN '{status}' THEN {i}" for i, status in enumerate(STATUSES))
-            sql = f"SELECT (CASE status {cases} ELSE {len(STATUSES)} END)::TINYINT AS s FROM {table}"
+            sql = f"SELECT (CASE status {cases} ELSE {len(STATUSES)} END)::TINYINT AS s FROM {rows_of(table)}"
             self._statuses[name] = np.asarray(self.tables.numbers(sql)["s"], dtype=np.int8)
         return self._statuses[name]
 
@@ -93,9 +94,8 @@ class Verdicts:
         return {rule["name"]: rule["expression"] for rule in self.summary(name)["rules"]}
 
     def _filler(self, place: SelectionPlace) -> Any:
-        def fill(cursor: DuckDBPyConnection) -> None:
+        def fill(cursor: DuckDBPyConnection, rows: str) -> None:
             """Verdicts by their pair's number; a pair of no verdict is not judged."""
-            cursor.execute("BEGIN")
             cursor.execute("CREATE OR REPLACE TEMP TABLE laid (number BIGINT, status VARCHAR, rule VARCHAR, "
                            "value VARCHAR, threshold VARCHAR, detail VARCHAR)")  # fmt: skip
             for batch in _numbered(Path(place.folder) / VERDICTS_FILE, self.tables):
@@ -104,11 +104,10 @@ class Verdicts:
                 cursor.unregister("batch")
             chosen = ", ".join(f"laid.{name}" for name in COLUMNS if name != "status")
             cursor.execute(
-                f"CREATE TABLE {self._tables[place.name]} AS SELECT coalesce(laid.status, '{NOT_JUDGED}') AS status, "
-                f"{chosen} FROM {BASE} LEFT JOIN laid ON {BASE}.rowid = laid.number ORDER BY {BASE}.rowid"
+                f"CREATE TABLE {rows} AS SELECT coalesce(laid.status, '{NOT_JUDGED}') AS status, {chosen} "
+                f"FROM {rows_of(BASE)} AS pairs LEFT JOIN laid ON pairs.rowid = laid.number ORDER BY pairs.rowid"
             )
             cursor.execute("DROP TABLE laid")
-            cursor.execute("COMMIT")
 
         return fill
 

@@ -78,7 +78,8 @@ class Bound:
 
     def sql(self, thresholds: Mapping[str, Any], types: Mapping[str, str]) -> str:
         """The expression with each aggregate replaced by its value, cast to its type."""
-        return to_sql(self._hoisted(self.tree, thresholds, types))
+        texts = {aggregate.sql(): aggregate.text for aggregate in self.aggregates}
+        return to_sql(self._hoisted(self.tree, texts, thresholds, types))
 
     def readable(self, thresholds: Mapping[str, Any]) -> str:
         """What a value is compared with: the constant of a plain comparison, else the whole expression."""
@@ -94,16 +95,17 @@ class Bound:
                 return right
         return _unwrapped(text)
 
-    def _hoisted(self, tree: Any, thresholds: Mapping[str, Any], types: Mapping[str, str]) -> Any:
+    def _hoisted(
+        self, tree: Any, texts: Mapping[str, str], thresholds: Mapping[str, Any], types: Mapping[str, str]
+    ) -> Any:
         if isinstance(tree, list):
-            return [self._hoisted(item, thresholds, types) for item in tree]
+            return [self._hoisted(item, texts, thresholds, types) for item in tree]
         if not isinstance(tree, dict):
             return tree
         if _is_aggregate(tree):
-            sql = to_sql(tree)
-            text = next(a.text for a in self.aggregates if a.sql() == sql)
+            text = texts[to_sql(tree)]
             return _constant(thresholds.get(text), types[text])
-        return {key: self._hoisted(value, thresholds, types) for key, value in tree.items()}
+        return {key: self._hoisted(value, texts, thresholds, types) for key, value in tree.items()}
 
 
 class Names:

@@ -27,6 +27,7 @@ from components.environment import usable_cores
 from components.errors import ColumnError
 from components.filter.expression import PAIR, Bound
 from components.filter.overlap import ahead
+from components.filter.sql_functions import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -209,8 +210,3 @@ def _fact_sql(name: str) -> str:
     names = f"list_distinct(list_transform(coalesce({labels}, []), lambda l: l.name))"
     first = f"list_filter({labels}, lambda l: l.name = n)[1].value"
     return f"map_from_entries(list_transform({names}, lambda n: row(n, {first})))"
-
-
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

@@ -29,7 +29,7 @@ from components.dataset.columns import ColumnsView
 from components.errors import InvalidRule, PairwrightError
 from components.filter import population
 from components.filter.expression import PAIR, PAIR_FACTS, Aggregate, Bound, Names, Rule, bind
-from components.filter.population import quoted
+from components.filter.sql_functions import quoted
 from components.filter.verdicts import Tally, kept_of, verdict_table
 
 if TYPE_CHECKING:

@@ -70,6 +70,11 @@ def exists(name: str) -> bool:
     return ask("SELECT count(*)::VARCHAR FROM duckdb_functions() WHERE function_name = ?", name) != "0"
 
 
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def ask(sql: str, *parameters: Any) -> str:
     """The one text a query of our own answers, on an empty database cut off from files and network."""
     with _lock:

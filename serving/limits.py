@@ -16,6 +16,7 @@ from bentoml.exceptions import BentoMLException
 MIB = 1 << 20
 MAX_IMAGE_BYTES = 10 * MIB
 MAX_IMAGE_PIXELS = 64_000_000
+MAX_IMAGE_SECONDS = 5.0  # of decoding, estimated from the header
 MAX_BODY_BYTES = 64 * MIB  # of a whole request: base64 adds a third
 MAX_IMAGES = 16  # in one request
 MAX_TEXTS = 256
@@ -81,16 +82,16 @@ def decode_image(image: str | bytes, min_side: int) -> np.ndarray:
     """RGB uint8 (h, w, 3), its shorter side at least `min_side` px or the picture's own.
 
     Raises:
-        Refusal: 413 for too many bytes or pixels, 422 for what is no readable image.
+        Refusal: 413 for too many bytes or what is beyond the decoder's budget, 422 for what is no readable image.
     """
     from components.dataset.decode import decode
+    from components.dataset.decode_budget import Budget
 
-    decoded = decode(image_bytes(image), min_side, MAX_IMAGE_PIXELS)
+    budget = Budget(pixels=MAX_IMAGE_PIXELS, seconds=MAX_IMAGE_SECONDS)
+    decoded = decode(image_bytes(image), min_side, budget)
     if decoded.image is not None:
         return decoded.image
     problem = (decoded.error or "").removeprefix("decode:")
-    if problem.startswith("too_large"):
-        pixels = int(problem.partition(":")[2].removesuffix("px") or 0)
-        limit = MAX_IMAGE_PIXELS // 1_000_000
-        raise Refusal(413, f"the image has {pixels / 1e6:.1f} megapixels; at most {limit} are taken")
+    if excess := budget.explain(problem):
+        raise Refusal(413, f"the image {excess}")
     raise Refusal(422, DECODE_REASONS.get(problem, f"the image cannot be decoded ({problem})"))

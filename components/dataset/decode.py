@@ -4,13 +4,15 @@
 
 What every reader of pixels may rely on:
 
-- The header is read before a pixel is: a picture of more than `max_pixels` is refused unopened.
+- The header is read before a pixel is: a picture that would cost more than its budget (pixels,
+  side, scans, seconds, memory: `decode_budget`) is refused unopened.
 - JPEG goes through libjpeg-turbo and is reduced in the DCT domain when fewer pixels are wanted;
   other formats are reduced by whole factors with area averaging. Never enlarged.
-- A truncated picture is an error, never grey filler below the tear.
+- A truncated picture is an error, never filler below the tear.
 - Transparency lies over white; palettes, greys, CMYK and 16 bits become 8-bit RGB; of an
-  animation the first frame counts.
-- EXIF orientation is applied, as browsers do: whoever wrote the caption saw the picture upright.
+  animation the first frame counts, of an icon its largest picture.
+- EXIF orientation is applied wherever it stands (`orientation`), as browsers do: whoever wrote the
+  caption saw the picture upright.
 """
 
 from __future__ import annotations
@@ -18,23 +20,32 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-MAX_PIXELS = 1 << 26  # 67 megapixels, 192 MiB as RGB
+from components.dataset import gif_rows, icon, orientation
+from components.dataset.decode_budget import Budget
+from components.dataset.jpeg_segments import count_scans, jpeg_head
+from components.dataset.png_chunks import LARGE_DATA, SIGNATURE, CutShort, Damaged, Png, only_rows, read_png, rows_of
+
 # Pillow would also open formats that run programs (EPS) or fetch files; these are only pictures.
 PILLOW_FORMATS = ("GIF", "PNG", "WEBP", "JPEG", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
 # libjpeg-turbo's warnings that lose no picture: stray bytes between segments, odd but legal headers.
 HARMLESS = ("extraneous bytes", "Invalid SOS parameters", "Unknown Adobe color transform")
-EXIF_ORIENTATION = 0x0112
-# Sizes are judged here, by `max_pixels`; Pillow's own opinion would be printed beside ours.
+JPEG_SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}
+END_OF_JPEG = b"\xff\xd9"
+TILE_SIDES = (322, 323)  # TIFF tags TileWidth, TileLength
+# Sizes are judged here, by the budget; Pillow's own opinion would be printed beside ours.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-ALPHA_TYPES = (4, 6)  # PNG colour types with an alpha channel
+BUDGET = Budget()
+# Rows made RGB at a time are about so many pixels: whole pictures would be held three times.
+BAND_PIXELS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,8 @@ class Decoded:
         width, height: the picture's own size in pixels, upright; 0 if its header could not be read.
         format: "jpeg", "png", "webp", "gif", ...; "" if unknown.
         error: "decode:empty", "decode:not_an_image", "decode:truncated", "decode:corrupt",
-            "decode:unsupported" or "decode:too_large:168000000px"; None for a good picture.
+            "decode:unsupported", or "decode:" and a limit of its budget (`decode_budget`) such as
+            "decode:too_large:168000000px"; None for a good picture.
     """
 
     image: np.ndarray | None
@@ -64,7 +76,7 @@ class _Refused(Exception):
         self.decoded = Decoded(None, width, height, format, f"decode:{reason}")
 
 
-def decode(data: bytes, min_side: int, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, min_side: int, budget: Budget = BUDGET) -> Decoded:
     """The picture in `data`, its shorter side at least `min_side` px, or its own if smaller.
 
     Never raises for bad input; only MemoryError passes through.
@@ -73,93 +85,143 @@ def decode(data: bytes, min_side: int, max_pixels: int = MAX_PIXELS) -> Decoded:
         if not data:
             raise _Refused("empty")
         if data[:3] == b"\xff\xd8\xff":
-            return _jpeg(data, min_side, max_pixels)
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
-            return _png(data, min_side, max_pixels)
+            return _jpeg(data, min_side, budget)
+        if data[:8] == SIGNATURE:
+            return _png(data, min_side, budget)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp(data, min_side, max_pixels)
+            return _webp(data, min_side, budget)
+        if data[:4] == b"\0\0\x01\0":
+            return _icon(data, min_side, budget)
         if data[:6] in (b"GIF87a", b"GIF89a"):
             width, height = struct.unpack("<HH", data[6:10]) if len(data) >= 10 else (0, 0)
-            _check_size(width, height, "gif", max_pixels)
-        return _pillow(data, min_side, max_pixels)
+            _check(budget, width, height, "gif")
+        return _pillow(data, min_side, budget)
     except _Refused as refused:
         return refused.decoded
 
 
-def _check_size(width: int, height: int, format: str, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise _Refused(f"too_large:{width * height}px", width, height, format)
+def _check(budget: Budget, width: int, height: int, format: str, kind: str = "", size: int = 0, scans: int = 1) -> None:
+    if excess := budget.excess(width, height, kind or format, size, scans):
+        raise _Refused(excess, width, height, format)
     if width <= 0 or height <= 0:
         raise _Refused("corrupt", 0, 0, format)
 
 
-def _jpeg(data: bytes, min_side: int, max_pixels: int) -> Decoded:
+def _jpeg(data: bytes, min_side: int, budget: Budget) -> Decoded:
+    head = jpeg_head(data)
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError):
-        return _pillow(data, min_side, max_pixels)  # rare sampling factors, or no JPEG at all
-    _check_size(width, height, "jpeg", max_pixels)
-    if colours not in ("YCbCr", "RGB", "Gray"):
-        return _pillow(data, min_side, max_pixels)  # CMYK, YCCK: Adobe's inverted inks need Pillow
+        return _pillow(data, min_side, budget)  # rare sampling factors, or no JPEG at all
+    _check(budget, width, height, "jpeg", size=len(data), scans=head.scans)
+    space = JPEG_SPACES.get(colours)
+    if space is None:
+        return _pillow(data, min_side, budget)
     # Factors below 2 cost more than a full decode, so they are not taken.
     side = min_side if 2 * min_side <= min(width, height) else 0
     try:
-        image = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side, min_factor=2)
+        image = simplejpeg.decode_jpeg(data, space, min_height=side, min_width=side, min_factor=2)
     except (ValueError, KeyError) as error:
         reason = str(error)
         if any(warning in reason for warning in HARMLESS):
-            return _pillow(data, min_side, max_pixels)
+            return _pillow(data, min_side, budget)
         truncated = "remature end" in reason
         raise _Refused("truncated" if truncated else "corrupt", width, height, "jpeg") from None
-    return _finish(image, width, height, "jpeg", _jpeg_orientation(data), min_side)
+    if space == "CMYK":
+        image = _rgb_of_inks(image)
+    return _finish(image, width, height, "jpeg", orientation.of_blocks(head.exif, head.xmp), min_side)
 
 
-def _png(data: bytes, min_side: int, max_pixels: int) -> Decoded:
+def _rgb_of_inks(inverted: np.ndarray) -> np.ndarray:
+    """(h, w, 4) uint8 as Adobe writes inks, 255 for none -> RGB as Pillow has it."""
+    whole = np.empty((*inverted.shape[:2], 3), np.uint8)
+    for rows in _bands(inverted):
+        whole[rows] = np.asarray(Image.fromarray(255 - inverted[rows], "CMYK").convert("RGB"))
+    return whole
+
+
+def _png(data: bytes, min_side: int, budget: Budget, format: str = "png") -> Decoded:
     if len(data) < 33 or data[12:16] != b"IHDR":
-        raise _Refused("truncated" if len(data) < 33 else "corrupt", format="png")
-    width, height, _, colour_type = struct.unpack(">IIBB", data[16:26])
-    _check_size(width, height, "png", max_pixels)
-    if b"IEND" not in data[-64:] and b"IEND" not in data:
-        raise _Refused("truncated", width, height, "png")
-    head = data[: max(data.find(b"IDAT"), 0)]
-    if b"acTL" in head or (colour_type == 0 and b"tRNS" in head):  # OpenCV overlooks a transparent grey
-        return _pillow(data, min_side, max_pixels)
-    alpha = colour_type in ALPHA_TYPES or b"tRNS" in head
-    image = _opencv(data, alpha)
+        raise _Refused("truncated" if len(data) < 33 else "corrupt", format=format)
+    width, height, bits, colour_type = struct.unpack(">IIBB", data[16:26])
+    _check(budget, width, height, format, "png of 16 bits" if bits == 16 else "png", len(data))
+    try:
+        png = read_png(data)
+        image = _png_pixels(data, png, colour_type)
+    except CutShort:
+        raise _Refused("truncated", width, height, format) from None
+    except (Damaged, zlib.error):
+        raise _Refused("corrupt", width, height, format) from None
+    turn = orientation.of_png_chunks(png.oriented)
     if image is None:
-        return _pillow(data, min_side, max_pixels)
-    at = head.find(b"eXIf")
-    return _finish(image, width, height, "png", _tiff_orientation(head[at + 4 :]) if at >= 0 else 1, min_side)
+        image = _opened(png.pixels, budget)[0]
+    return _finish(image, width, height, format, turn, min_side)
 
 
-def _webp(data: bytes, min_side: int, max_pixels: int) -> Decoded:
-    width, height, alpha, animated, exif = _webp_header(data)
-    _check_size(width, height, "webp", max_pixels)
+def _png_pixels(data: bytes, png: Png, colour_type: int) -> np.ndarray | None:
+    """(h, w, 3) uint8 by OpenCV; None where Pillow is to decode it, all rows being there."""
+    large = sum(part.stop - part.start for part in png.data) > LARGE_DATA
+    pixels = only_rows(data, png) if large else png.pixels
+    # OpenCV overlooks a transparent grey.
+    image = None if colour_type == 0 and png.transparent else _opencv(pixels, png.transparent)
+    if image is None:
+        rows_of(data, png.data)  # Pillow would fill what is missing
+    return image
+
+
+def _webp(data: bytes, min_side: int, budget: Budget) -> Decoded:
+    width, height, alpha, animated = _webp_header(data)
+    _check(budget, width, height, "webp", "webp animation" if animated else "webp", len(data))
     if struct.unpack("<I", data[4:8])[0] + 8 > len(data):
         raise _Refused("truncated", width, height, "webp")
     image = None if animated else _opencv(data, alpha)
     if image is None:
-        return _pillow(data, min_side, max_pixels)
-    at = data.rfind(b"EXIF") if exif else -1
-    orientation = _tiff_orientation(data[at + 8 :].removeprefix(b"Exif\0\0")) if at >= 0 else 1
-    return _finish(image, width, height, "webp", orientation, min_side)
+        return _pillow(data, min_side, budget)
+    return _finish(image, width, height, "webp", _webp_orientation(data), min_side)
 
 
-def _webp_header(data: bytes) -> tuple[int, int, bool, bool, bool]:
-    """(width, height, may have alpha, is animated, has EXIF) by the WebP container specification."""
+def _webp_orientation(data: bytes) -> int:
+    """Of the EXIF and XMP chunks that the flags announce (others are passed over, as libwebp does)."""
+    if data[12:16] != b"VP8X" or not data[20] & 0x0C:
+        return 1
+    blocks: dict[bytes, bytes] = {}
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if kind in (b"EXIF", b"XMP "):
+            blocks.setdefault(kind, data[at + 8 : at + 8 + size])
+        at += 8 + size + size % 2
+    exif = blocks.get(b"EXIF") if data[20] & 0x08 else None
+    return orientation.of_blocks(exif, blocks.get(b"XMP ") if data[20] & 0x04 else None)
+
+
+def _icon(data: bytes, min_side: int, budget: Budget) -> Decoded:
+    try:
+        entry, picture = icon.largest_picture(data)
+        if picture[:8] == SIGNATURE:
+            return _png(picture, min_side, budget, "ico")
+        width, height = icon.bitmap_size(picture)
+    except (icon.NoIcon, struct.error):
+        raise _Refused("truncated", format="ico") from None
+    _check(budget, width, height, "ico", "bmp", len(picture))
+    return _pillow(icon.alone(entry, picture), min_side, budget)
+
+
+def _webp_header(data: bytes) -> tuple[int, int, bool, bool]:
+    """(width, height, may have alpha, is animated) by the WebP container specification."""
     if len(data) < 30:
         raise _Refused("truncated", format="webp")
     kind = data[12:16]
     if kind == b"VP8X":
         flags = data[20]
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
-        return width, height, bool(flags & 0x10), bool(flags & 0x02), bool(flags & 0x08)
+        return width, height, bool(flags & 0x10), bool(flags & 0x02)
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), True, False, False
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), True, False
     if kind == b"VP8 ":
         width, height = struct.unpack("<HH", data[26:30])
-        return width & 0x3FFF, height & 0x3FFF, False, False, False
+        return width & 0x3FFF, height & 0x3FFF, False, False
     raise _Refused("corrupt", format="webp")
 
 
@@ -172,6 +234,20 @@ def _opencv(data: bytes, alpha: bool) -> np.ndarray | None:
         return None
     if pixels is None or not alpha:
         return pixels
+    whole = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for rows in _bands(pixels):
+        whole[rows] = _rgb_over_white(pixels[rows])
+    return whole
+
+
+def _bands(pixels: np.ndarray) -> list[slice]:
+    """Slices of rows, of some BAND_PIXELS each."""
+    rows = max(1, BAND_PIXELS // pixels.shape[1])
+    return [slice(start, start + rows) for start in range(0, pixels.shape[0], rows)]
+
+
+def _rgb_over_white(pixels: np.ndarray) -> np.ndarray:
+    """OpenCV's grey, BGR or BGRA of 8 or 16 bits -> RGB."""
     if pixels.dtype == np.uint16:
         pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
     if pixels.ndim == 2:
@@ -192,16 +268,25 @@ def over_white(rgba: np.ndarray) -> np.ndarray:
     return cv2.bitwise_not(ink)
 
 
-def _pillow(data: bytes, min_side: int, max_pixels: int) -> Decoded:
+def _pillow(data: bytes, min_side: int, budget: Budget) -> Decoded:
+    image, width, height, format, turn = _opened(data, budget)
+    return _finish(image, width, height, format, turn, min_side)
+
+
+def _opened(data: bytes, budget: Budget) -> tuple[np.ndarray, int, int, str, int]:
+    """(RGB, width, height, format, orientation) by Pillow."""
     width = height = 0
     format = ""
     try:
         with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as picture:
             (width, height), format = picture.size, (picture.format or "").lower()
-            _check_size(width, height, format, max_pixels)
+            _check_opened(picture, data, budget)
+            tile = picture.tile[0] if picture.tile else None
             picture.load()
-            orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
             image = _rgb(picture)
+            if _ends_early(data, picture, tile):
+                raise _Refused("truncated", width, height, format)
+            return image, width, height, format, orientation.of_image(picture)
     except (_Refused, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -212,7 +297,45 @@ def _pillow(data: bytes, min_side: int, max_pixels: int) -> Decoded:
     except Exception as error:  # Pillow raises nearly anything for damaged files
         truncated = any(word in str(error).lower() for word in ("truncated", "unexpected end", "not enough"))
         raise _Refused("truncated" if truncated else "corrupt", width, height, format) from None
-    return _finish(image, width, height, format, orientation, min_side)
+
+
+def _check_opened(picture: ImageFile.ImageFile, data: bytes, budget: Budget) -> None:
+    """The budget of what Pillow has opened and not yet decoded."""
+    format = kind = (picture.format or "").lower()
+    scans = 1
+    if format in ("jpeg", "mpo"):
+        kind, scans = "jpeg by pillow", count_scans(data, 0)
+    elif format == "webp" and getattr(picture, "is_animated", False):
+        kind = "webp animation"
+    elif format in ("ppm", "bmp") and any(name != "raw" for name, *_ in picture.tile):
+        kind = f"{format} in python"  # what Pillow reads in Python: run lengths, plain numbers, odd maxima
+    _check(budget, *picture.size, format, kind, len(data), scans)
+    if isinstance(
+        picture, TiffImagePlugin.TiffImageFile
+    ):  # a picture of ten pixels may be stored in one huge tile, decoded whole
+        across, down = (picture.tag_v2.get(tag, 1) for tag in TILE_SIDES)
+        _check(budget, max(across, picture.width), max(down, picture.height), format, size=len(data))
+
+
+def _ends_early(data: bytes, picture: Image.Image, tile: Any) -> bool:
+    """The pixels of a JPEG or GIF end before its last row, which Pillow fills without a word."""
+    if picture.format in ("JPEG", "MPO"):
+        return _jpeg_ends_early(data, picture)
+    if picture.format == "GIF" and picture.mode in ("P", "L") and tile is not None:
+        left, top, right, bottom = tile.extents
+        frame = np.asarray(picture)[top:bottom, left:right]
+        return gif_rows.ends_early(data, frame, tile.offset, tile.args[0], bool(tile.args[1]))
+    return False
+
+
+def _jpeg_ends_early(data: bytes, picture: Image.Image) -> bool:
+    """Bytes put before the end change the picture: they stand where pixels are missing."""
+    end = data.rfind(END_OF_JPEG)
+    if end < 0:
+        return False  # Pillow raises for these
+    pixels = hash(picture.tobytes())
+    with Image.open(io.BytesIO(data[:end] + b"\x55\xaa\x5a" * 64 + END_OF_JPEG), formats=("JPEG",)) as longer:
+        return hash(longer.tobytes()) != pixels
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:
@@ -223,57 +346,34 @@ def _rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":
         raise _Refused("unsupported", *picture.size, (picture.format or "").lower())
     if picture.has_transparency_data:
-        return over_white(np.asarray(picture.convert("RGBA")))
-    return np.array(picture.convert("RGB"))
+        rgba = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+        whole = np.empty((picture.height, picture.width, 3), np.uint8)
+        for rows in _bands(whole):
+            band = (0, rows.start, picture.width, min(rows.stop, picture.height))
+            whole[rows] = over_white(np.asarray(rgba.crop(band)))
+        return whole
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
-def _finish(image: np.ndarray, width: int, height: int, format: str, orientation: Any, min_side: int) -> Decoded:
+def _finish(image: np.ndarray, width: int, height: int, format: str, turn: int, min_side: int) -> Decoded:
     """Reduced by a whole factor if twice too large, upright, with the picture's own size upright."""
     factor = min(image.shape[:2]) // max(min_side, 1)
     if factor >= 2:
         size = (-(-image.shape[1] // factor), -(-image.shape[0] // factor))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if orientation in (2, 3, 4, 5, 6, 7, 8):
-        image = np.ascontiguousarray(_upright(image, orientation))
-        if orientation >= 5:
+    if turn > 1:
+        image = np.ascontiguousarray(_upright(image, turn))
+        if turn >= 5:
             width, height = height, width
     return Decoded(image, width, height, format, None)
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+def _upright(image: np.ndarray, turn: int) -> np.ndarray:
     """EXIF orientation 2..8 undone (CIPA DC-008, tag 0x0112)."""
-    if orientation >= 5:
+    if turn >= 5:
         image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
+    if turn in (3, 4, 7, 8):
         image = image[::-1]
-    if orientation in (2, 3, 6, 7):
+    if turn in (2, 3, 6, 7):
         image = image[:, ::-1]
     return image
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """The orientation in a JPEG's APP1 segment; 1 (upright) if there is none."""
-    at = 2
-    while at + 10 <= len(data) and data[at] == 0xFF and 0xE0 <= data[at + 1] <= 0xEF:
-        size = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            return _tiff_orientation(data[at + 10 : at + 2 + size])
-        at += 2 + size
-    return 1
-
-
-def _tiff_orientation(tiff: bytes) -> int:
-    """Tag 0x0112 of the first directory of a TIFF block; 1 if absent or damaged."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    try:
-        if order is None:
-            return 1
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(min(entries, 64)):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
-            if tag == EXIF_ORIENTATION:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1

@@ -33,7 +33,13 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in pixels from the header, nothing decoded; None if it has none."""
     from PIL import Image
 
+    from components.dataset import icon
+
     try:
+        if image_suffix(data) == "ico":  # Pillow decodes an icon on opening it
+            data = icon.largest_picture(data)[1]
+            if image_suffix(data) is None:
+                return icon.bitmap_size(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a huge picture's header is as small as any other
             with Image.open(io.BytesIO(data)) as image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 
 import cv2
 import numpy as np
@@ -15,21 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from components.dataset.decode import decode
+from tests.pictures import encode, png, smooth
 
 FULL = 1 << 30
-
-
-def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A colourful picture without hard edges, so that resampling filters agree."""
-    coarse = np.random.default_rng(seed).integers(40, 215, (4, 4, 3), dtype=np.uint8)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def encode(image: Image.Image | np.ndarray, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    picture.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def by_pillow(data: bytes) -> np.ndarray:
@@ -164,16 +151,6 @@ def test_exif_orientation_is_applied(format: str, orientation: int) -> None:
     assert difference(decoded.image, truth) <= 6
 
 
-def png(width: int, height: int, raw: bytes, bits: int = 8, colour_type: int = 2) -> bytes:
-    """A PNG from its parts, so that its header can lie."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-
-
 def vp8x(width: int, height: int) -> bytes:
     sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + sides
@@ -210,6 +187,7 @@ BAD = {
         b"GIF89a" + struct.pack("<HH", 14000, 12000) + b"\0\0\0",
         encode(Image.new("1", (14000, 12000)), "BMP"),
     ],
+    "decode:too_long:278000px": [png(230, 278_000, b"")],
     "decode:corrupt": [
         png(0, 10, b""),
         png(30, 30, b"\x09" * 3000),

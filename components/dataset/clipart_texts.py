@@ -27,8 +27,8 @@ RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 PUBLIC_DOMAIN = "CC-PDDC"
 
 
-def decode_text(data: bytes, lang: str = "en") -> str:
-    """UTF-8 where it is, else the language's old encoding; never raises."""
+def decode_line(data: bytes, lang: str = "en") -> str:
+    """One line: UTF-8 where it is, else the language's old encoding; never raises."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -48,14 +48,14 @@ def read_stamp_text(data: bytes) -> tuple[str | None, list[tuple[str, str]]]:
     Where a language has both a UTF-8 line and an old one, the UTF-8 line counts.
     """
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    english = decode_text(lines[0]).strip() if lines and lines[0].strip() else None
+    english = decode_line(lines[0]).strip() if lines and lines[0].strip() else None
     translations: dict[str, tuple[bool, str]] = {}
     for line in lines[1:]:
         match = _TRANSLATION.fullmatch(line.rstrip(b"\r"))
         if not match:
             continue
         locale, utf8 = match[1].decode(), match[2] is not None
-        text = decode_text(match[3], locale).strip()
+        text = decode_line(match[3], locale).strip()
         if text and (utf8 or not translations.get(locale, (False, ""))[0]):
             translations[locale] = (utf8, text)
     return english, [(bcp47(locale), text) for locale, (_, text) in translations.items()]

@@ -1,39 +1,37 @@
 """COCO captions: `captions_val2017.json` and its folder of pictures.
 
 Each picture is one pair with all its captions (usually five), as `alt` with ordinals in order of
-annotation id. The picture's entry in the JSON is the pair's metadata. A picture that is not there
-is a row with the error "missing_file".
+annotation id. The picture's entry in the JSON is the pair's metadata. Ids match whether they are
+written as numbers or as text. What cannot be used is a row with a reason: those of
+components/dataset/folder.py, `empty_image`, and
+
+    bad_metadata     an entry that names no file, or whose id another picture has too
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field
 
 from components.dataset import storage
+from components.dataset.captions_of import CaptionText, alt_entries, captions_of, encoding_labels, record_captions
 from components.dataset.dataset import Dataset
-from components.dataset.imagefolder import MISSING_FILE, UNSAFE_PATH
-from components.dataset.source import (
-    CopyingOptions,
-    Keys,
-    Progress,
-    absolute,
-    alt_captions,
-    as_meta,
-    list_files,
-    picture,
-    write_pairs,
-)
-from components.dataset.tar_index import EMPTY_IMAGE, is_unsafe, storable
+from components.dataset.folder import UNSAFE_PATH, Folder, suffix_of
+from components.dataset.image_type import image_suffix
+from components.dataset.imagefolder import BAD_METADATA
+from components.dataset.keys import Keys
+from components.dataset.source import NOTES, FolderOptions, Progress, absolute, list_files, picture, write_pairs
+from components.dataset.tar_index import EMPTY_IMAGE, IMAGE_SUFFIXES
+from components.dataset.text import as_json, parse_json, storable
 from components.errors import DatasetError
 
 
-class CocoOptions(CopyingOptions):
+class CocoOptions(FolderOptions):
     images: str | None = Field(None, description="folder of the pictures; default: looked for beside the JSON")
 
 
@@ -57,14 +55,16 @@ def read_coco(source: str, dest: str, options: CocoOptions, progress: Progress) 
     """
     path = _annotations(source)
     content = read_annotations(path)
-    folder = _images_folder(path, content["images"], options.images)
-    captions: dict[Any, list[str]] = defaultdict(list)
-    for one in sorted(content["annotations"], key=lambda one: one.get("id", 0)):
-        captions[one.get("image_id")].append(one.get("caption"))
-    known = {image.get("id") for image in content["images"]}
-    facts = {"annotations_of_no_picture": sum(len(texts) for image, texts in captions.items() if image not in known)}
-    pairs = _pairs(folder, content, captions)
-    return write_pairs(path, dest, options, pairs, len(content["images"]), progress, facts)
+    folder = Folder(_images_folder(path, content["images"], options.images), options.follow_links)
+    captions, unread = _captions_by_image(content["annotations"])
+    images = _by_file(content["images"])
+    known = {id_of(image.get("id")) for _, group in images for image in group}
+    lost = sum(len(texts) for image, texts in captions.items() if image not in known)
+    notes = [f"{lost:,} captions are of no picture in the JSON"] if lost else []
+    if unread:
+        notes.append(f"{unread:,} annotations were not read: they hold no caption, or name no picture")
+    facts = {"annotations_of_no_picture": lost, NOTES: notes}
+    return write_pairs(path, dest, options, _pairs(folder, content, images, captions), len(images), progress, facts)
 
 
 def read_annotations(path: str) -> dict[str, Any]:
@@ -73,33 +73,82 @@ def read_annotations(path: str) -> dict[str, Any]:
     Raises:
         DatasetError: it is not JSON, or has no pictures with captions.
     """
-    content = storage.read_json(path)
+    try:
+        content = parse_json(storage.read_bytes(path))
+    except ValueError as error:
+        raise DatasetError(f"{path} is not JSON ({error}); restore or rebuild it") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(n), list) for n in ("images", "annotations")):
         raise DatasetError(f'{path} is no COCO JSON: it needs the lists "images" and "annotations"')
-    if content["annotations"] and not any("caption" in one for one in content["annotations"]):
+    annotations = content["annotations"]
+    if annotations and not any(isinstance(one, dict) and record_captions(one) for one in annotations):
         raise DatasetError(f"{path} holds no captions (boxes or key points?); name a captions_*.json")
-    if not all(isinstance(image, dict) and isinstance(image.get("file_name"), str) for image in content["images"]):
+    if content["images"] and not any(_file_name(image) for image in content["images"]):
         raise DatasetError(f'{path} has pictures without "file_name"; name a captions_*.json as COCO writes it')
     return content
 
 
+def id_of(value: Any) -> str | None:
+    """An id as it is compared: 7, 7.0 and "7" are one; None for what is no id (null, a list)."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or value != value:
+        return None
+    return str(value).strip() or None
+
+
+def _file_name(image: Any) -> str | None:
+    name = image.get("file_name") if isinstance(image, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def _captions_by_image(annotations: list[Any]) -> tuple[dict[str, list[CaptionText]], int]:
+    """Captions by the id of their picture, in order of annotation id; and how many annotations held none."""
+    found: dict[str, list[CaptionText]] = defaultdict(list)
+    unread = 0
+    for one in sorted(annotations, key=_order):
+        image = id_of(one.get("image_id")) if isinstance(one, dict) else None
+        texts = (captions_of(one["caption"]) if "caption" in one else record_captions(one)) if image else []
+        if image is None or not texts:
+            unread += 1
+        else:
+            found[image] += texts
+    return found, unread
+
+
+def _order(annotation: Any) -> tuple[bool, float, str]:
+    """Numbers in their order, then the rest as text."""
+    name = id_of(annotation.get("id")) if isinstance(annotation, dict) else None
+    number = re.fullmatch(r"-?\d{1,18}(\.\d+)?", name or "")
+    return (number is None, float(name) if number and name else 0.0, name or "")
+
+
+def _by_file(images: list[Any]) -> list[tuple[str | None, list[dict[str, Any]]]]:
+    """Entries of one file together, in order of first appearance; an entry that names none alone, without a name."""
+    found: dict[Any, tuple[str | None, list[dict[str, Any]]]] = {}
+    for number, image in enumerate(images):
+        name = _file_name(image)
+        entry = image if isinstance(image, dict) else {"entry": image}
+        found.setdefault(posixpath.normpath(name) if name else number, (name, []))[1].append(entry)
+    return list(found.values())
+
+
 def _annotations(source: str) -> str:
     path = absolute(source)
-    if path.endswith(".json"):
+    if path.lower().endswith(".json"):
         if not storage.exists(path):
             raise DatasetError(f"{source} does not exist; check the path")
         return path
-    found = [one for one in list_files(path, (".json",)) if re.search(r"captions_[^/]*\.json$", one)]
+    found = [one for one in list_files(path, (".json",)) if re.search(r"captions_[^/]*\.json$", one, re.I)]
     if len(found) != 1:
         names = ", ".join(posixpath.basename(one) for one in found) or "none"
         raise DatasetError(f"{source} must hold one captions_*.json, it holds {names}; name the file itself")
     return found[0]
 
 
-def _images_folder(path: str, images: list[dict[str, Any]], named: str | None) -> str:
+def _images_folder(path: str, images: list[Any], named: str | None) -> str:
     """Where the pictures are: the folder named, else the usual ones beside the JSON."""
     base = posixpath.dirname(path)
-    split = re.sub(r"^captions_|\.json$", "", posixpath.basename(path))
+    split = re.sub(r"^captions_|\.json$", "", posixpath.basename(path), flags=re.I)
     if named is not None:
         folders = [absolute(named)]
     else:
@@ -107,33 +156,68 @@ def _images_folder(path: str, images: list[dict[str, Any]], named: str | None) -
         folders = [
             f"{top}/{sub}".rstrip("/") for top in (above, base) for sub in (split, f"images/{split}", "images", "")
         ]
+    places = [place for name in map(_file_name, images) if name and (place := Folder(base).place(name))]
     for folder in folders:
-        if any(storage.exists(f"{folder}/{image['file_name']}") for image in images[:20]) or not images:
+        if storage.exists(folder) and (not images or any(_exists(f"{folder}/{place}") for place in places)):
             return folder
     raise DatasetError(f"{path}: its pictures are not in {' or '.join(folders[:3])}; name their folder with `images`")
 
 
-def _pairs(folder: str, content: dict[str, Any], captions: dict[Any, list[str]]) -> Iterator[dict[str, Any]]:
-    licences = {one.get("id"): one.get("name") or one.get("url") for one in content.get("licenses") or []}
+def _exists(path: str) -> bool:
+    try:
+        return storage.exists(path)
+    except (OSError, ValueError):  # a name no file system takes
+        return False
+
+
+def _pairs(
+    folder: Folder,
+    content: dict[str, Any],
+    images: list[tuple[str | None, list[dict[str, Any]]]],
+    captions: dict[str, list[CaptionText]],
+) -> Iterator[dict[str, Any]]:
+    licences = {id_of(one.get("id")): one.get("name") or one.get("url") for one in _dicts(content.get("licenses"))}
+    files_of = Counter(name for _, group in images for name in {id_of(one.get("id")) for one in group})
     keys = Keys()
-    for image in content["images"]:
-        name = image["file_name"]
-        data, error = b"", None
-        if is_unsafe(name):
-            error = UNSAFE_PATH
-        elif not storage.exists(f"{folder}/{name}"):
-            error = MISSING_FILE
-        else:
-            data = storage.read_bytes(f"{folder}/{name}")
-            error = None if data else EMPTY_IMAGE
-        origin = image.get("coco_url") or image.get("flickr_url") or name
-        licence = licences.get(image.get("license"))
+    for number, (name, group) in enumerate(images):
+        ids = list(dict.fromkeys(id_of(one.get("id")) for one in group))
+        shared = next((one for one in ids if one is not None and files_of[one] > 1), None)
+        data, error = _picture(folder, name, number)
+        if shared is not None:
+            error = f"{BAD_METADATA}:id {shared} is of several pictures"
+        texts = [text for one in ids if one is not None and not shared for text in captions.get(one, [])]
+        first = group[0]
+        origin = first.get("coco_url") or first.get("flickr_url") or name or f"images:{number}"
+        licence = licences.get(id_of(first.get("license")))
+        stated = suffix_of(name or "")
+        suffix = stated if stated in IMAGE_SUFFIXES else image_suffix(data) or "jpg"
         yield {
-            "key": keys.of(storable(name)),
-            "media": [picture(posixpath.splitext(name)[1].lower().lstrip(".") or "jpg", data)] if data else [],
-            "captions": alt_captions(captions.get(image.get("id"), []), "COCO"),
+            "key": keys.of_path(name) if name else keys.of_name(f"images-{number}"),
+            "media": [picture(suffix, data)] if data else [],
+            "captions": alt_entries(texts, "COCO"),
+            "labels": encoding_labels(texts),
             "licence": storable(licence) if isinstance(licence, str) else None,
             "origin": storable(str(origin)),
-            "meta": as_meta(image),
+            "meta": as_json(first if len(group) == 1 else group),
             "error": error,
         }
+
+
+def _picture(folder: Folder, name: str | None, number: int) -> tuple[bytes, str | None]:
+    if name is None:
+        return b"", f"{BAD_METADATA}:entry {number} of images names no file"
+    place = folder.place(name) or _inside_by_name(folder, name)
+    if place is None:
+        return b"", UNSAFE_PATH
+    data, error = folder.read(place)
+    return data, error or (None if data else EMPTY_IMAGE)
+
+
+def _inside_by_name(folder: Folder, name: str) -> str | None:
+    """A name that leaves the folder and comes back by the folder's own name (`../images/0.jpg`)."""
+    own = posixpath.basename(folder.root)
+    return folder.place(posixpath.relpath(posixpath.join("/", own, name), posixpath.join("/", own)))
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

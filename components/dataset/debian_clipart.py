@@ -38,10 +38,11 @@ from components.dataset.clipart_texts import PUBLIC_DOMAIN, read_drawing, read_s
 from components.dataset.dataset import Dataset
 from components.dataset.debian_packages import Tree, locate
 from components.dataset.decode import decode
+from components.dataset.keys import safe_key
 from components.dataset.pdq import pdq_hash
 from components.dataset.sidecar import caption
 from components.dataset.splits import DEV, LEFT_OUT, TEST, TRAIN, Candidate, DrawSettings, Splits, draw
-from components.dataset.writer import Medium, ShardWriter, safe_key
+from components.dataset.writer import Medium, ShardWriter
 from components.errors import DatasetError
 
 Progress = Callable[[int, int | None, str], None]

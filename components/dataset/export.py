@@ -24,10 +24,11 @@ import pyarrow.parquet as pq
 from components.dataset import storage
 from components.dataset.columns import ColumnsView
 from components.dataset.dataset import Dataset, Shard
+from components.dataset.keys import safe_key
 from components.dataset.pairs import caption_of
 from components.dataset.sidecar import caption
 from components.dataset.source import Progress, absolute
-from components.dataset.writer import Medium, ShardWriter, safe_key
+from components.dataset.writer import Medium, ShardWriter
 from components.errors import DatasetError
 
 PAIRS = "pairs.parquet"
@@ -187,7 +188,8 @@ def _pair(
     text_source = next((source for source in priority if caption_of(captions, source) is not None), None)
     text = caption_of(captions, text_source) if text_source else None
     media = [_medium(row["key"], one, read(one)) for one in row["media"]]
-    if text_source != "alt":  # the alt-text's own bytes, kept where they are no UTF-8, must not win over it
+    # The alt-text's own bytes, kept where they are not its text, must not win over another text.
+    if text is not None and text_source != "alt":
         media = [one for one in media if one[2] != "txt"]
     source = {
         "caption": text,

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,23 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.dataset import sidecar, storage
+from components.dataset.captions_of import alt_entries, captions_of
 from components.dataset.dataset import Dataset
-from components.dataset.source import (
-    Progress,
-    SourceOptions,
-    absolute,
-    alt_captions,
-    dataset_name,
-    list_files,
-)
-from components.dataset.tar_index import group_pairs, is_text, pair_row, storable
+from components.dataset.folder import Folder
+from components.dataset.records import plain_rows, reading, text_field
+from components.dataset.source import Progress, SourceOptions, absolute, dataset_name, list_files
+from components.dataset.tar_index import group_pairs, is_text, pair_row
 from components.dataset.tar_members import Member
+from components.dataset.text import one_line
 from components.dataset.writer import Medium, ShardWriter
 from components.errors import DatasetError
 
 DOWNLOAD_FAILED, RESIZE_FAILED, MISSING_MEMBER = "download_failed", "resize_failed", "missing_member"
-REASON_CHARS = 200
 COLUMNS = frozenset(("url", "key", "status"))
+STATUS_NAMES = ("key", "url", "caption", "captions", "status", "error_message")
 
 
 def read_statuses(path: str) -> pa.Table:
@@ -40,11 +38,8 @@ def read_statuses(path: str) -> pa.Table:
     Raises:
         DatasetError: it cannot be read.
     """
-    try:
-        with storage.open_read(path) as stream:
-            return pq.read_table(stream)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} cannot be read ({one_line(str(error))}); remove it or fetch it again") from None
+    with reading(path), storage.open_read(path) as stream:
+        return pq.read_table(stream)
 
 
 def is_statuses(path: str) -> bool:
@@ -57,34 +52,52 @@ def is_statuses(path: str) -> bool:
 
 
 def merge_downloads(rows: list[dict[str, Any]], table: pa.Table) -> list[dict[str, Any]]:
-    """Rows of the tar in the Parquet's order, with a row and its reason for each that is not in the tar."""
-    in_tar: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        in_tar.setdefault(row["key"], row)
+    """Rows of the tar in the Parquet's order, with a row and its reason for each that is not in the tar.
+
+    A key of the Parquet's is a member's key in the tar, whatever folders the tar was packed with.
+    """
+    in_tar = _by_key(rows)
     used: set[int] = set()
     merged: list[dict[str, Any]] = []
-    names = [name for name in ("key", "url", "caption", "status", "error_message") if name in table.schema.names]
-    for record in table.select(names).to_pylist():
-        key = str(record.get("key"))
-        captions = alt_captions(record.get("caption"), "img2dataset")
-        found = in_tar.get(key)
-        fresh = found is None or id(found) in used
-        row = sidecar.row(key, captions=captions, error=_failure(record)) if found is None or fresh else found
-        used.add(id(row))
-        row["origin"] = row["origin"] or record.get("url")
-        if not any(one["source"] == "alt" for one in row["captions"]):
-            row["captions"] = captions + row["captions"]
-        merged.append(row)
+    names = [name for name in STATUS_NAMES if name in table.schema.names]
+    for batch in table.select(names).to_batches():
+        for record in plain_rows(batch):
+            key = str(record.get("key"))
+            captions = alt_entries(
+                captions_of(record.get("captions")) or captions_of(record.get("caption")), "img2dataset"
+            )
+            found = in_tar.get(key)
+            fresh = found is None or id(found) in used
+            row = sidecar.row(key, captions=captions, error=failure(record)) if found is None or fresh else found
+            used.add(id(row))
+            row["origin"] = row["origin"] or text_field(record.get("url"))
+            if not any(one["source"] == "alt" for one in row["captions"]):
+                row["captions"] = captions + row["captions"]
+            merged.append(row)
     return merged + [row for row in rows if id(row) not in used]
 
 
-def one_line(text: str) -> str:
-    """A foreign message as one short line."""
-    return storable(" ".join(text.split()))[:REASON_CHARS]
+def _by_key(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Rows by their key, and by its last part where no other row has that."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(row["key"], row)
+    last = Counter(posixpath.basename(row["key"]) for row in rows)
+    for row in rows:
+        name = posixpath.basename(row["key"])
+        if last[name] == 1:
+            found.setdefault(name, row)
+    return found
 
 
-def _failure(record: dict[str, Any]) -> str:
-    status, reason = record.get("status"), one_line(record.get("error_message") or "")
+def failed(record: dict[str, Any]) -> bool:
+    """Whether a record of the statuses says that its download failed."""
+    return record.get("status") not in ("success", None)
+
+
+def failure(record: dict[str, Any]) -> str:
+    """Why a record of the statuses has no picture, as a row's error."""
+    status, reason = text_field(record.get("status")), one_line(text_field(record.get("error_message")) or "")
     if status == "success":
         return MISSING_MEMBER
     kind = RESIZE_FAILED if status == "failed_to_resize" else DOWNLOAD_FAILED
@@ -108,24 +121,28 @@ def read_loose_files(source: str, dest: str, options: SourceOptions, progress: P
     folders = loose_folders(source)
     writer = ShardWriter(dest, dataset_name(source, options), description=options.description, licence=options.licence)
     with writer:
-        for done, folder in enumerate(folders, 1):
+        for done, path in enumerate(folders, 1):
+            folder = Folder(path)
             rows = [pair_row(pair) for pair in group_pairs(_loose_members(folder))[0]]
-            for row in merge_downloads(rows, read_statuses(folder + ".parquet")):
-                media = [loose_medium(folder, row["key"], one) for one in row.pop("media")]
-                writer.add(media=media, **row)
+            for row in merge_downloads(rows, read_statuses(path + ".parquet")):
+                writer.add(**_loose_pair(folder, row))
             progress(done, len(folders), "shards")
     return writer.dataset
 
 
-def _loose_members(folder: str) -> Iterator[Member]:
+def _loose_members(folder: Folder) -> Iterator[Member]:
     """A folder's files as if they were a tar's members, in order of name."""
-    fs, name = storage.filesystem(folder)
-    for path, info in sorted(fs.find(name, detail=True).items()):
-        member, size = posixpath.basename(path), int(info["size"])
-        data = storage.read_bytes(f"{folder}/{member}") if is_text(member, size) else None
-        yield Member(member, 0, size, data=data)
+    for path in folder.listing().files:
+        size = folder.size_of(path)
+        data = folder.read(path)[0] if is_text(path, size) else None
+        yield Member(path, 0, size, data=data)
 
 
-def loose_medium(folder: str, key: str, entry: dict[str, Any]) -> Medium:
-    data = storage.read_bytes(f"{folder}/{entry['member']}")
-    return (entry["role"], entry["kind"], entry["member"][len(key) + 1 :], data)
+def _loose_pair(folder: Folder, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of loose files, as `ShardWriter.add` takes it; a file that cannot be had is its reason."""
+    media: list[Medium] = []
+    for entry in row["media"]:
+        data, error = folder.read(entry["member"])
+        row["error"] = row["error"] or error
+        media.append((entry["role"], entry["kind"], entry["member"][len(row["key"]) + 1 :], data))
+    return row | {"media": [] if row["error"] else media}

@@ -38,7 +38,7 @@ from components.dataset.webdataset_source import (
 from components.digest import canonical, sha256_text
 from components.errors import ColumnError, DatasetError, nearest
 
-INGEST_VERSION = 1  # raise it when the same source would give other shards
+INGEST_VERSION = 2  # raise it when the same source would give other shards
 STAMP = "ingest.json"
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
-from components.dataset.tar_index import decode_text, storable
+from components.dataset.text import decode_text, marked_encoding, storable
 
 VOID = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr")
@@ -91,10 +91,7 @@ def read_markup(html: str) -> Markup:
 
 def decode_page(data: bytes) -> str:
     """A page's bytes as text: by its byte order mark, its `meta charset`, else UTF-8 with U+FFFD for the rest."""
-    for mark, name in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
-        if data.startswith(mark):
-            return storable(data[len(mark) :].decode(name, "replace"))
-    named = CHARSET.search(data[:4096])
+    named = None if marked_encoding(data) else CHARSET.search(data[:4096])
     if named:
         try:
             return storable(data.decode(named.group(1).decode("ascii")))

@@ -20,7 +20,7 @@ from html import unescape
 from typing import Any
 
 from components.dataset.product_markup import Item, Markup, TolerantParser, read_markup
-from components.dataset.tar_index import storable
+from components.dataset.text import storable
 
 NO_PRODUCT, BROKEN_JSON_LD = "no_product", "broken_json_ld"
 PRODUCT_TYPES = frozenset(

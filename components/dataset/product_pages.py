@@ -14,7 +14,7 @@ A page is never lost: it gives a row a product, or one row that says why there i
     no_product, broken_json_ld:...   (components/dataset/product_page.py)
     no_image                         the product names no picture
     no_text                          it has neither title nor description
-    missing_file, empty_image, not_a_picture, download_failed:...   its picture cannot be had
+    missing_file, unsafe_link, empty_image, not_a_picture, download_failed:...   its picture cannot be had
 
 Captions are `title`, `description` and `alt` (the picture's own alternative text), each only where it
 is stated; brand, category and the shop's name are labels.
@@ -39,36 +39,37 @@ from components.component import batches
 from components.dataset import storage
 from components.dataset.dataset import Dataset
 from components.dataset.download import PAGE, PICTURE, SUCCESS, FetchOptions, Wanted, fetch_all, is_disallowed
+from components.dataset.folder import MISSING_FILE, Folder
 from components.dataset.image_type import image_suffix
-from components.dataset.img2dataset import DOWNLOAD_FAILED, one_line
+from components.dataset.img2dataset import DOWNLOAD_FAILED
+from components.dataset.keys import Keys
 from components.dataset.product_markup import decode_page
 from components.dataset.product_page import Page, Product, file_of, read_products
 from components.dataset.sidecar import caption
 from components.dataset.source import (
-    CopyingOptions,
-    Keys,
+    FolderOptions,
     Progress,
     absolute,
-    as_meta,
     list_files,
     picture,
     write_pairs,
 )
-from components.dataset.tar_index import EMPTY_IMAGE, NO_IMAGE, storable
+from components.dataset.tar_index import EMPTY_IMAGE, NO_IMAGE
+from components.dataset.text import as_json, one_line, storable
 from components.dataset.url_list import SUFFIXES as LISTS
 from components.dataset.url_list import UrlOptions, read_links
 from components.digest import sha256_text
 from components.errors import DatasetError
 
-PAGES = (".html", ".htm", ".xhtml", ".HTML", ".HTM")
+PAGES = (".html", ".htm", ".xhtml")
 EMPTY_PAGE, PAGE_TOO_BIG, DISALLOWED, NO_TEXT = "empty_page", "page_too_big", "disallowed", "no_text"
-MISSING_FILE, NOT_A_PICTURE = "missing_file", "not_a_picture"
+NOT_A_PICTURE = "not_a_picture"
 FETCHED = "fetched"
 LONGEST_STATEMENT = 1 << 16  # bytes of JSON kept as metadata; a longer one (hundreds of reviews) is left out
 LOOKED_AT = 3  # pages read to recognise a shop's folder
 
 
-class ProductPagesOptions(CopyingOptions, FetchOptions):
+class ProductPagesOptions(FolderOptions, FetchOptions):
     url_column: str | None = Field(None, description="of a list of pages; default: url, URL, link, ...")
     fetch: bool = Field(False, description="download pictures that do not lie beside their page")
     max_page_bytes: int = Field(8 << 20, ge=1, description="of one page")
@@ -88,7 +89,7 @@ class Entry:
 
 def looks_like_product_pages(source: str) -> bool:
     try:
-        if not storage.exists(absolute(source)) or absolute(source).endswith(PAGES):
+        if not storage.exists(absolute(source)) or absolute(source).lower().endswith(PAGES):
             return False
         pages = list_files(source, PAGES)[:LOOKED_AT]
         return any(read_products(decode_page(storage.read_bytes(page))).products for page in pages)
@@ -98,7 +99,7 @@ def looks_like_product_pages(source: str) -> bool:
 
 def product_pages_inputs(source: str, options: ProductPagesOptions) -> list[str] | None:
     """What is copied; None where something is downloaded, which a later run tries again."""
-    return None if options.fetch or absolute(source).endswith(LISTS) else [absolute(source)]
+    return None if options.fetch or absolute(source).lower().endswith(LISTS) else [absolute(source)]
 
 
 def read_product_pages(source: str, dest: str, options: ProductPagesOptions, progress: Progress) -> Dataset:
@@ -109,9 +110,9 @@ def read_product_pages(source: str, dest: str, options: ProductPagesOptions, pro
         WorkspaceError: `dest` cannot be written.
     """
     root = absolute(source).rstrip("/")
-    if root.endswith(PAGES):
+    if root.lower().endswith(PAGES):
         raise DatasetError(f"{source} is one page; name the folder it was saved in")
-    if root.endswith(LISTS):
+    if root.lower().endswith(LISTS):
         options = options.model_copy(update={"fetch": True})
         listed = UrlOptions(url_column=options.url_column)
         entries = [Entry(link.key, link.url) for link in read_links(source, listed)]
@@ -119,15 +120,13 @@ def read_product_pages(source: str, dest: str, options: ProductPagesOptions, pro
     else:
         if (dest + "/").startswith(root + "/"):
             raise DatasetError(f"{dest} lies in the folder being read, which is never written; name another DEST")
-        entries = [Entry(path[len(root) + 1 :]) for path in list_files(root, PAGES)]
-        shop = _Shop(root, frozenset(_files_below(root)), dest, options)
+        here = Folder(root, options.follow_links).listing().files
+        pages = [path for path in here if path.lower().endswith(PAGES)]
+        if not pages:
+            raise DatasetError(f"{source} holds no page ({', '.join(PAGES)}); name the folder they were saved in")
+        entries = [Entry(path) for path in pages]
+        shop = _Shop(root, frozenset(here), dest, options)
     return write_pairs(source, dest, options, _rows(shop, entries, progress), None, lambda *_: None)
-
-
-def _files_below(root: str) -> Iterator[str]:
-    fs, name = storage.filesystem(root)
-    for path in fs.find(name):
-        yield str(path)[len(name.rstrip("/")) + 1 :]
 
 
 def _rows(shop: _Shop, entries: list[Entry], progress: Progress) -> Iterator[dict[str, Any]]:
@@ -157,13 +156,17 @@ class _Shop:
     dest: str
     options: ProductPagesOptions
 
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.root, self.options.follow_links)
+
     def read(self, run: Sequence[Entry]) -> None:
         """Fill in each entry's page, or the reason why it has none, and which pictures must be fetched."""
         if not self.root:
             fetched = self.fetch([entry.url or "" for entry in run], PAGE)
         for entry in run:
             if self.root:
-                entry.data = storage.read_bytes(f"{self.root}/{entry.path}")
+                entry.data, entry.error = self.folder.read(entry.path)
             else:
                 entry.data, entry.error = fetched[entry.url or ""]
             entry.error = entry.error or self._refusal(entry.data)
@@ -241,7 +244,7 @@ def _rows_of(
     shop: _Shop, entry: Entry, fetched: dict[str, tuple[bytes, str | None]], keys: Keys
 ) -> Iterator[dict[str, Any]]:
     """A row a product of the page, or one that says why there is none."""
-    first = keys.of(entry.path)
+    first = keys.of_path(entry.path)
     address = storable(entry.url or entry.path)
     if entry.error is not None or entry.page is None:
         yield {"key": first, "origin": address, "group": address, "error": entry.error or "unread_page"}
@@ -255,7 +258,7 @@ def _rows_of(
         if error is None and not (product.title or product.description):
             error = NO_TEXT
         yield {
-            "key": keys.of(f"{entry.path}/{number}") if number else first,
+            "key": keys.of_path(f"{entry.path}/{number}") if number else first,
             "media": [picture(suffix, data)] if suffix else [],
             "captions": _captions(product),
             "labels": _labels(entry.page, product, entry.url),
@@ -275,7 +278,7 @@ def _picture_here(shop: _Shop, entry: Entry, product: Product) -> tuple[bytes, s
         return b"", NO_IMAGE
     path = shop.local(entry, product)
     if path is not None:
-        return storage.read_bytes(f"{shop.root}/{path}"), None
+        return shop.folder.read(path)
     inline = re.match(r"data:image/[\w.+\-]+;base64,", product.images[0])
     if inline:
         try:
@@ -305,10 +308,10 @@ def _labels(page: Page, product: Product, url: str | None) -> list[tuple[str, st
 def _meta(entry: Entry, product: Product) -> bytes:
     facts = {"page": entry.path, "url": entry.url, "images": list(product.images)}
     try:
-        whole = as_meta(facts | {"product": product.statement})
+        whole = as_json(facts | {"product": product.statement})
     except RecursionError:  # nested as deep as a parser just bears
         whole = b""
-    return whole if 0 < len(whole) <= LONGEST_STATEMENT else as_meta(facts | {"images": list(product.images)[:5]})
+    return whole if 0 < len(whole) <= LONGEST_STATEMENT else as_json(facts | {"images": list(product.images)[:5]})
 
 
 def _joined(base: str | None, reference: str) -> str | None:

@@ -6,27 +6,26 @@ makes a dataset under `dest`. The registry of sources is components/dataset/inge
 
 from __future__ import annotations
 
-import json
+import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from components.dataset import storage
+from components.dataset.captions_of import caption_fields
 from components.dataset.dataset import Dataset
-from components.dataset.sidecar import caption
-from components.dataset.tar_index import storable
-from components.dataset.writer import Medium, ShardWriter, safe_key
-from components.errors import DatasetError
+from components.dataset.folder import Folder, count_by_suffix, hidden
+from components.dataset.writer import Medium, ShardWriter
+from components.errors import DatasetError, nearest
 from components.settings import Settings
 
 Progress = Callable[[int, int | None, str], None]  # done, total if known, what is counted
-CAPTION_COLUMNS = ("text", "caption", "captions", "TEXT", "alt", "alt_text", "description", "prompt", "title")
-NAMES_NOT_KEPT = 20
+MOST_NAMED = 1_000_000  # paths that braces may stand for
+NOTES = "notes"  # in a dataset's facts: what its ingest has to say
 
 
 class SourceOptions(Settings):
@@ -43,6 +42,12 @@ class CopyingOptions(SourceOptions):
     pairs_per_shard: int = Field(1000, ge=1, le=1_000_000)
 
 
+class FolderOptions(CopyingOptions):
+    """What a source takes that copies pictures out of a folder."""
+
+    follow_links: bool = Field(False, description="read pictures through links that lead out of the folder")
+
+
 @dataclass(frozen=True)
 class Source:
     """One kind of source.
@@ -52,6 +57,7 @@ class Source:
         looks_like: whether a path (local or remote) is of this kind; looks only, reads little.
         read: (source, dest, options, progress) -> the dataset, or datasets.
         options: the settings model of its options.
+        captions: where its captions are looked for, and how to name them where they are not found.
         inputs: (source, options) -> the files and folders that are read, for a source that copies: the same
             inputs again are not copied again. None where the source sees to that itself.
     """
@@ -63,12 +69,17 @@ class Source:
     options: type[SourceOptions] = SourceOptions
     inputs: Callable[[str, Any], list[str] | None] | None = None
     needs_no_source: bool = False
+    captions: str = ""
 
 
 def dataset_name(source: str, options: SourceOptions) -> str:
-    """The name given, or the source's last path part without suffix and pattern."""
-    parts = [part for part in re.split(r"[/\\]", source.rstrip("/")) if part and not re.search(r"[*?{\[]", part)]
-    return options.name or re.sub(r"\.\w+$", "", parts[-1] if parts else "dataset") or "dataset"
+    """The name given, or the source's last path part without a file's suffix; of a pattern what stands before it."""
+    parts = [part for part in re.split(r"[/\\]", source.rstrip("/")) if part]
+    if not _is_there(source):
+        parts = [part for part in parts if not re.search(r"[*?{\[]", part)]
+    last = parts[-1] if parts else "dataset"
+    named = last if not storage.is_remote(source) and os.path.isdir(source) else re.sub(r"\.\w+$", "", last)
+    return options.name or named or "dataset"
 
 
 def absolute(path: str) -> str:
@@ -76,49 +87,87 @@ def absolute(path: str) -> str:
     return path if storage.is_remote(path) else os.path.abspath(path.removeprefix("file://"))
 
 
+def _is_there(path: str) -> bool:
+    return not path.startswith(("http://", "https://")) and storage.exists(absolute(path))
+
+
 def list_files(path: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Files with these suffixes: `path` itself, below a folder, by a glob, or by `{00000..00009}`. Sorted.
+    """Files with these suffixes, in any case: `path` itself, below a folder, by a glob, or by `{00000..00009}`. Sorted.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is none, or none of a name that braces stand for.
     """
-    found = sorted(file for one in expand_braces(absolute(path)) for file in _matching(one, suffixes))
-    if not found:
-        raise DatasetError(f"{path} holds no {' or '.join(suffixes)} file; check the path, or name another kind")
-    return found
+    whole = absolute(path)
+    named = [whole] if _is_there(whole) else expand_braces(whole)
+    found = {one: _matching(one, suffixes) for one in named}
+    missing = [one for one, files in found.items() if not files]
+    if missing and len(named) > 1:
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise DatasetError(f"{path} names {len(named)} files, of which {len(missing)} are missing: {first}; fetch them")
+    if missing:
+        holds = _what_lies_in(whole)
+        raise DatasetError(f"{path} holds no {' or '.join(suffixes)} file{holds}; check the path, or name another kind")
+    return sorted({file for files in found.values() for file in files})
+
+
+def _what_lies_in(path: str) -> str:
+    if storage.is_remote(path) or not os.path.isdir(path):
+        return ""
+    return f"; it holds {count_by_suffix(Folder(path).listing().files) or 'no file'}"
 
 
 def _matching(path: str, suffixes: tuple[str, ...]) -> list[str]:
     fs, name = storage.filesystem(path)
     scheme = path.partition("://")[0] + "://" if storage.is_remote(path) and not path.startswith("http") else ""
     if path.startswith(("http://", "https://")):
-        return [path] if path.partition("?")[0].endswith(suffixes) else []  # a web server lists nothing
+        return [path] if path.partition("?")[0].lower().endswith(suffixes) else []  # a web server lists nothing
     if re.search(r"[*?\[]", name) and not fs.exists(name):
-        names = fs.glob(name)
+        names = fs.glob(name) if storage.is_remote(path) else _glob(name)
     elif fs.isfile(name):
-        return [path] if name.endswith(suffixes) else []
+        return [path] if name.lower().endswith(suffixes) else []
     else:
         names = fs.find(name) if fs.exists(name) else []
-    return [scheme + one for one in names if one.endswith(suffixes) and not posix_hidden(one)]
+    return [scheme + one for one in names if one.lower().endswith(suffixes) and not hidden(one)]
 
 
-def posix_hidden(path: str) -> bool:
-    """Whether the file is one we or a desktop left there (`.partial-…`, `._name`)."""
-    return path.rpartition("/")[2].startswith(".")
+def _glob(pattern: str) -> list[str]:
+    """Files that match; a folder that is there by its literal name is no pattern, whatever its name holds."""
+    parts = pattern.split("/")
+    there = next(n for n in range(1, len(parts) + 1) if not os.path.exists("/".join(parts[:n]) or "/"))
+    root = "/".join(parts[: there - 1]) or "/"
+    found = glob.glob("/".join(parts[there - 1 :]), root_dir=root, recursive=True)
+    return [path for one in found if os.path.isfile(path := os.path.join(root, one))]
 
 
 def expand_braces(path: str) -> list[str]:
-    """`{00000..00012}` as WebDataset writes it, and `{a,b}`; anything else as it is."""
-    span = re.search(r"\{(\d+)\.\.(\d+)\}", path)
-    if span:
-        low, high = span.groups()
-        middle = [f"{number:0{len(low)}d}" for number in range(int(low), int(high) + 1)]
+    """`{00000..00012}` as WebDataset writes it, and `{a,b}`; anything else as it is.
+
+    Raises:
+        DatasetError: it stands for nothing, or for more than a million paths.
+    """
+    made = [path]
+    while any(_BRACES.search(one) for one in made):
+        made = [found for one in made for found in _expand_first(one, path)]
+        if len(made) > MOST_NAMED:
+            raise DatasetError(f"{path} stands for more than {MOST_NAMED:,} files; name a folder or a glob")
+    return made
+
+
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]+,[^{}]*))\}")
+
+
+def _expand_first(path: str, whole: str) -> list[str]:
+    span = _BRACES.search(path)
+    if span is None:
+        return [path]
+    low, high, words = span.groups()
+    if words is not None:
+        middle = words.split(",")
+    elif not int(low) <= int(high) < int(low) + MOST_NAMED:
+        raise DatasetError(f"{whole}: {span.group()} stands for no file, or for over {MOST_NAMED:,}; count upwards")
     else:
-        span = re.search(r"\{([^{}]+,[^{}]*)\}", path)
-        if not span:
-            return [path]
-        middle = span.group(1).split(",")
-    return [one for part in middle for one in expand_braces(path[: span.start()] + part + path[span.end() :])]
+        middle = [f"{number:0{len(low)}d}" for number in range(int(low), int(high) + 1)]
+    return [path[: span.start()] + part + path[span.end() :] for part in middle]
 
 
 def fingerprint(path: str) -> dict[str, Any]:
@@ -134,6 +183,8 @@ def fingerprints(path: str) -> dict[str, Any]:
     fs, name = storage.filesystem(path)
     if fs.isfile(name):
         return {path: fingerprint(path)}
+    if not storage.is_remote(path):
+        return Folder(name).fingerprints()
     found = fs.find(name, detail=True)
     return {
         one: {"bytes": info.get("size"), "stamp": str(info.get("ETag") or info.get("mtime"))}
@@ -171,42 +222,23 @@ def picture(suffix: str, data: bytes) -> Medium:
     return ("image", "image", suffix, data)
 
 
-def pick_caption_column(wanted: str | None, known: Iterable[str], where: str) -> str | None:
-    """The column of captions: the one named, else the first usual name there is.
+def check_column(wanted: str | None, known: Iterable[str], where: str) -> None:
+    """Refuse a column that an option names and nobody has.
+
+    Raises:
+        DatasetError: naming the nearest.
+    """
+    names = list(dict.fromkeys(known))
+    if wanted is not None and wanted not in names:
+        raise DatasetError(f'{where} has no column "{wanted}"{nearest(wanted, names)}')
+
+
+def caption_columns(wanted: str | None, known: Iterable[str], where: str) -> list[str]:
+    """The columns that captions are read from: the one named, else all with a usual name.
 
     Raises:
         DatasetError: the one named is not there.
     """
     names = list(known)
-    if wanted is not None:
-        if wanted not in names:
-            raise DatasetError(f'{where} has no column "{wanted}"; it has {", ".join(names[:NAMES_NOT_KEPT])}')
-        return wanted
-    return next((name for name in CAPTION_COLUMNS if name in names), None)
-
-
-def alt_captions(value: Any, producer: str | None = None) -> list[dict[str, Any]]:
-    """A caption, or a list of them, as `alt` captions with ordinals; no caption for None."""
-    texts = value if isinstance(value, list) else [value]
-    found = [storable(text if isinstance(text, str) else str(text)) for text in texts if text is not None]
-    return [caption(text, ordinal=ordinal, producer=producer) for ordinal, text in enumerate(found)]
-
-
-def as_meta(record: Mapping[str, Any]) -> bytes:
-    """A record as JSON; what JSON cannot say (a date, bytes) as text."""
-    return storable(json.dumps(record, ensure_ascii=False, default=str)).encode()
-
-
-class Keys:
-    """Keys that stay unique: `a.jpg` is `a`, and `a.png` beside it `a_png`."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def of(self, path: str) -> str:
-        """A key for a file's relative path; a path that comes again gets a key that was used."""
-        stem = path.rpartition("/")[0] + "/" + Path(path).stem if "/" in path else Path(path).stem
-        plain, full = safe_key(stem), safe_key(path)
-        key = full if plain in self._taken else plain
-        self._taken.add(key)
-        return key
+    check_column(wanted, names, where)
+    return caption_fields(names) if wanted is None else [wanted]

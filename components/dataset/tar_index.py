@@ -17,13 +17,14 @@ a reason (`error`), and a tar that ends too early gives every pair that is whole
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.dataset import sidecar, storage
+from components.dataset.captions_of import alt_entries, captions_of, encoding_labels, record_captions
 from components.dataset.tar_members import Member, TarStream, followed
+from components.dataset.text import decode_text, parse_json, storable
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -48,7 +49,6 @@ IMAGE_SUFFIXES = frozenset(
 )
 AUDIO_SUFFIXES = frozenset(["ogg", "oga", "opus", "wav", "mp3", "flac", "m4a"])
 TEXT_SUFFIXES = frozenset(("txt", "text", "caption"))
-JSON_CAPTIONS = ("caption", "text", "alt", "TEXT")
 TEXT_LIMIT = 1 << 20  # bytes of a caption or metadata file held in the sidecar; a longer one stays in the tar
 
 UNSAFE, DUPLICATE, TRUNCATED, NO_IMAGE, EMPTY_IMAGE = (
@@ -180,10 +180,14 @@ def pair_row(pair: Pair) -> dict[str, Any]:
     """The sidecar row of a pair."""
     media = _media(pair)
     captions, labels, unread = _captions(pair)
-    meta, facts = _metadata(pair.members.get("json"))
-    if not any(one["source"] == "alt" for one in captions):
-        found = next((facts[name] for name in JSON_CAPTIONS if isinstance(facts.get(name), str)), None)
-        captions += [] if found is None else [sidecar.caption(storable(found), producer="json")]
+    meta, said = _metadata(pair.members.get("json"))
+    facts = said if isinstance(said, dict) else {}
+    stated = record_captions(said)
+    alts = {one["text"].strip() for one in captions if one["source"] == "alt"}
+    # The JSON's captions count where there is no text, and where they are the text and more.
+    if not alts or alts < {text.text.strip() for text in stated}:
+        captions = alt_entries(stated, "json") + [one for one in captions if one["source"] != "alt"]
+        labels += encoding_labels(stated)
     image = next((one for one in media if one["role"] == "image"), None)
     error = pair.error or _problem(pair) or (NO_IMAGE if image is None else EMPTY_IMAGE if image["size"] == 0 else None)
     return sidecar.row(
@@ -256,33 +260,19 @@ def _captions(pair: Pair) -> tuple[list[dict[str, Any]], list[tuple[str, str]], 
         if _form(suffix) not in TEXT_SUFFIXES:
             continue
         source = suffix.rpartition(".")[0] or "alt"
-        text, sound = decode_text(member.data)
-        captions.append(sidecar.caption(text, source, sum(one["source"] == source for one in captions)))
-        if not sound:
-            labels.append(("caption_encoding", "replaced"))
+        texts = captions_of(member.data)  # an empty text is no caption
+        captions += [sidecar.caption(one.text, source, sum(c["source"] == source for c in captions)) for one in texts]
+        labels += encoding_labels(texts)
+        if not texts or texts[0].text.encode() != member.data:
             unread.append(sidecar.medium(suffix, "none", 0, *member.place))
     return captions, labels, unread
 
 
-def decode_text(data: bytes) -> tuple[str, bool]:
-    """UTF-8 text, and whether it was sound; what is not UTF-8 becomes U+FFFD."""
-    try:
-        return data.decode(), True
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "replace"), False
-
-
-def storable(text: str) -> str:
-    """Text without lone surrogates, which JSON can spell and Arrow cannot hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _metadata(member: Member | None) -> tuple[bytes | None, dict[str, Any]]:
-    """KEY.json byte for byte, and what it says where it is an object."""
+def _metadata(member: Member | None) -> tuple[bytes | None, Any]:
+    """KEY.json byte for byte, and what it says where it is JSON."""
     if member is None or member.data is None:
-        return None, {}
+        return None, None
     try:
-        facts = json.loads(member.data)
-    except (ValueError, RecursionError):
-        facts = None
-    return member.data, facts if isinstance(facts, dict) else {}
+        return member.data, parse_json(member.data)
+    except ValueError:
+        return member.data, None

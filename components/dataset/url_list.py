@@ -12,33 +12,34 @@ shards alone but for their failed URLs, which are tried once more; a killed one 
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import Field
 
 from components.dataset import storage
+from components.dataset.captions_of import CaptionText, plain_name, record_captions
 from components.dataset.dataset import Dataset
 from components.dataset.download import FAILED, SUCCESS, FetchOptions, Outcome, fetch_all
 from components.dataset.image_type import header_size
-from components.dataset.img2dataset import one_line
-from components.dataset.source import Progress, list_files, pick_caption_column
-from components.dataset.tar_index import decode_text, index_tar
+from components.dataset.records import TABLES, column_names, first_records, read_records, text_field
+from components.dataset.source import Progress, absolute, caption_columns, check_column, list_files
+from components.dataset.tar_index import index_tar
+from components.dataset.text import as_json, one_line, storable
 from components.dataset.webdataset_source import WebDatasetOptions, index_downloads, index_tars
 from components.dataset.writer import DeterministicTar
 from components.errors import DatasetError
 
-URL_COLUMNS = ("url", "URL", "image_url", "img_url", "link", "src", "image")
-SUFFIXES = (".parquet", ".csv", ".tsv")
+URL_COLUMNS = ("url", "image_url", "img_url", "link", "src", "image")
+SUFFIXES = tuple(f".{suffix}" for suffix in TABLES)
+PLAIN_LIST = ".txt"  # a URL a line; only where it is named itself, for beside pictures a .txt is a caption
+LOOKED_AT = 20  # records read to see whether a list holds URLs
 IMAGES = "images"
 STATUSES = pa.schema(
     [
@@ -52,33 +53,57 @@ STATUSES = pa.schema(
         ("original_width", pa.int32()),
         ("original_height", pa.int32()),
         ("sha256", pa.string()),
+        # All captions of the URL, where the list has more to say than the one text of `caption`.
+        ("captions", pa.list_(pa.struct([("text", pa.string()), ("lang", pa.string())]))),
     ]
 )
 
 
 class UrlOptions(WebDatasetOptions, FetchOptions):
-    url_column: str | None = Field(None, description="default: url, URL, image_url, ...")
-    caption_column: str | None = Field(None, description="default: the first there is of text, caption, TEXT, ...")
+    url_column: str | None = Field(None, description="default: url, image_url, link, ...")
+    caption_column: str | None = Field(None, description="default: the first there is of captions, caption, text, ...")
     pairs_per_shard: int = Field(1000, ge=1, le=100_000)
     retry_failed: bool = Field(True, description="whether a later run tries the failed URLs again")
 
 
 @dataclass(frozen=True)
 class Link:
-    """One line of the list: a key, its URL and its text."""
+    """One record of the list: a key, its URL and its texts; or why it could not be read."""
 
     key: str
     url: str
-    text: str | None
+    texts: tuple[CaptionText, ...] = ()
+    problem: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The first text."""
+        return self.texts[0].text if self.texts else None
+
+    @property
+    def captions(self) -> list[dict[str, str | None]] | None:
+        """All texts, where one text without a language does not say it."""
+        plain = len(self.texts) < 2 and not any(text.lang for text in self.texts)
+        return None if plain else [{"text": text.text, "lang": text.lang} for text in self.texts]
 
 
 def looks_like_urls(source: str) -> bool:
     try:
-        paths = list_files(source, SUFFIXES)
-        url_column(_columns_of(paths[0]), None, paths[0])
-    except (DatasetError, OSError, pa.ArrowException):
+        path = list_tables(source)[0]
+        column = url_column(column_names(path), None, path)
+        found = [text_field(record.facts.get(column)) for record in first_records(path, LOOKED_AT)]
+    except (DatasetError, OSError):
         return False
-    return True
+    return any("://" in url for url in found if url)
+
+
+def list_tables(source: str) -> list[str]:
+    """The files of a list of URLs.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    return list_files(source, (PLAIN_LIST,) if absolute(source).lower().endswith(PLAIN_LIST) else SUFFIXES)
 
 
 def read_urls(source: str, dest: str, options: UrlOptions, progress: Progress) -> Dataset:
@@ -105,16 +130,18 @@ def read_urls(source: str, dest: str, options: UrlOptions, progress: Progress) -
 
 
 def read_links(source: str, options: UrlOptions) -> Iterator[Link]:
-    """The list's lines in order; keys are their numbers."""
+    """The list's records in order; keys are their numbers."""
     number = 0
-    for path in list_files(source, SUFFIXES):
-        names = _columns_of(path)
+    for path in list_tables(source):
+        names = column_names(path)
         url = url_column(names, options.url_column, path)
-        text = pick_caption_column(options.caption_column, [name for name in names if name != url], path)
-        for batch in _batches(path, [url] + ([text] if text else [])):
-            for record in batch.to_pylist():
-                yield Link(f"{number:09d}", _text(record[url]) or "", _text(record.get(text)) if text else None)
-                number += 1
+        named = options.caption_column
+        columns = caption_columns(named, [name for name in names if name != url or name == named], path)
+        for record in read_records(path, list(dict.fromkeys([url, *columns]))):
+            texts = record_captions({name: record.facts[name] for name in record.facts if name != url}, named)
+            address = storable(text_field(record.facts.get(url)) or "")
+            yield Link(f"{number:09d}", address.strip(), tuple(texts), record.problem)
+            number += 1
 
 
 def url_column(names: list[str], wanted: str | None, path: str) -> str:
@@ -123,51 +150,12 @@ def url_column(names: list[str], wanted: str | None, path: str) -> str:
     Raises:
         DatasetError: there is none, or not the one named.
     """
-    found = wanted if wanted in names else None if wanted else next((n for n in URL_COLUMNS if n in names), None)
+    check_column(wanted, names, path)
+    usual = (name for one in URL_COLUMNS for name in names if plain_name(name) == one)
+    found = wanted or next(usual, None)
     if found is None:
-        raise DatasetError(
-            f"{path} has no column {wanted or 'of URLs'}; name it with `url_column`; it has {', '.join(names)}"
-        )
+        raise DatasetError(f"{path} has no column of URLs; name it with `url_column`; it has {', '.join(names[:20])}")
     return found
-
-
-def _columns_of(path: str) -> list[str]:
-    with _reading(path), storage.open_read(path) as stream:
-        if path.endswith(".parquet"):
-            return list(pq.read_schema(stream).names)
-        return list(pyarrow.csv.open_csv(stream, parse_options=_csv_form(path)).schema.names)
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """What Arrow cannot read is one line that names the file."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} cannot be read: {one_line(str(error))}; mend or remove it") from None
-
-
-def _csv_form(path: str) -> pyarrow.csv.ParseOptions:
-    return pyarrow.csv.ParseOptions(delimiter="\t" if path.endswith(".tsv") else ",", newlines_in_values=True)
-
-
-def _batches(path: str, names: list[str]) -> Iterator[pa.RecordBatch]:
-    with _reading(path), storage.open_read(path) as stream:
-        if path.endswith(".parquet"):
-            yield from pq.ParquetFile(stream).iter_batches(columns=names)
-            return
-        # Bytes, not guessed types: a caption "007" is no number, "null" is a caption, and one caption in
-        # a broken encoding must not cost the others.
-        convert = pyarrow.csv.ConvertOptions(
-            include_columns=names, column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False
-        )
-        yield from pyarrow.csv.open_csv(stream, parse_options=_csv_form(path), convert_options=convert)
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        return decode_text(value)[0]
-    return None if value is None else str(value)
 
 
 def download_shard(base: str, links: list[Link], options: UrlOptions, report: Any) -> None:
@@ -176,14 +164,16 @@ def download_shard(base: str, links: list[Link], options: UrlOptions, report: An
     The Parquet is written last: without it the tar is not trusted and is fetched again.
     """
     before = _earlier(base, links)
-    wanted = [n for n, old in enumerate(before) if old is None or (old["status"] != SUCCESS and options.retry_failed)]
-    if not wanted:
+    unread = {n: Outcome(FAILED, link.problem) for n, link in enumerate(links) if link.problem}
+    missing = [n for n, old in enumerate(before) if old is None or (old["status"] != SUCCESS and options.retry_failed)]
+    wanted = [n for n in missing if n not in unread]
+    if not wanted and all(before):
         report(len(links))
         return
     with tempfile.TemporaryDirectory(prefix="pairwright-") as folder:
         settled = len(links) - len(wanted)
         found = fetch_all([links[n].url for n in wanted], options, Path(folder), lambda done: report(settled + done))
-        outcomes = dict(zip(wanted, found, strict=True))
+        outcomes = unread | dict(zip(wanted, found, strict=True))
         if any(before) and not any(outcome.status == SUCCESS for outcome in found):
             table = _statuses([_status(link, outcomes.get(n), before[n]) for n, link in enumerate(links)])
         else:
@@ -208,13 +198,14 @@ def _earlier(base: str, links: list[Link]) -> list[dict[str, Any] | None]:
     """
     try:
         with storage.open_read(base + ".parquet") as stream:
-            old = {(row["key"], row["url"], row["caption"]): row for row in pq.read_table(stream).to_pylist()}
+            rows = pq.read_table(stream).to_pylist()
+        old = {(row["key"], row["url"], row["caption"], str(row.get("captions"))): row for row in rows}
         pictures = {row["key"]: row["media"][0] for row in index_tar(base + ".tar").rows if row["error"] is None}
     except (DatasetError, OSError, pa.ArrowException, KeyError):
         return [None] * len(links)
     found: list[dict[str, Any] | None] = []
     for link in links:
-        row = old.get((link.key, link.url, link.text))
+        row = old.get((link.key, link.url, link.text, str(link.captions)))
         picture = pictures.get(link.key)
         lost = row is not None and row["status"] == SUCCESS and picture is None
         found.append(None if row is None or lost else row | {"picture": picture})
@@ -245,7 +236,9 @@ def _write_tar(
             tar.add(f"{link.key}.{suffix}", data)
             if link.text is not None:
                 tar.add(f"{link.key}.txt", link.text.encode())
-            tar.add(f"{link.key}.json", json.dumps(row, ensure_ascii=False).encode())
+            if link.captions is None:
+                row = {name: value for name, value in row.items() if name != "captions"}
+            tar.add(f"{link.key}.json", as_json(row))
         tar.finish()
     return _statuses(rows)
 
@@ -256,7 +249,7 @@ def _status(
     """One row of the statuses: the new outcome's if there is one, else the old one's."""
     if outcome is None:
         assert old is not None, f"{link.key} was neither fetched nor known"
-        return {name: old[name] for name in STATUSES.names}
+        return {name: old.get(name) for name in STATUSES.names}
     size = header_size(data) if data else None
     width, height = size or (None, None)
     return {
@@ -270,6 +263,7 @@ def _status(
         "original_width": width,
         "original_height": height,
         "sha256": hashlib.sha256(data).hexdigest() if data else None,
+        "captions": link.captions,
     }
 
 

@@ -25,13 +25,17 @@ from components.dataset.source import (
     SourceOptions,
     absolute,
     dataset_name,
+    expand_braces,
     list_files,
 )
 from components.dataset.tar_index import TarIndex, index_tar
 from components.errors import DatasetError
 
-INDEX_VERSION = 1  # raise it when the same tar would give other rows
+INDEX_VERSION = 2  # raise it when the same tar would give other rows
 Reader = Callable[[str], TarIndex]
+
+
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
 
 
 class WebDatasetOptions(SourceOptions):
@@ -44,7 +48,26 @@ def read_webdataset(source: str, dest: str, options: WebDatasetOptions, progress
     Raises:
         DatasetError: there is no tar, one is compressed, or `dest` lies in the user's folder.
     """
-    return index_tars(list_files(source, (".tar",)), source, dest, options, progress, index_tar)
+    return index_tars(list_tars(source), source, dest, options, progress, index_tar)
+
+
+def list_tars(source: str) -> list[str]:
+    """The tars of a source.
+
+    Raises:
+        DatasetError: there is none, one that is named is missing, or one is compressed and so has no byte ranges.
+    """
+    try:
+        packed = list_files(source, COMPRESSED)
+    except DatasetError:
+        packed = []
+    if packed:
+        named = ", ".join(packed[:3]) + (", ..." if len(packed) > 3 else "")
+        raise DatasetError(
+            f"{len(packed)} tars of {source} are compressed, so that no byte range can be read: {named}; "
+            "decompress them, or name the others by a pattern such as '*.tar'"
+        )
+    return list_files(source, (".tar",))
 
 
 def read_img2dataset(source: str, dest: str, options: WebDatasetOptions, progress: Progress) -> Dataset:
@@ -55,7 +78,7 @@ def read_img2dataset(source: str, dest: str, options: WebDatasetOptions, progres
     """
     if loose_folders(source):
         return read_loose_files(source, dest, options, progress)
-    tars = list_files(source, (".tar",))
+    tars = list_tars(source)
     if not any(storage.exists(_parquet_of(tar)) for tar in tars):
         raise DatasetError(f"{source} has no .parquet beside its tars; ingest it as kind `webdataset`")
     return index_tars(tars, source, dest, options, progress, index_downloads)
@@ -67,10 +90,12 @@ def img2dataset_inputs(source: str, options: WebDatasetOptions) -> list[str] | N
 
 
 def looks_like_webdataset(source: str) -> bool:
-    try:
-        return bool(list_files(source, (".tar",)))
-    except DatasetError:
-        return False
+    for suffixes in ((".tar",), COMPRESSED):
+        try:
+            return bool(list_files(source, suffixes))
+        except DatasetError:
+            continue
+    return "{" in source and any(one.lower().endswith(".tar") for one in expand_braces(source))
 
 
 def looks_like_img2dataset(source: str) -> bool:
@@ -91,7 +116,7 @@ def index_tars(
     _refuse_to_write_there(dest, source, tars)
 
     def one(tar: str) -> Shard:
-        name = tar[len(root) :].lstrip("/").removesuffix(".tar")
+        name = tar[len(root) :].lstrip("/")[: -len(".tar")]
         return _index_one(tar, name, dest, read)
 
     shards: list[Shard] = []
@@ -134,7 +159,7 @@ def index_downloads(tar: str) -> TarIndex:
 
 
 def _parquet_of(tar: str) -> str:
-    return tar.removesuffix(".tar") + ".parquet"
+    return tar[: -len(".tar")] + ".parquet"
 
 
 def _common_folder(paths: list[str]) -> str:

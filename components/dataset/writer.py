@@ -34,17 +34,6 @@ _SHARD_FILE = re.compile(r"\d{5,}\.(tar|parquet)")
 _KEY = re.compile(r"(?:[^/\0]+/)*[^/.\0]+")
 
 
-def safe_key(text: str) -> str:
-    """A key made from any text: what a tar member's name cannot carry becomes "_"."""
-    text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates: file names in no known encoding
-    parts = [re.sub(r"[\0-\x1f\x7f\\:*?\"<>|]", "_", part) for part in text.split("/")]
-    parts = [part for part in parts if part not in ("", ".", "..")]
-    if not parts:
-        return "_"
-    parts[-1] = parts[-1].replace(".", "_")
-    return "/".join(parts)
-
-
 class DeterministicTar:
     """Appends members to a tar whose bytes depend on names and contents alone; hashes as it goes.
 
@@ -148,11 +137,11 @@ class ShardWriter:
             text: what KEY.txt holds; default the first alt-text.
 
         Raises:
-            DatasetError: the key cannot name a tar member (see `safe_key`).
+            DatasetError: the key cannot name a tar member (see components/dataset/keys.py).
             WorkspaceError: the disk is full or read-only.
         """
         if not _KEY.fullmatch(key) or ".." in key.split("/"):
-            raise DatasetError(f"key {key!r} cannot name a tar member; pass it through safe_key()")
+            raise DatasetError(f"key {key!r} cannot name a tar member; pass it through keys.safe_key()")
         if key in self._seen:
             media, error = (), error or DUPLICATE_KEY
         self._seen.add(key)

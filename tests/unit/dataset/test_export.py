@@ -17,8 +17,9 @@ from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
 from components.dataset.dataset import open_dataset
 from components.dataset.export import export
 from components.dataset.ingest import ingest
+from components.dataset.keys import safe_key
 from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter, safe_key
+from components.dataset.writer import ShardWriter
 from components.errors import DatasetError
 
 

@@ -155,7 +155,7 @@ def test_one_page_or_a_folder_without_pages_is_one_clear_line(saved: Path, tmp_p
     with pytest.raises(DatasetError, match="name the folder"):
         ingest("product-pages", str(saved / "mug.html"), str(tmp_path / "out"))
     (tmp_path / "none").mkdir()
-    with pytest.raises(DatasetError, match=r"holds no \.html"):
+    with pytest.raises(DatasetError, match=r"holds no page \(\.html"):
         ingest("product-pages", str(tmp_path / "none"), str(tmp_path / "out"))
 
 

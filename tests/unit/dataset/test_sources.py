@@ -229,8 +229,8 @@ def test_two_files_that_differ_in_suffix_alone_are_two_pairs(tmp_path):
 
 def test_metadata_without_file_name_is_one_clear_error(tmp_path):
     source = _imagefolder(tmp_path / "in")
-    (source / "metadata.jsonl").write_text('{"image": "x.jpg", "text": "t"}\n')
-    with pytest.raises(DatasetError, match='no column "file_name"; add one'):
+    (source / "metadata.jsonl").write_text('{"which": "x.jpg", "text": "t"}\n')
+    with pytest.raises(DatasetError, match=r'no column "file_name".*only which, text; add one, or name yours'):
         ingest("imagefolder", str(source), str(tmp_path / "out"))
 
 
@@ -270,7 +270,8 @@ def test_coco_gives_each_picture_its_five_captions_in_order(tmp_path, named):
     assert _alts(rows[1]) == [f"caption {n} of 1" for n in (4, 3, 2, 1, 0)]  # by annotation id
     assert [one["ordinal"] for one in rows[1]["captions"]] == [0, 1, 2, 3, 4]
     assert (rows[0]["licence"], rows[0]["origin"]) == ("CC BY 2.0", "http://coco.example/000000000000.jpg")
-    assert dataset.facts == {"annotations_of_no_picture": 1}
+    assert dataset.facts["annotations_of_no_picture"] == 1
+    assert dataset.facts["notes"] == ["1 captions are of no picture in the JSON"]
     assert _image(dataset, 1) == encoded(1, 32)
 
 
@@ -318,7 +319,7 @@ def test_a_hugging_face_parquet_keeps_bytes_captions_and_columns(tmp_path):
 
 def test_a_caption_column_that_is_not_there_names_those_that_are(tmp_path):
     source = _parquet(tmp_path / "a.parquet", 4)
-    with pytest.raises(DatasetError, match='no column "words"; it has image, text, score, id'):
+    with pytest.raises(DatasetError, match='no column "words"; known: id, image, score, text'):
         ingest("parquet", str(source), str(tmp_path / "out"), caption_column="words")
 
 

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.dataset.dataset import open_dataset
+from components.dataset.keys import safe_key
 from components.dataset.sidecar import caption, sidecar_table
-from components.dataset.writer import ShardWriter, safe_key
+from components.dataset.writer import ShardWriter
 from components.errors import DatasetError, WorkspaceError
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from components.dataset.sidecar import caption
-from components.dataset.text import decode_text, storable
+from components.dataset.text import REPLACED, decode_text, storable
 
 # Usual names of captions, the fullest first; compared by `plain_name`.
 CAPTION_NAMES = (
@@ -136,9 +136,12 @@ def alt_entries(texts: Iterable[CaptionText], producer: str | None = None) -> li
 
 
 def encoding_labels(texts: Iterable[CaptionText]) -> list[tuple[str, str]]:
-    """The label of a row whose captions were not plain UTF-8: how they were read."""
-    odd = sorted({text.encoding for text in texts} - {"utf-8", "utf-8-sig"})
-    return [("caption_encoding", encoding) for encoding in odd]
+    """The label of a row whose captions were not plain UTF-8: how they were read.
+
+    U+FFFD stands in a text only where something could not be read, here or by who wrote the file.
+    """
+    read = {REPLACED if "\ufffd" in text.text else text.encoding for text in texts}
+    return [("caption_encoding", encoding) for encoding in sorted(read - {"utf-8", "utf-8-sig"})]
 
 
 def _candidates(record: Mapping[str, Any]) -> list[list[str]]:

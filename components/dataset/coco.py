@@ -25,7 +25,7 @@ from components.dataset.folder import UNSAFE_PATH, Folder, suffix_of
 from components.dataset.image_type import image_suffix
 from components.dataset.imagefolder import BAD_METADATA
 from components.dataset.keys import Keys
-from components.dataset.source import NOTES, FolderOptions, Progress, absolute, list_files, picture, write_pairs
+from components.dataset.source import FolderOptions, Progress, absolute, list_files, picture, write_pairs
 from components.dataset.tar_index import EMPTY_IMAGE, IMAGE_SUFFIXES
 from components.dataset.text import as_json, parse_json, storable
 from components.errors import DatasetError
@@ -60,11 +60,12 @@ def read_coco(source: str, dest: str, options: CocoOptions, progress: Progress) 
     images = _by_file(content["images"])
     known = {id_of(image.get("id")) for _, group in images for image in group}
     lost = sum(len(texts) for image, texts in captions.items() if image not in known)
-    notes = [f"{lost:,} captions are of no picture in the JSON"] if lost else []
+    notes = [f"captions of no picture in the JSON: {lost:,}"] if lost else []
     if unread:
-        notes.append(f"{unread:,} annotations were not read: they hold no caption, or name no picture")
-    facts = {"annotations_of_no_picture": lost, NOTES: notes}
-    return write_pairs(path, dest, options, _pairs(folder, content, images, captions), len(images), progress, facts)
+        notes.append(f"annotations without a caption or a picture's id: {unread:,}")
+    facts = {"annotations_of_no_picture": lost}
+    pairs = _pairs(folder, content, images, captions)
+    return write_pairs(path, dest, options, pairs, len(images), progress, facts, notes)
 
 
 def read_annotations(path: str) -> dict[str, Any]:

@@ -40,10 +40,10 @@ class FetchOptions(Settings):
 
     timeout: float = Field(10.0, gt=0, description="seconds a URL may take, redirects and all")
     retries: int = Field(1, ge=0, le=10, description="more tries within a run, for failures that may pass")
-    concurrency: int = Field(64, ge=1, le=1024)
+    concurrency: int = Field(64, ge=1, le=1024, description="fetches at once")
     per_host: int = Field(8, ge=1, le=1024, description="fetches from one host at once")
     max_bytes: int = Field(32 << 20, ge=1, description="of one picture")
-    max_redirects: int = Field(5, ge=0, le=20)
+    max_redirects: int = Field(5, ge=0, le=20, description="followed for one URL")
     honour_noai: bool = Field(True, description="respect X-Robots-Tag: noai, noimageai, noindex, noimageindex")
     allow_private: bool = Field(False, description="fetch from private and loopback addresses too")
 

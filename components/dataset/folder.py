@@ -31,10 +31,10 @@ MISSING_FILE, UNSAFE_PATH, UNSAFE_LINK, UNREADABLE = "missing_file", "unsafe_pat
 
 @dataclass(frozen=True)
 class Listing:
-    """Files below a folder, relative and sorted, hidden ones left out; and links to folders outside of it."""
+    """Files below a folder, relative and sorted, hidden ones left out; and folders that were not entered, with why."""
 
     files: list[str]
-    links_out: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,32 +49,37 @@ class Folder:
     follow_links: bool = False
 
     def listing(self) -> Listing:
-        """What lies in it. Links to folders are followed inside, and never in a circle."""
+        """What lies in it. Links to folders are followed inside, and never in a circle.
+
+        Raises:
+            DatasetError: the folder itself cannot be read.
+        """
         if storage.is_remote(self.root):
             fs, name = storage.filesystem(self.root)
             prefix = len(name.rstrip("/")) + 1
             return Listing(sorted(str(path)[prefix:] for path in fs.find(name) if not hidden(path)))
-        files: list[str] = []
-        links_out: list[str] = []
-        for path, is_file in self._walk("", (os.path.realpath(self.root),)):
-            (files if is_file else links_out).append(path)
-        return Listing(sorted(files), sorted(links_out))
+        found = dict(self._walk("", (os.path.realpath(self.root),)))
+        if "" in found:
+            raise DatasetError(f"{self.root} cannot be read ({found['']}); check the path and its permissions")
+        refused = {path: reason for path, reason in sorted(found.items()) if reason is not None}
+        return Listing(sorted(path for path, reason in found.items() if reason is None), refused)
 
-    def _walk(self, below: str, above: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
-        """Paths, and whether each is a file (else a link to a folder that is not followed)."""
+    def _walk(self, below: str, above: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
+        """(file, None), and (folder that is not entered, why)."""
         try:
             entries = list(os.scandir(os.path.join(self.root, below)))
-        except OSError:
+        except OSError as error:
+            yield below, f"{UNREADABLE}:{error.strerror}"
             return
         for entry in entries:
             path = posixpath.join(below, entry.name)
-            if not entry.is_dir():
+            if not os.path.isdir(entry.path):  # links to nothing and in a circle too
                 if not hidden(path):
-                    yield path, True
+                    yield path, None
                 continue
             real = os.path.realpath(entry.path)
             if entry.is_symlink() and not self._inside(real):
-                yield path, False
+                yield path, UNSAFE_LINK
             elif real not in above:
                 yield from self._walk(path, (*above, real))
 
@@ -121,7 +126,7 @@ class Folder:
     def fingerprints(self) -> dict[str, Any]:
         """Size and time of every file of a local folder, by path."""
         listing = self.listing()
-        return {path: self._fingerprint(path) for path in [*listing.files, *listing.links_out]}
+        return {path: self._fingerprint(path) for path in [*listing.files, *listing.refused]}
 
     def _fingerprint(self, path: str) -> dict[str, Any]:
         try:

@@ -35,12 +35,12 @@ from components.dataset.captions_of import (
     record_captions,
 )
 from components.dataset.dataset import Dataset
-from components.dataset.folder import UNSAFE_LINK, UNSAFE_PATH, Folder, count_by_suffix, suffix_of
+from components.dataset.folder import UNSAFE_PATH, Folder, count_by_suffix, suffix_of
 from components.dataset.image_type import image_suffix
 from components.dataset.keys import Keys
 from components.dataset.records import TABLES, Record, first_records, read_records, text_field
 from components.dataset.sidecar import caption
-from components.dataset.source import NOTES, FolderOptions, Progress, absolute, check_column, picture, write_pairs
+from components.dataset.source import FolderOptions, Progress, absolute, check_column, picture, write_pairs
 from components.dataset.tar_index import EMPTY_IMAGE, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from components.dataset.text import parse_json, storable
 from components.errors import DatasetError
@@ -99,7 +99,7 @@ def read_imagefolder(source: str, dest: str, options: ImageFolderOptions, progre
         raise DatasetError(f"{source} holds no picture, but {holds}; unpack archives first, or name another kind")
     entries = found.entries()
     pairs = (found.pair(path, lines) for path, lines in entries)
-    return write_pairs(source, dest, options, pairs, len(entries), progress, {NOTES: found.notes()})
+    return write_pairs(source, dest, options, pairs, len(entries), progress, notes=found.notes())
 
 
 class _Found:
@@ -108,7 +108,7 @@ class _Found:
     def __init__(self, folder: Folder, options: ImageFolderOptions) -> None:
         self.folder, self._options, self._keys = folder, options, Keys()
         listing = folder.listing()
-        self.files, self._links_out = listing.files, listing.links_out
+        self.files, self._refused = listing.files, listing.refused
         self.pictures = [path for path in self.files if suffix_of(path) in IMAGE_SUFFIXES]
         self._here = set(self.files)
         self._normal = {unicodedata.normalize("NFC", path): path for path in self.pictures}
@@ -155,7 +155,7 @@ class _Found:
 
     def entries(self) -> list[tuple[str, list[Line]]]:
         """Every picture, named place and bad line with the lines that speak of it, in order of path."""
-        found: dict[str, list[Line]] = {path: [] for path in [*self.pictures, *self._links_out]}
+        found: dict[str, list[Line]] = {path: [] for path in [*self.pictures, *self._refused]}
         for line in self.lines:
             found.setdefault(line.path, []).append(line)
         for path, lines in found.items():
@@ -170,7 +170,7 @@ class _Found:
         error = next((line.error for line in lines if line.error), None)
         data = b""
         if error is None:
-            data, error = (b"", UNSAFE_LINK) if path in self._links_out else self.folder.read(path)
+            data, error = (b"", self._refused[path]) if path in self._refused else self.folder.read(path)
         suffix = suffix_of(path) if suffix_of(path) in IMAGE_SUFFIXES else image_suffix(data)
         if error is None:
             error = EMPTY_IMAGE if not data else None if suffix else NOT_A_PICTURE
@@ -179,7 +179,7 @@ class _Found:
         facts = lines[0].facts if lines else {}
         labels = [(name, storable(str(facts[name]))) for name in LABELS if facts.get(name) is not None]
         return {
-            "key": self._keys.of_path(path),
+            "key": self._keys.of_name(path) if (error or "").startswith(BAD_METADATA) else self._keys.of_path(path),
             "media": [picture(suffix, data)] if data and suffix else [],
             "captions": alt_entries(texts) + ([caption(storable(below), source="folder")] if below else []),
             "labels": labels + encoding_labels(texts),
@@ -208,14 +208,14 @@ class _Found:
         tables = sorted(path for path in self._unread if suffix_of(path) in TABLES)
         others = self._unread.difference(tables)
         if others:
-            said.append(f"{len(others):,} files were not read: {count_by_suffix(others)}")
+            said.append(f"files not read: {count_by_suffix(others)}")
         if tables:
             said.append(
-                f"{len(tables):,} tables were not read: {', '.join(tables[:5])}{', ...' if len(tables) > 5 else ''} "
-                "(they name no picture here, or another table beside them does; name their column with file_column)"
+                f"tables not read: {', '.join(tables[:5])}{', ...' if len(tables) > 5 else ''} "
+                "(it names no picture here, or another table beside it does; file_column names its column of files)"
             )
         if self._shadowed:
-            said.append(f"{self._shadowed:,} lines were not read: a table nearer to their picture speaks for it")
+            said.append(f"lines not read: {self._shadowed:,}, because a table nearer to their picture speaks for it")
         return said
 
 

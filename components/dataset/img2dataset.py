@@ -116,14 +116,16 @@ def loose_folders(source: str) -> list[str]:
     return [folder for folder in folders if storage.exists(folder)]
 
 
-def read_loose_files(source: str, dest: str, options: SourceOptions, progress: Progress) -> Dataset:
+def read_loose_files(
+    source: str, dest: str, options: SourceOptions, progress: Progress, caption_column: str | None = None
+) -> Dataset:
     """Copy img2dataset's loose files into tars; a failed download is a row with its reason."""
     folders = loose_folders(source)
     writer = ShardWriter(dest, dataset_name(source, options), description=options.description, licence=options.licence)
     with writer:
         for done, path in enumerate(folders, 1):
             folder = Folder(path)
-            rows = [pair_row(pair) for pair in group_pairs(_loose_members(folder))[0]]
+            rows = [pair_row(pair, caption_column) for pair in group_pairs(_loose_members(folder))[0]]
             for row in merge_downloads(rows, read_statuses(path + ".parquet")):
                 writer.add(**_loose_pair(folder, row))
             progress(done, len(folders), "shards")

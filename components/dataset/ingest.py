@@ -25,7 +25,7 @@ from components.dataset.product_pages import (
     product_pages_inputs,
     read_product_pages,
 )
-from components.dataset.source import Progress, Source, SourceOptions, absolute, fingerprints, list_files
+from components.dataset.source import Progress, Source, SourceOptions, absolute, fingerprints, list_files, what_lies_in
 from components.dataset.url_list import UrlOptions, looks_like_urls, read_urls
 from components.dataset.webdataset_source import (
     WebDatasetOptions,
@@ -40,6 +40,16 @@ from components.errors import ColumnError, DatasetError, nearest
 
 INGEST_VERSION = 2  # raise it when the same source would give other shards
 STAMP = "ingest.json"
+
+
+IN_TARS = (
+    "KEY.txt beside KEY.jpg, else the fields caption, text, alt_text, ... of KEY.json; "
+    "name another field with --set caption_column=NAME"
+)
+IN_COLUMNS = (
+    "the columns caption, text, alt_text, title, ..., or one a language such as caption_en; "
+    "name another with --set caption_column=NAME"
+)
 
 
 class DebianClipartOptions(SourceOptions):
@@ -63,6 +73,7 @@ SOURCES: dict[str, Source] = {
             read_img2dataset,
             WebDatasetOptions,
             img2dataset_inputs,
+            captions=IN_TARS,
         ),
         Source(
             "webdataset",
@@ -70,6 +81,7 @@ SOURCES: dict[str, Source] = {
             looks_like_webdataset,
             read_webdataset,
             WebDatasetOptions,
+            captions=IN_TARS,
         ),
         Source(
             "coco",
@@ -78,6 +90,7 @@ SOURCES: dict[str, Source] = {
             read_coco,
             CocoOptions,
             coco_inputs,
+            captions="the `caption` of each annotation whose `image_id` is a picture's `id`",
         ),
         Source(
             "parquet",
@@ -86,13 +99,15 @@ SOURCES: dict[str, Source] = {
             read_parquet_bytes,
             ParquetBytesOptions,
             lambda source, options: list_files(source, (".parquet",)),
+            captions=IN_COLUMNS,
         ),
         Source(
             "urls",
-            "Parquet, CSV or TSV with a column of URLs and one of texts, downloaded",
+            "Parquet, CSV, TSV or JSON lines with a column of URLs and one of texts, downloaded",
             looks_like_urls,
             read_urls,
             UrlOptions,
+            captions=IN_COLUMNS,
         ),
         Source(
             "product-pages",
@@ -101,14 +116,18 @@ SOURCES: dict[str, Source] = {
             read_product_pages,
             ProductPagesOptions,
             product_pages_inputs,
+            captions="the title and the description of each product, the alternative text of its picture",
         ),
         Source(
             "imagefolder",
-            "a folder of pictures with metadata.jsonl or metadata.csv, as Hugging Face imagefolder",
+            "a folder of pictures, captions in metadata.jsonl, .csv, ... (as Hugging Face has it) or beside each",
             looks_like_imagefolder,
             read_imagefolder,
             ImageFolderOptions,
             lambda source, options: [absolute(source)],
+            captions="a table beside the pictures (metadata.jsonl, .csv, ...; columns file_name and caption, ...) "
+            "or a file beside each (a.txt of a.jpg); name other columns with --set file_column=NAME and "
+            "--set caption_column=NAME",
         ),
         Source(
             "debian-clipart",
@@ -144,7 +163,9 @@ def detect(source: str) -> str:
             return kind.name
     if not storage.is_remote(path) and not storage.exists(path):
         raise DatasetError(f"{source} does not exist; check the path")
-    raise DatasetError(f"{source} looks like no source we know; name its kind: {', '.join(SOURCES)}")
+    holds = what_lies_in(path)
+    kinds = ", ".join(SOURCES)
+    raise DatasetError(f"{source} looks like no source we know{holds}; unpack archives, or name its kind: {kinds}")
 
 
 def ingest(kind: str, source: str | None, dest: str, *, progress: Progress | None = None, **options: Any) -> Dataset:

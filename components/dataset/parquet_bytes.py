@@ -33,7 +33,6 @@ from components.dataset.img2dataset import failed, failure
 from components.dataset.keys import Keys
 from components.dataset.records import plain_rows, reading, text_field
 from components.dataset.source import (
-    NOTES,
     CopyingOptions,
     Progress,
     absolute,
@@ -91,9 +90,9 @@ def read_parquet_bytes(source: str, dest: str, options: ParquetBytesOptions, pro
     paths = list_files(source, (".parquet",))
     columns = {path: _columns_of(path, options) for path in paths}
     left_out = sorted({name for path in paths for name in _left_out(path, columns[path])})
-    notes = [f"binary columns were left out of the metadata: {', '.join(left_out)}"] if left_out else []
+    notes = [f"binary columns left out of the metadata: {', '.join(left_out)}"] if left_out else []
     total = sum(_rows_of(path) for path in paths)
-    return write_pairs(source, dest, options, _pairs(columns), total, progress, {NOTES: notes})
+    return write_pairs(source, dest, options, _pairs(columns), total, progress, notes=notes)
 
 
 def _rows_of(path: str) -> int:

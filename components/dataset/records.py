@@ -269,7 +269,16 @@ def _record(line: str, lines: _Lines, form: _Form) -> Record:
             facts[name] = [*(facts[name] if isinstance(facts[name], list) else [facts[name]]), value]
     surplus = len(fields) - len(form.names)
     problem = f"line {number} has {len(fields)} fields, the header names {len(form.names)}" if surplus > 0 else None
-    return Record(number, facts, as_json(facts), problem)
+    return Record(number, facts, as_json(_readable(facts)), problem)
+
+
+def _readable(value: Any) -> Any:
+    """Fields as texts, those that were no UTF-8 with U+FFFD."""
+    if isinstance(value, dict):
+        return {name: _readable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_readable(inner) for inner in value]
+    return decode_text(value).text if isinstance(value, bytes) else value
 
 
 def _split(line: str, lines: _Lines, form: _Form) -> list[str]:

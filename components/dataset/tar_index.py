@@ -87,8 +87,11 @@ class TarIndex:
     ignored: int = 0
 
 
-def index_tar(path: str) -> TarIndex:
+def index_tar(path: str, caption_column: str | None = None) -> TarIndex:
     """Index one tar, local or remote, in one pass.
+
+    Args:
+        caption_column: the field of KEY.json that holds the captions; default KEY.txt, else the usual fields.
 
     Raises:
         DatasetError: it does not exist, cannot be read, or is compressed.
@@ -99,7 +102,7 @@ def index_tar(path: str) -> TarIndex:
     pairs, ignored = group_pairs(_with_text(path, member) for member in members)
     if tar.problem is not None:
         _mark_incomplete(pairs)
-    rows = [pair_row(pair) for pair in pairs]
+    rows = [pair_row(pair, caption_column) for pair in pairs]
     return TarIndex(rows, tar.bytes, tar.sha256, tar.problem, ignored)
 
 
@@ -176,16 +179,16 @@ def _mark_incomplete(pairs: list[Pair]) -> None:
         last.error = last.error or TRUNCATED
 
 
-def pair_row(pair: Pair) -> dict[str, Any]:
+def pair_row(pair: Pair, caption_column: str | None = None) -> dict[str, Any]:
     """The sidecar row of a pair."""
     media = _media(pair)
     captions, labels, unread = _captions(pair)
     meta, said = _metadata(pair.members.get("json"))
     facts = said if isinstance(said, dict) else {}
-    stated = record_captions(said)
+    stated = record_captions(said, caption_column)
     alts = {one["text"].strip() for one in captions if one["source"] == "alt"}
-    # The JSON's captions count where there is no text, and where they are the text and more.
-    if not alts or alts < {text.text.strip() for text in stated}:
+    # The JSON's captions count where there is no text, where they are the text and more, and where they were asked for.
+    if not alts or alts < {text.text.strip() for text in stated} or (stated and caption_column):
         captions = alt_entries(stated, "json") + [one for one in captions if one["source"] != "alt"]
         labels += encoding_labels(stated)
     image = next((one for one in media if one["role"] == "image"), None)

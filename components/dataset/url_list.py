@@ -62,7 +62,7 @@ STATUSES = pa.schema(
 class UrlOptions(WebDatasetOptions, FetchOptions):
     url_column: str | None = Field(None, description="default: url, image_url, link, ...")
     caption_column: str | None = Field(None, description="default: the first there is of captions, caption, text, ...")
-    pairs_per_shard: int = Field(1000, ge=1, le=100_000)
+    pairs_per_shard: int = Field(1000, ge=1, le=100_000, description="URLs a tar")
     retry_failed: bool = Field(True, description="whether a later run tries the failed URLs again")
 
 

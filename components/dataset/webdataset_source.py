@@ -18,9 +18,11 @@ from pydantic import Field
 
 from components.dataset import sidecar, storage
 from components.dataset.dataset import Dataset, Shard
+from components.dataset.folder import Folder, count_by_suffix, suffix_of
 from components.dataset.img2dataset import is_statuses, loose_folders, merge_downloads, read_loose_files, read_statuses
 from components.dataset.schema import SIDECAR_VERSION
 from components.dataset.source import (
+    NOTES,
     Progress,
     SourceOptions,
     absolute,
@@ -32,13 +34,16 @@ from components.dataset.tar_index import TarIndex, index_tar
 from components.errors import DatasetError
 
 INDEX_VERSION = 2  # raise it when the same tar would give other rows
-Reader = Callable[[str], TarIndex]
+Reader = Callable[[str, str | None], TarIndex]
 
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
 
 
 class WebDatasetOptions(SourceOptions):
+    caption_column: str | None = Field(
+        None, description="field of KEY.json that holds the captions; default: KEY.txt, else caption, text, ..."
+    )
     threads: int = Field(4, ge=1, le=256, description="tars read at once")
 
 
@@ -48,7 +53,7 @@ def read_webdataset(source: str, dest: str, options: WebDatasetOptions, progress
     Raises:
         DatasetError: there is no tar, one is compressed, or `dest` lies in the user's folder.
     """
-    return index_tars(list_tars(source), source, dest, options, progress, index_tar)
+    return index_tars(list_tars(source), source, dest, options, progress, index_tar, options.caption_column)
 
 
 def list_tars(source: str) -> list[str]:
@@ -77,11 +82,11 @@ def read_img2dataset(source: str, dest: str, options: WebDatasetOptions, progres
     (a folder of loose pictures a shard) is copied into tars.
     """
     if loose_folders(source):
-        return read_loose_files(source, dest, options, progress)
+        return read_loose_files(source, dest, options, progress, options.caption_column)
     tars = list_tars(source)
     if not any(storage.exists(_parquet_of(tar)) for tar in tars):
         raise DatasetError(f"{source} has no .parquet beside its tars; ingest it as kind `webdataset`")
-    return index_tars(tars, source, dest, options, progress, index_downloads)
+    return index_tars(tars, source, dest, options, progress, index_downloads, options.caption_column)
 
 
 def img2dataset_inputs(source: str, options: WebDatasetOptions) -> list[str] | None:
@@ -108,7 +113,13 @@ def looks_like_img2dataset(source: str) -> bool:
 
 
 def index_tars(
-    tars: list[str], source: str, dest: str, options: WebDatasetOptions, progress: Progress, read: Reader
+    tars: list[str],
+    source: str,
+    dest: str,
+    options: WebDatasetOptions,
+    progress: Progress,
+    read: Reader,
+    caption_column: str | None = None,
 ) -> Dataset:
     """Index each tar that has no good record under `dest`, then write `dataset.json`."""
     dest = absolute(dest).rstrip("/")
@@ -117,7 +128,7 @@ def index_tars(
 
     def one(tar: str) -> Shard:
         name = tar[len(root) :].lstrip("/")[: -len(".tar")]
-        return _index_one(tar, name, dest, read)
+        return _index_one(tar, name, dest, read, caption_column)
 
     shards: list[Shard] = []
     with ThreadPoolExecutor(options.threads) as pool:
@@ -128,11 +139,20 @@ def index_tars(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # one clear error, not after hours of reading
             raise
-    dataset = Dataset(
-        dataset_name(source, options), dest, tuple(estimate_unknown(shards)), options.description, options.licence
-    )
+    name, known = dataset_name(source, options), tuple(estimate_unknown(shards))
+    dataset = Dataset(name, dest, known, options.description, options.licence, _notes(source))
     dataset.save()
     return dataset
+
+
+def _notes(source: str) -> dict[str, Any]:
+    """What lies in the folder besides what a WebDataset has."""
+    folder = absolute(source)
+    if storage.is_remote(folder) or not os.path.isdir(folder):
+        return {}
+    known = {"tar", "parquet", "json", "md5", "sha256", "log", "md", "txt"}  # statuses, counts and notes of others
+    others = [path for path in Folder(folder).listing().files if suffix_of(path) not in known]
+    return {NOTES: [f"files not read: {count_by_suffix(others)}"]} if others else {}
 
 
 def estimate_unknown(shards: list[Shard]) -> list[Shard]:
@@ -145,9 +165,9 @@ def estimate_unknown(shards: list[Shard]) -> list[Shard]:
     ]
 
 
-def index_downloads(tar: str) -> TarIndex:
+def index_downloads(tar: str, caption_column: str | None = None) -> TarIndex:
     """A tar of img2dataset's with the rows of the Parquet beside it: what failed is a row too."""
-    index = index_tar(tar)
+    index = index_tar(tar, caption_column)
     path = _parquet_of(tar)
     if not storage.exists(path):
         return replace(index, problem=index.problem or "img2dataset had not finished it (no .parquet)")
@@ -174,11 +194,11 @@ def _refuse_to_write_there(dest: str, source: str, tars: list[str]) -> None:
         raise DatasetError(f"{dest} lies in the folder being read, which is never written; name another DEST")
 
 
-def _index_one(tar: str, name: str, dest: str, read: Reader) -> Shard:
+def _index_one(tar: str, name: str, dest: str, read: Reader, caption_column: str | None) -> Shard:
     """One tar's shard: from its record if that is good, else by reading the tar."""
     path = storage.join(dest, f"{name}.parquet")
     stamp: dict[str, Any] = {"index_version": INDEX_VERSION, "sidecar_version": SIDECAR_VERSION, "tar": tar}
-    stamp["reader"] = read.__name__
+    stamp |= {"reader": read.__name__, "caption_column": caption_column}
     try:
         stamp["source"] = [list(storage.stamp(one)) for one in (tar, _parquet_of(tar)) if storage.exists(one)]
     except OSError as error:
@@ -186,7 +206,7 @@ def _index_one(tar: str, name: str, dest: str, read: Reader) -> Shard:
     known = _recorded(path, stamp)
     if known is not None:
         return known
-    index = read(tar)
+    index = read(tar, caption_column)
     table = sidecar.sidecar_table(index.rows)
     written = sidecar.write_sidecar(table, path)
     digest = sidecar.shard_digest(index.sha256, table)

@@ -271,7 +271,7 @@ def test_coco_gives_each_picture_its_five_captions_in_order(tmp_path, named):
     assert [one["ordinal"] for one in rows[1]["captions"]] == [0, 1, 2, 3, 4]
     assert (rows[0]["licence"], rows[0]["origin"]) == ("CC BY 2.0", "http://coco.example/000000000000.jpg")
     assert dataset.facts["annotations_of_no_picture"] == 1
-    assert dataset.facts["notes"] == ["1 captions are of no picture in the JSON"]
+    assert dataset.facts["notes"] == ["captions of no picture in the JSON: 1"]
     assert _image(dataset, 1) == encoded(1, 32)
 
 

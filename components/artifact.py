@@ -1,12 +1,18 @@
 """Artifacts that are folders: selections, models, metrics. Committed whole or not at all.
 
-<root>/<kind>/<digest>/...        the files
-<root>/<kind>/<digest>/COMMIT.json    rows of {file: bytes}; written last; only then is it trusted
+<root>/<kind>/<digest>/...        the files, fsynced
+<root>/<kind>/<digest>/COMMIT.json    {file: its bytes and SHA-256}; written last; only then is it trusted
+
+Trusted means checked: whoever reads such a folder calls `check_committed`, which hashes its files once a
+process. What was damaged is made again where that is cheap; a trained model and what was released to
+others is refused with the file's name, because the user may have a copy and it took hours to make.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import shutil
 import tempfile
@@ -17,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.dataset import storage
+from components.dataset.integrity import verified
 from components.digest import file_sha256
-from components.errors import DatasetError
+from components.errors import DatasetError, WorkspaceError
 
 COMMIT = "COMMIT.json"
 STALE_SECONDS = 24 * 3600
+COSTLY = frozenset({"models", "releases", "versions"})  # refused when damaged, not made again
 
 
 @dataclass(frozen=True)
@@ -34,13 +42,21 @@ class ArtifactStore:
         return Path(self.root) / kind / digest
 
     def has(self, kind: str, digest: str) -> bool:
-        """Whether it is committed and no file of it was cut short since."""
+        """Whether it is committed and every file of it still what was committed.
+
+        Raises:
+            WorkspaceError: a file of one of the `COSTLY` kinds is damaged.
+        """
         folder = self.path(kind, digest)
-        try:
-            files = storage.read_json(str(folder / COMMIT))["files"]
-            return all((folder / name).stat().st_size == entry["bytes"] for name, entry in files.items())
-        except (OSError, KeyError, DatasetError):
+        if not (folder / COMMIT).exists():
             return False
+        if kind in COSTLY:
+            check_committed(folder)
+            return True
+        damaged = _damaged(folder)
+        if damaged is not None:
+            _say_once(f"{damaged} changed since it was committed; it is made again")
+        return damaged is None
 
     @contextmanager
     def commit(self, kind: str, digest: str) -> Iterator[Path]:
@@ -63,15 +79,50 @@ class ArtifactStore:
                 for p in sorted(partial.rglob("*"))
                 if p.is_file()
             }
+            for path in sorted(partial.rglob("*"), reverse=True):  # a folder after what is in it
+                storage.fsync(path)
             storage.write_json(str(partial / COMMIT), {"files": files})
             os.chmod(partial, 0o755)
             if final.exists():
                 shutil.rmtree(final)
             os.replace(partial, final)
+            storage.fsync(final.parent)
         except OSError as error:
             raise storage.workspace_error(str(final), error) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_committed(folder: str | Path) -> None:
+    """Nothing, if each file of the folder is what its commit record says, or it has no record (a folder of the user's).
+
+    Raises:
+        WorkspaceError: a file is not.
+    """
+    damaged = _damaged(Path(folder)) if (Path(folder) / COMMIT).exists() else None
+    if damaged is not None:
+        raise WorkspaceError(
+            f"{damaged} changed since it was committed; restore it, or delete {folder} and run the recipe again"
+        )
+
+
+def _damaged(folder: Path) -> Path | None:
+    """The first file that is not what was committed: gone, cut short or changed."""
+    try:
+        files = storage.read_json(str(folder / COMMIT))["files"]
+        for name, entry in files.items():
+            if not verified(str(folder / name), entry["sha256"]):
+                return folder / name
+    except (KeyError, TypeError, AttributeError, DatasetError):
+        return folder / COMMIT
+    except OSError:
+        return folder / name
+    return None
+
+
+@functools.lru_cache(1024)
+def _say_once(line: str) -> None:
+    logging.getLogger(__name__).warning(line)
 
 
 def _sweep(folder: Path) -> None:

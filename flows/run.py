@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.artifact import ArtifactStore
+from components.artifact import ArtifactStore, check_committed
 from components.dataset.columns import ColumnStore, ColumnsView
 from components.dataset.dataset import Dataset
 from components.environment import Environment
@@ -67,7 +67,10 @@ class Run:
         return with_steps(self._resolve, self.plan, self._models)(reference)
 
     def _resolve(self, reference: str) -> ModelFolder:
-        return resolve_model(reference, registry=lambda uri: registry_of(self.environment).resolve(uri))
+        found = resolve_model(reference, registry=lambda uri: registry_of(self.environment).resolve(uri))
+        if found.path:
+            check_committed(found.path)
+        return found
 
     @property
     def _models(self) -> str:

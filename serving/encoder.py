@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from components.artifact import check_committed
 from components.errors import ModelError
 from serving.limits import Refusal, check_text, decode_image
 
@@ -31,6 +32,7 @@ class Encoder:
 
     Raises:
         ModelError: the folder holds no dual encoder.
+        WorkspaceError: a file of it is not what was committed.
     """
 
     def __init__(self, folder: str | Path, device: str = "auto") -> None:
@@ -38,6 +40,7 @@ class Encoder:
 
         from components.models.dual_encoder import load_dual_encoder
 
+        check_committed(folder)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = load_dual_encoder(str(folder), device)

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.artifact import check_committed
 from components.dataset import storage
 from components.dataset.dataset import Dataset, Shard
 from components.dataset.members import checked
@@ -321,10 +322,12 @@ class SearchIndex:
 
         Raises:
             DatasetError: it is no index, is damaged, or a newer release wrote it.
+            WorkspaceError: a file of it is not what was committed.
         """
         folder = Path(folder)
         if not (folder / INDEX).is_file():
             raise DatasetError(f"{folder} is not a search index (no {INDEX}); `pairwright run` a recipe to make one")
+        check_committed(folder)
         try:
             about = json.loads((folder / INDEX).read_bytes())
             if about["index_version"] > INDEX_VERSION:

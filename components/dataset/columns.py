@@ -2,13 +2,15 @@
 
 Rows stand in shard order and hold a row number and that component's columns, so that a reader
 joins columns by position, shard by shard, and memory does not grow with the dataset. Only a file
-whose commit record (rows, bytes, hash) agrees with it is trusted; any other is made again.
+whose commit record (rows, bytes, hash) agrees with it is trusted; any other is made again. A local file is
+hashed when it is first looked for, an object when it is first read; each once a process.
 """
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +22,16 @@ import pyarrow.parquet as pq
 
 from components.dataset import storage
 from components.dataset.dataset import Dataset, Shard
+from components.dataset.integrity import verified
 from components.dataset.schema import check_version
-from components.digest import file_sha256
+from components.digest import canonical, file_sha256, sha256_text
 from components.errors import ColumnError, DatasetError, nearest
 
 COLUMNS_VERSION = 1
 ROW = "row"
 ERROR = "_error"
+CHECK = "check"  # in a commit record: the digest of its other entries
+ENTRIES = frozenset({"rows", "bytes", "sha256", "schema_version", "facts"})
 WIDTHS = "fixed_size_lists"  # metadata: column -> list width
 
 
@@ -48,13 +53,16 @@ class ColumnStore:
         return storage.join(self.root, step.component, step.digest, f"{shard_digest}.parquet")
 
     def record(self, step: StepColumns, shard_digest: str) -> dict[str, Any] | None:
-        """The commit record, or None if there is none or the file is not as long as it says."""
+        """The commit record; None if there is none, or the file is not what it says."""
         path = self.path(step, shard_digest)
         try:
-            record = storage.read_json(path + ".json")
-            intact = storage.size_of(path) == record["bytes"]
-        except (OSError, KeyError, TypeError, DatasetError):  # no record, or one that is not a record
+            record: dict[str, Any] = storage.read_json(path + ".json")
+            intact = _is_record(record) and storage.size_of(path) == record["bytes"]
+            intact = intact and (storage.is_remote(path) or verified(path, record["sha256"]))
+        except (OSError, KeyError, TypeError, AttributeError, DatasetError):  # no record, or one that is not a record
             return None
+        if not intact:
+            _say_once(f"{path} changed since it was committed; the recipe makes it again")
         return record if intact else None
 
     def has(self, step: StepColumns, shard_digest: str) -> bool:
@@ -89,7 +97,8 @@ class ColumnStore:
         with storage.commit_file(path) as partial:
             pq.write_table(table, partial, compression="zstd")
             record = {"rows": rows, "bytes": partial.stat().st_size, "sha256": file_sha256(partial)}
-        storage.write_json(path + ".json", record | {"schema_version": COLUMNS_VERSION, "facts": dict(facts or {})})
+        record |= {"schema_version": COLUMNS_VERSION, "facts": dict(facts or {})}
+        storage.write_json(path + ".json", record | {CHECK: _check(record)})
 
     def read(self, step: StepColumns, shard: Shard, names: Sequence[str] | None = None) -> pa.Table:
         """One shard's columns in row order, without the row number.
@@ -97,10 +106,7 @@ class ColumnStore:
         Raises:
             ColumnError: not committed, damaged, or written by a newer release.
         """
-        path = self.path(step, shard.digest)
-        record = self.record(step, shard.digest)
-        if record is None:
-            raise ColumnError(f"{path} is missing or cut short; run the recipe again to have it made")
+        path = self._trusted(step, shard.digest)
         try:
             with storage.open_read(path) as stream:
                 file = pq.ParquetFile(stream)
@@ -116,11 +122,49 @@ class ColumnStore:
             raise ColumnError(f"{path} has {len(table)} rows, its shard {shard.rows}; delete it and run again")
         return table
 
-    def verify(self, step: StepColumns, shard_digest: str) -> bool:
-        """Whether the file's bytes hash to what its record says (slow: reads the file)."""
+    def schema(self, step: StepColumns, shard_digest: str) -> pa.Schema:
+        """Names and types of one shard's columns as they are stored, the row number among them.
+
+        Raises:
+            ColumnError: not committed, or damaged.
+        """
+        path = self._trusted(step, shard_digest)
+        try:
+            with storage.open_read(path) as stream:
+                return pq.ParquetFile(stream).schema_arrow
+        except (OSError, pa.ArrowException) as error:
+            raise ColumnError(f"{path} is damaged ({error}); delete it and run the recipe again") from None
+
+    def _trusted(self, step: StepColumns, shard_digest: str) -> str:
+        """The file's path, after its bytes were held against its record.
+
+        Raises:
+            ColumnError: it is not committed, or not what was committed; an object is then one to be made again.
+        """
+        path = self.path(step, shard_digest)
         record = self.record(step, shard_digest)
-        data = storage.read_bytes(self.path(step, shard_digest)) if record else b""
-        return record is not None and hashlib.sha256(data).hexdigest() == record["sha256"]
+        if record is None:
+            raise ColumnError(f"{path} is missing, cut short or damaged; run the recipe again to have it made")
+        if storage.is_remote(path) and not verified(path, record["sha256"]):
+            fs, name = storage.filesystem(path + ".json")
+            fs.rm_file(name)
+            raise ColumnError(f"{path} changed since it was committed; run the recipe again to have it made")
+        return path
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Whether it says what it was written to say; an older release's has no check, and no entry beyond ours."""
+    return record[CHECK] == _check(record) if CHECK in record else set(record) <= ENTRIES
+
+
+def _check(record: Mapping[str, Any]) -> str:
+    """Digest of a commit record's other entries."""
+    return sha256_text(canonical({name: value for name, value in record.items() if name != CHECK}))
+
+
+@functools.lru_cache(1024)
+def _say_once(line: str) -> None:
+    logging.getLogger(__name__).warning(line)
 
 
 def _storable(table: pa.Table) -> pa.Table:

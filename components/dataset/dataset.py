@@ -95,7 +95,7 @@ class Shard:
         """
         if storage.is_remote(self.tar):
             return storage.size_of(self.tar) == self.tar_bytes
-        return _makes_digest(self, storage.stamp(self.tar), storage.stamp(self.sidecar))
+        return _makes_digest(self, file_hash(self.tar), storage.stamp(self.sidecar))
 
     def read_member(self, medium: Mapping[str, Any]) -> bytes:
         """The bytes of one `media` entry, by byte range.
@@ -116,8 +116,8 @@ def _check_whole(shard: Shard) -> None:
 
 
 @functools.lru_cache(4096)
-def _makes_digest(shard: Shard, *stamps: tuple[Any, ...]) -> bool:
-    return shard_digest(file_hash(shard.tar), shard.read_sidecar()) == shard.digest
+def _makes_digest(shard: Shard, tar_sha256: str, stamp: tuple[Any, ...]) -> bool:
+    return shard_digest(tar_sha256, shard.read_sidecar()) == shard.digest
 
 
 @dataclass(frozen=True)

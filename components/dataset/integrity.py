@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import time
 import zlib
 from typing import Any
 
 from components.dataset import storage
 
 CHUNK = 1 << 20
+YOUNG_NS = 100_000_000  # a file changed a moment ago may change again under the same time, so its hash is not kept
 FILES_KNOWN = 1 << 16  # hashes remembered, some 20 MB at most
 
 
@@ -44,7 +46,10 @@ def file_hash(path: str) -> str:
     Raises:
         OSError, DatasetError: it cannot be read.
     """
-    return _sha256(path, storage.stamp(path))
+    stamp = storage.stamp(path)
+    if not storage.is_remote(path) and time.time_ns() - max(stamp[:2]) < YOUNG_NS:
+        return _sha256.__wrapped__(path, stamp)
+    return _sha256(path, stamp)
 
 
 @functools.lru_cache(FILES_KNOWN)

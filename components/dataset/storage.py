@@ -150,14 +150,18 @@ def _publish(fs: Any, partial: str, name: str, local: bool) -> None:
     if not local:
         fs.put_file(partial, name)
         return
-    with open(partial, "rb+") as stream:
-        os.fsync(stream.fileno())
+    fsync(partial)
     os.replace(partial, name)
-    directory = os.open(os.path.dirname(name), os.O_RDONLY)
+    fsync(os.path.dirname(name))
+
+
+def fsync(path: str | Path) -> None:
+    """Make a local file or folder durable. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(handle)
     finally:
-        os.close(directory)
+        os.close(handle)
 
 
 def write_bytes(path: str, data: bytes) -> None:

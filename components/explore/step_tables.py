@@ -6,9 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from components.dataset import storage
 from components.dataset.columns import ROW, WIDTHS, StepColumns
 from components.dataset.dataset import Shard
 from components.errors import PairwrightError
@@ -19,7 +17,7 @@ from components.explore.tables import Part, Tables
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-NOT_MADE = "missing or cut short; run the recipe again to have them made"
+NOT_MADE = "missing, cut short or damaged; run the recipe again to have them made"
 
 
 def add_steps(tables: Tables) -> None:
@@ -37,9 +35,8 @@ def _schema(tables: Tables, step: str, place: StepColumns, shards: list[Shard]) 
     """Names and types of the step's columns but its vectors; None if no file can be opened."""
     for shard in shards:
         try:
-            with storage.open_read(tables.exploration.view.store.path(place, shard.digest)) as stream:
-                found = pq.ParquetFile(stream).schema_arrow
-        except (OSError, PairwrightError, pa.ArrowException):
+            found = tables.exploration.view.store.schema(place, shard.digest)
+        except PairwrightError:
             continue
         vectors = json.loads((found.metadata or {}).get(WIDTHS.encode(), b"{}"))
         tables.vectors |= {f"{step}.{name}": f"{width} numbers" for name, width in vectors.items()}

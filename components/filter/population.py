@@ -18,13 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from components.dataset import storage
 from components.dataset.columns import ERROR, ROW, ColumnsView
 from components.dataset.schema import SIDECAR
 from components.environment import usable_cores
-from components.errors import ColumnError
 from components.filter.expression import PAIR, Bound
 from components.filter.overlap import ahead
 from components.filter.sql_functions import quoted
@@ -50,13 +47,9 @@ def view_columns(view: ColumnsView) -> dict[str, pa.DataType]:
     first = view.dataset.shards[0]
     types: dict[str, pa.DataType] = {}
     for step, place in view.steps.items():
-        path = view.store.path(place, first.digest)
-        if not view.store.has(place, first.digest):
-            raise ColumnError(f"{path} is missing or cut short; run the recipe again to have it made")
-        with storage.open_read(path) as stream:
-            for field in pq.ParquetFile(stream).schema_arrow:
-                if field.name != ROW:
-                    types[f"{step}.{field.name}"] = field.type
+        for field in view.store.schema(place, first.digest):
+            if field.name != ROW:
+                types[f"{step}.{field.name}"] = field.type
     return types
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.artifact import check_committed
 from components.dataset.columns import ColumnsView
 from components.errors import DatasetError
 from components.filter.expression import Rule
@@ -95,11 +96,13 @@ def load_selection(folder: str | Path, verdicts: bool = True) -> Selected:
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:
-    """What `selection.json` says: rules, thresholds, funnel, ledger.
+    """What `selection.json` says: rules, thresholds, funnel, ledger; the folder's other files are checked, too.
 
     Raises:
+        WorkspaceError: a file is not what was committed.
         DatasetError: there is none, or a newer release wrote it.
     """
+    check_committed(folder)
     path = Path(folder) / SUMMARY_FILE
     try:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -30,21 +30,18 @@ def command(dest: str, run_id: str | None, everything: bool, workspace: str | No
       pairwright export s3://bucket/curated-2026-11
     """
     import json
-    from pathlib import Path
-
-    import pyarrow.parquet as pq
 
     from components.environment import silence
 
     silence()
     from components.dataset.export import export
+    from components.filter.selection import load_selection
     from flows.commands.why import opened_run
 
     record, dataset, view = opened_run(run_id, workspace, whole=True)
     kept = None
     if not everything:
-        folder = Path(record["results"]["selection_folder"])
-        kept = pq.read_table(folder / "kept.parquet", columns=["shard", "row", "key"])
+        kept = load_selection(record["results"]["selection_folder"], verdicts=False).kept
     made = export(dataset, dest, kept=kept, columns=view, captions=record.get("captions", []))
     if as_json:
         click.echo(json.dumps({"dest": dest, "pairs": made.rows, "shards": len(made.shards), "digest": made.digest}))

@@ -165,6 +165,7 @@ def ask_reward(pool: Any, reference: str, view: Any) -> None:
         ModelError: the reference is no reward model.
         ColumnError: no run has picture features it could score by.
     """
+    from components.artifact import check_committed
     from components.errors import ColumnError
     from components.models.resolve import resolve_model
     from components.models.reward import load_reward
@@ -172,7 +173,9 @@ def ask_reward(pool: Any, reference: str, view: Any) -> None:
 
     if view is None:
         raise ColumnError(f"--reward {reference} needs picture features; run a recipe with them on this dataset first")
-    reward = load_reward(str(resolve_model(reference).path))
+    folder = str(resolve_model(reference).path)
+    check_committed(folder)
+    reward = load_reward(folder)
     column = feature_of_width(view, reward.image_width)
     click.echo(f"asking the reward about {sum(map(len, pool.candidates)):,} captions ...", err=True)
     add_rewards(pool, reward, view, column)

@@ -42,8 +42,8 @@ def test_a_column_file_of_a_newer_release_is_refused_with_the_remedy(shapes, tmp
     store.write(step, shard.digest, {"x": pa.array([1, 2])}, 2)
     path = store.path(step, shard.digest)
     _rewrite(path, _as_version(99))
-    record = storage.read_json(path + ".json")
-    storage.write_json(path + ".json", record | {"bytes": storage.size_of(path)})
+    record = storage.read_json(path + ".json") | {"bytes": storage.size_of(path), "sha256": file_sha256(path)}
+    storage.write_json(path + ".json", {name: value for name, value in record.items() if name != "check"})
     with pytest.raises(ColumnError, match="upgrade pairwright"):
         store.read(step, shard)
 

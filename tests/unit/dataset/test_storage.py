@@ -52,7 +52,7 @@ ColumnStore(sys.argv[1]).write(StepColumns("scorer", "digest"), sys.argv[2], {{"
         done = subprocess.run([sys.executable, "-c", code, store.root, shard.digest], cwd=Path(__file__).parents[3])
         assert done.returncode == -9
         assert store.missing(STEP, [shard]) == [shard]
-        with pytest.raises(ColumnError, match="missing or cut short"):
+        with pytest.raises(ColumnError, match="missing, cut short or damaged"):
             store.read(STEP, shard)
     store.write(STEP, shard.digest, {"x": pa.array([1, 2])}, 2)
     assert store.read(STEP, shard)["x"].to_pylist() == [1, 2]
@@ -74,12 +74,14 @@ def test_a_column_file_changed_in_place_is_found_by_its_hash(shapes, tmp_path):
     shard = shapes(pairs=2, shards=1).shards[0]
     store = ColumnStore(str(tmp_path / "columns"))
     store.write(STEP, shard.digest, {"x": pa.array([1, 2])}, 2)
-    assert store.verify(STEP, shard.digest)
+    assert store.has(STEP, shard.digest)
     path = Path(store.path(STEP, shard.digest))
     body = bytearray(path.read_bytes())
     body[len(body) // 2] ^= 1
     path.write_bytes(body)
-    assert not store.verify(STEP, shard.digest)
+    assert not store.has(STEP, shard.digest)
+    with pytest.raises(ColumnError, match="run the recipe again"):
+        store.read(STEP, shard)
 
 
 @pytest.mark.parametrize("record", ["", "null", "[]", '{"rows": 2}', "{"])

@@ -20,7 +20,7 @@ import numpy as np
 
 from components.errors import PairwrightError, nearest
 from components.explore.filtering import FILTER, LABELS
-from components.explore.queries import TooMuch
+from components.explore.queries import QueryFailed, TooMuch
 from components.explore.recent import Recent
 from components.explore.scratch import Scope
 from components.explore.tables import Tables
@@ -146,6 +146,8 @@ class Search:
             self._refused = {k: v for k, v in self._refused.items() if v[0] > time.monotonic()}
             self._refused[key] = (time.monotonic() + REFUSED_SECONDS, why)
             raise InvalidQuery(why) from None
+        except QueryFailed as error:
+            raise InvalidQuery(str(error)) from None
         self._check(said, wanted)
         passes = np.unpackbits(np.frombuffer(data, np.uint8), count=self.tables.rows).astype(bool)
         return Mask(passes, said["thresholds"])

@@ -40,9 +40,10 @@ from components.dataset.schema import SIDECAR
 from components.dataset.sidecar import write_sidecar
 from components.explore.exploration import Exploration, SelectionPlace
 from components.explore.explorer import Explorer, open_explorer
-from components.explore.web import bound_socket, web_app
+from components.explore.web import web_app
 from components.filter.rules import Rule
 from components.filter.selection import write_selection
+from components.web_server import listening_socket
 
 STEPS = {name: StepColumns(name, "synthetic") for name in ("image", "text", "align", "near", "fused")}
 RULES = (
@@ -177,7 +178,7 @@ def questions(count: int, rows: int, seed: int = 0) -> Iterator[dict[str, Any]]:
 def served(explorer: Explorer) -> Iterator[str]:
     import uvicorn
 
-    listening = bound_socket(0)
+    listening = listening_socket("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(web_app(explorer), log_level="warning", lifespan="off"))
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
     thread.start()

@@ -1,25 +1,23 @@
 """The explorer's web application: one page, its facts as JSON, its pictures. Everything is read, nothing written.
 
-    with open_explorer(exploration) as explorer:
-        serve(explorer, port=8321)
+    with listening_socket("127.0.0.1", 8321) as listening, open_explorer(exploration) as explorer:
+        serve(explorer, listening)
 
-It answers only under the names of this machine, so no page of another site can read it; captions come
+The guard (components/guard.py) keeps other sites and, without a key, other machines away; captions come
 from strangers, so nothing may run but the page's own scripts. A filter that is wrong is an answer
 (`{"problem": ...}`), not an error.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -28,6 +26,11 @@ from components.errors import PairwrightError
 from components.explore.explorer import Explorer
 from components.explore.pictures import Picture
 from components.explore.search import Wanted
+from components.guard import Guard, names_of
+from components.web_server import error_handlers, serve_until_ended, whole_number
+
+if TYPE_CHECKING:
+    import socket
 
 PAGE = Path(__file__).parent / "page"
 POLICY = (
@@ -45,7 +48,6 @@ FILES = {
     "pair.js": SCRIPT,
     "style.css": "text/css",
 }
-HOSTS = ("127.0.0.1", "localhost")
 FOR_EVER = "public, max-age=31536000, immutable"
 NO_PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="160" height="160" viewBox="0 0 160 160">'
@@ -55,8 +57,8 @@ NO_PICTURE = (
 )
 
 
-def web_app(explorer: Explorer, hosts: Sequence[str] = HOSTS) -> Starlette:
-    """The application of one explorer."""
+def web_app(explorer: Explorer, names: Collection[str] = ("localhost",), key: str | None = None) -> Starlette:
+    """The application of one explorer, behind the guard."""
     routes = [
         Route("/", lambda _: FileResponse(PAGE / "index.html", media_type="text/html", headers=SAFE)),
         Route("/favicon.ico", lambda _: FileResponse(PAGE / "icon.svg", media_type=FILES["icon.svg"], headers=SAFE)),
@@ -64,39 +66,30 @@ def web_app(explorer: Explorer, hosts: Sequence[str] = HOSTS) -> Starlette:
         Route("/api/about", _answer(lambda request: explorer.about())),
         Route("/api/pairs", _answer(lambda request: _pairs(explorer, request))),
         Route("/api/histogram", _answer(lambda request: _histogram(explorer, request))),
-        Route("/api/pair/{digest}/{row:int}", _answer(lambda request: _pair(explorer, request))),
-        Route("/thumbnails/{digest}/{row:int}.jpg", _picture(explorer, explorer.pictures.thumbnail)),
-        Route("/pictures/{digest}/{row:int}", _picture(explorer, explorer.pictures.original)),
+        Route("/api/pair/{digest}/{row}", _answer(lambda request: _pair(explorer, request))),
+        Route("/thumbnails/{digest}/{row}.jpg", _picture(explorer, explorer.pictures.thumbnail)),
+        Route("/pictures/{digest}/{row}", _picture(explorer, explorer.pictures.original)),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
+    guard = Middleware(Guard, names=names, key=key)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=error_handlers())
 
 
-def bound_socket(port: int) -> socket.socket:
-    """A socket on this machine's own address. Raises OSError if the port is taken."""
-    # asyncio turns Nagle's delay (40 ms an answer) off only for sockets that say they are TCP.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(("127.0.0.1", port))
-        listening.listen()  # only now is the port ours; who comes early waits
-    except OSError:
-        listening.close()
-        raise
-    return listening
+def serve(
+    explorer: Explorer,
+    listening: socket.socket,
+    on_start: Callable[[], None] = lambda: None,
+    *,
+    host: str = "127.0.0.1",
+    key: str | None = None,
+) -> None:
+    """Answer until Ctrl-C or SIGTERM; meanwhile the columns are laid down."""
 
+    def started() -> None:
+        threading.Thread(target=explorer.warm, name="columns", daemon=True).start()
+        on_start()
 
-def serve(explorer: Explorer, listening: socket.socket, on_start: Callable[[], None] = lambda: None) -> None:
-    """Answer until interrupted; meanwhile the columns are laid down."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            threading.Thread(target=explorer.warm, name="columns", daemon=True).start()
-            on_start()
-
-    config = uvicorn.Config(web_app(explorer), log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
-    Server(config).run(sockets=[listening])
+    app = web_app(explorer, names_of(host), key)
+    serve_until_ended(app, listening, started=started, stopping=explorer.stop)
 
 
 def _wanted(explorer: Explorer, request: Request) -> Wanted:
@@ -114,8 +107,8 @@ def _wanted(explorer: Explorer, request: Request) -> Wanted:
 
 
 def _number(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
+    found = whole_number(request.query_params.get(name, ""))
+    return default if found is None else found
 
 
 def _pairs(explorer: Explorer, request: Request) -> dict[str, Any]:
@@ -127,7 +120,9 @@ def _histogram(explorer: Explorer, request: Request) -> dict[str, Any]:
 
 
 def _pair(explorer: Explorer, request: Request) -> dict[str, Any]:
-    found = explorer.pair(request.path_params["digest"], request.path_params["row"], _wanted(explorer, request))
+    row = whole_number(request.path_params["row"])
+    wanted = _wanted(explorer, request)
+    found = None if row is None else explorer.pair(request.path_params["digest"], row, wanted)
     return found or {"problem": "there is no such pair in this run's dataset"}
 
 
@@ -146,7 +141,8 @@ def _answer(work: Callable[[Request], dict[str, Any]]) -> Callable[[Request], Re
 
 def _picture(explorer: Explorer, read: Callable[[int], Picture]) -> Callable[[Request], Response]:
     def show(request: Request) -> Response:
-        number = explorer.tables.number(request.path_params["digest"], request.path_params["row"])
+        row = whole_number(request.path_params["row"])
+        number = None if row is None else explorer.tables.number(request.path_params["digest"], row)
         picture = read(number) if number is not None else Picture(error="no such pair", lasting=False)
         headers = SAFE | {"Cache-Control": FOR_EVER if picture.lasting else "no-store"}
         if picture.error is None:
@@ -161,5 +157,5 @@ def _picture(explorer: Explorer, read: Callable[[int], Picture]) -> Callable[[Re
 async def _file(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in FILES:
-        return JSONResponse({"problem": f"there is no /page/{name}"}, 404, headers=SAFE)
+        return JSONResponse({"error": f"there is no /page/{name}"}, 404, headers=SAFE)
     return FileResponse(PAGE / name, media_type=FILES[name], headers=SAFE | {"Cache-Control": "no-cache"})

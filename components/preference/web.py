@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from components.dataset.dataset import Dataset
 from components.errors import ColumnError, DatasetError, MissingDependency, PairwrightError
-from components.preference.addresses import OwnNames
+from components.guard import Guard
 from components.preference.answers import BadAnswer
 from components.preference.criteria import Criteria
 from components.preference.handing import Desk, Serving
 from components.preference.picture import Pictures
 from components.preference.reliability import reliability
 from components.preference.store import LabelStore, StoredItem
+from components.web_server import error_handlers, whole_number
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -55,13 +56,15 @@ def labelling_app(
     seed: int = 0,
     repeat_share: float = 0.1,
     names: Collection[str] = ("localhost",),
+    key: str | None = None,
 ) -> Starlette:
     """The application.
 
     Args:
         labeller: who is labelling, until the page is told otherwise.
         command: how to use the labels, said when all is labelled.
-        names: of the server (`addresses.names_of`); it answers to these and to literal addresses alone.
+        names: of the server (`guard.names_of`); it answers to these and to literal addresses alone.
+        key: what every request must carry; None: none is asked for, and this machine alone is answered.
 
     Raises:
         MissingDependency: Starlette is not installed.
@@ -95,7 +98,8 @@ def labelling_app(
         return JSONResponse(about | {"ahead": AHEAD} | asked(criteria))
 
     def picture(request: Request) -> Response:
-        jpeg = desk.picture(request.path_params["item"])
+        number = whole_number(request.path_params["item"])
+        jpeg = None if number is None else desk.picture(number)
         if jpeg is None:
             return JSONResponse({"error": "there is no such picture"}, 404)
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
@@ -120,15 +124,15 @@ def labelling_app(
             Route("/", page),
             Route("/page/{name}", file),
             Route("/favicon.ico", lambda _: FileResponse(PAGE / "icon.svg", media_type="image/svg+xml")),
-            Route("/pictures/{item:int}.jpg", picture),
+            Route("/pictures/{item}.jpg", picture),
             Route("/api/session", session),
             Route("/api/reliability", trust),
             Route("/api/next", posted(desk.next), methods=["POST"]),
             Route("/api/answer", posted(desk.answer), methods=["POST"]),
             Route("/api/undo", posted(desk.undo), methods=["POST"]),
         ],
-        exception_handlers={PairwrightError: refused},
-        middleware=[Middleware(OwnNames, names=names)],
+        exception_handlers=error_handlers() | {PairwrightError: refused},
+        middleware=[Middleware(Guard, names=names, key=key)],
     )
 
 
@@ -213,7 +217,8 @@ async def _body(request: Request) -> dict[str, Any]:
             raise BadAnswer(f"the request is larger than {MOST_BODY >> 10} KiB")
     try:
         said = json.loads(data)
-    except ValueError:
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()  # neither NaN nor half a character is kept
+    except (ValueError, RecursionError):
         raise BadAnswer("the request is not JSON") from None
     if not isinstance(said, dict):
         raise BadAnswer("the request is not a JSON object")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -15,12 +13,22 @@ from flows.completion import RUN
 @click.argument("run", default="latest", metavar="[RUN|latest]", shell_complete=RUN)
 @click.option("--workspace", metavar="DIR", help="Workspace of the run.")
 @click.option("--selection", "folders", metavar="DIR", multiple=True, help="Another selection's folder, to compare.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8321, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines look, with a key.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="0: any free one.")
+@click.option("--api-key-file", metavar="FILE", help="The key that is asked for; or in PAIRWRIGHT_API_KEY.")
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
-def command(run: str, workspace: str | None, folders: tuple[str, ...], port: int, open_browser: bool) -> None:
+def command(
+    run: str,
+    workspace: str | None,
+    folders: tuple[str, ...],
+    host: str,
+    port: int,
+    api_key_file: str | None,
+    open_browser: bool,
+) -> None:
     """Look at a run's pairs: filter by SQL, sort by any score, compare selections, see why of each pair.
 
-    RUN is a run's id, or a recipe's name for its newest run. Nothing is written.
+    RUN is a run's id, or a recipe's name for its newest run. The data is only read.
 
     \b
     Examples:
@@ -29,35 +37,35 @@ def command(run: str, workspace: str | None, folders: tuple[str, ...], port: int
       pairwright explore --selection ./other/selection
     """
     from components.environment import Environment, silence
-    from components.errors import MissingDependency, PairwrightError
+    from components.errors import MissingDependency
+    from components.guard import api_key, check_exposure, page_address
 
     silence()
+    key = api_key(api_key_file)
+    check_exposure(host, key)
     try:
-        from components.explore.web import bound_socket, serve
+        from components.explore.web import serve
     except ImportError as error:
         raise MissingDependency(f"the explorer needs {error.name}; pip install 'pairwright[platform]'") from None
     from components.explore.explorer import open_explorer
+    from components.web_server import listening_socket
 
     exploration = exploration_of(Environment.load(workspace=workspace), run, folders)
-    try:
-        listening = bound_socket(port)
-    except OSError as error:
-        raise PairwrightError(f"port {port} is not free ({error.strerror}); choose another with --port") from None
-    address = f"http://127.0.0.1:{port}"
-    pairs = exploration.view.rows
-    click.echo(f"{exploration.name}: {pairs:,} pairs of {exploration.view.dataset.name} ...", err=True)
-    with listening, open_explorer(exploration) as explorer:
-        for gap in explorer.tables.gaps.values():
-            click.secho(f"  {gap.says()}", fg="yellow", err=True)
+    with listening_socket(host, port) as listening:
+        address = page_address(host, listening.getsockname()[1])
+        pairs = exploration.view.rows
+        click.echo(f"{exploration.name}: {pairs:,} pairs of {exploration.view.dataset.name} ...", err=True)
+        with open_explorer(exploration) as explorer:
+            for gap in explorer.tables.gaps.values():
+                click.secho(f"  {gap.says()}", fg="yellow", err=True)
 
-        def started() -> None:
-            click.echo(f"on {address} until Ctrl-C", err=True)
-            if open_browser:
-                click.launch(address)
+            def started() -> None:
+                click.echo(f"on {address} until Ctrl-C{'; it asks for the key' if key else ''}", err=True)
+                if open_browser:
+                    click.launch(address)
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by either signal, the scratch is removed
-        with suppress(KeyboardInterrupt):
-            serve(explorer, listening, started)
+            serve(explorer, listening, started, host=host, key=key)
+            click.echo("ended; the same command opens it again", err=True)
 
 
 def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) -> Any:

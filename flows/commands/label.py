@@ -87,8 +87,9 @@ def command() -> None:
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="0.0.0.0 lets other machines label. There is no password: whoever reaches the port sees the pictures.",
+    help="0.0.0.0 lets other machines label, with a key.",
 )
+@click.option("--api-key-file", metavar="FILE", help="The key that is asked for; or in PAIRWRIGHT_API_KEY.")
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any free one.")
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 def open_page(dataset: str, workspace: str | None, store: str | None, **said: Any) -> None:
@@ -96,29 +97,34 @@ def open_page(dataset: str, workspace: str | None, store: str | None, **said: An
     from components.environment import silence
 
     silence()
-    from components.preference.addresses import names_of
+    from components.guard import api_key, check_exposure, names_of
     from components.preference.criteria import read_criteria
     from components.preference.store import LabelStore
     from components.preference.web import labelling_app
+    from components.web_server import listening_socket
     from flows.start import find_dataset
 
+    key = api_key(said["api_key_file"])
+    check_exposure(said["host"], key)
     criteria = read_criteria(said["criteria"])
     data = find_dataset(dataset)
-    labels = LabelStore(store or store_path(data, workspace))
-    fill(labels, data, workspace, said)
-    labeller = said["labeller"] or user_name()
-    app = labelling_app(
-        labels,
-        data,
-        criteria,
-        labeller=labeller,
-        command=f"pairwright label export {dataset} labels/{data.name}",
-        seed=said["seed"],
-        repeat_share=said["repeats"],
-        names=names_of(said["host"]),
-    )
-    serve(app, said["host"], said["port"], said["labeller"], not said["no_open"])
-    labels.close()
+    with listening_socket(said["host"], said["port"]) as listening:  # busy is said before anything is sampled
+        labels = LabelStore(store or store_path(data, workspace))
+        fill(labels, data, workspace, said)
+        app = labelling_app(
+            labels,
+            data,
+            criteria,
+            labeller=said["labeller"] or user_name(),
+            command=f"pairwright label export {dataset} labels/{data.name}",
+            seed=said["seed"],
+            repeat_share=said["repeats"],
+            names=names_of(said["host"]),
+            key=key,
+        )
+        serve(app, listening, said["host"], said["labeller"], not said["no_open"])
+        labels.close()
+    click.echo("ended; the same command goes on where it stopped", err=True)
 
 
 def fill(labels: Any, data: Any, workspace: str | None, said: dict[str, Any]) -> None:
@@ -259,17 +265,15 @@ def user_name() -> str:
         return "labeller"
 
 
-def serve(app: Any, host: str, port: int, labeller: str | None, browser: bool) -> None:
-    """Serve until Ctrl-C or SIGTERM; the address is printed once it answers.
-
-    Raises:
-        EngineError: the port is taken.
-    """
+def serve(app: Any, listening: Any, host: str, labeller: str | None, browser: bool) -> None:
+    """Serve until Ctrl-C or SIGTERM; the address is printed once it answers."""
     from urllib.parse import quote
 
-    from components.preference.server import run_server
+    from components.guard import page_address
+    from components.web_server import serve_until_ended
 
-    def started(address: str) -> None:
+    def started() -> None:
+        address = page_address(host, listening.getsockname()[1])
         address += f"?labeller={quote(labeller)}" if labeller else ""
         click.echo(f"label on {address}    Ctrl-C ends it, nothing is lost", err=True)
         if browser:
@@ -277,7 +281,7 @@ def serve(app: Any, host: str, port: int, labeller: str | None, browser: bool) -
 
             webbrowser.open(address)
 
-    run_server(app, host, port, started)
+    serve_until_ended(app, listening, started=started)
 
 
 @command.command("export")

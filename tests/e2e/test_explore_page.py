@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -27,6 +29,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("explore")
     explored(root, pairs=480, shards=4)
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "flows.cli", "explore", "loose", "--no-open", "--port", str(port)]
     command += ["--workspace", str(root / "workspace")]
     log, scratch = (root / "log").open("w+"), root / "scratch"
@@ -37,16 +40,25 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for _ in range(600):
             assert server.poll() is None, (root / "log").read_text()
             try:
-                httpx.get(f"http://127.0.0.1:{port}/api/about", timeout=30)
+                httpx.get(f"{url}/api/about", timeout=30)
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield url
     finally:
-        server.terminate()
-        assert server.wait(30) == 0, (root / "log").read_text()
+        endless = "levenshtein(repeat('a', 1000000), repeat(pair.key, 400000)) > 1"
+        with ThreadPoolExecutor(1) as browser:
+            asked = browser.submit(httpx.get, f"{url}/api/pairs", params={"filter": endless})
+            time.sleep(1)  # Ctrl-C in the middle of a filter that never ends
+            server.send_signal(signal.SIGINT)
+            assert server.wait(15) == 0, (root / "log").read_text()
+            asked.exception()
         log.close()
         assert list(scratch.iterdir()) == [], "what it laid down is removed with it"
+        said = (root / "log").read_text().splitlines()
+        assert said[-2:] == [f"on http://127.0.0.1:{port}/ until Ctrl-C", "ended; the same command opens it again"], (
+            said
+        )
 
 
 Open = Callable[..., tuple[Any, list[str]]]

@@ -47,8 +47,8 @@ export function query(more = {}) {
 /** What the server answers; throws with one line if it does not. */
 export async function ask(path) {
   const response = await fetch(path).catch(() => { throw new Error("The explorer does not answer; is it still running?"); });
-  if (!response.ok) throw new Error(`The explorer answered ${response.status}.`);
-  const answer = await response.json();
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error || `The explorer answered ${response.status}.`);
   if (answer.problem) throw Object.assign(new Error(answer.problem), { mistake: true });
   return answer;
 }

@@ -80,7 +80,8 @@ async function show() {
   const question = `${query()}#${now.page}#${now.view}`;
   const bars = `${query()}#${now.h}`;
   if (question !== asked) await pairs(question);
-  if (bars !== show.bars) { show.bars = bars; histograms.show(); }
+  // A filter that could not be answered is not asked once more for every histogram.
+  if (question === asked && bars !== show.bars) { show.bars = bars; histograms.show(); }
   pair.show(about);
 }
 

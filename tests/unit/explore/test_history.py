@@ -198,6 +198,33 @@ def test_only_this_machines_names_are_answered(client: Any) -> None:
     assert client.get("/api/about", headers={"Host": "localhost:8321"}).status_code == 200
 
 
+def test_no_other_site_asks_through_the_browser_and_a_key_is_asked_for(client: Any, explorer: Explorer) -> None:
+    from starlette.testclient import TestClient
+
+    from components.explore.web import web_app
+
+    costly = f"/thumbnails/{explorer.exploration.shards[0].digest}/3.jpg"
+    for path in (costly, "/api/pairs?filter=true", "/api/about"):
+        assert client.get(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert client.get(path, headers={"Origin": "https://evil.example"}).status_code == 403
+    linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/", headers=linked).status_code == 200, "a link to the page may stand anywhere"
+    locked = TestClient(web_app(explorer, key="k" * 32), base_url="http://127.0.0.1")
+    assert locked.get(costly).status_code == 401
+    assert locked.get("/", auth=("", "k" * 32)).status_code == 200, "as a browser sends it"
+
+
+def test_numbers_that_nothing_can_hold_are_not_found(client: Any, explorer: Explorer) -> None:
+    digest = explorer.exploration.shards[0].digest
+    for number in ("9" * 18, "9" * 40, "9" * 5000, "-1", "x"):
+        assert "no such pair" in client.get(f"/api/pair/{digest}/{number}").json()["problem"]
+        assert client.get(f"/thumbnails/{digest}/{number}.jpg").headers["content-type"].startswith("image/svg")
+    for answer in (client.get("/nowhere"), client.post("/api/about")):
+        assert answer.status_code in (404, 405)
+        assert list(answer.json()) == ["error"]
+    assert client.get("/api/pairs", params={"from": "9" * 18, "count": "9" * 18}).json()["items"] == []
+
+
 def test_no_other_file_and_no_writing_verb(client: Any) -> None:
     assert client.get("/page/../web.py").status_code == 404
     assert client.get("/page/%2e%2e%2fweb.py").status_code == 404
@@ -250,13 +277,16 @@ def test_a_sampled_run_shows_the_shards_it_saw(tmp_path: Path) -> None:
     assert [shard.name for shard in found.shards] == [shard.name for shard in sample.shards]
 
 
-def test_an_answer_is_not_held_back_by_nagle() -> None:
+def test_an_answer_is_not_held_back_by_nagle_and_a_busy_port_is_one_line() -> None:
     import socket
 
-    pytest.importorskip("starlette")
-    from components.explore.web import bound_socket
+    from components.errors import EngineError
+    from components.web_server import listening_socket
 
-    with bound_socket(0) as listening:
+    with listening_socket("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP, "or asyncio leaves TCP_NODELAY off: 40 ms more an answer"
-        with pytest.raises(OSError, match="in use"):
-            bound_socket(listening.getsockname()[1])
+        with pytest.raises(EngineError, match=r"in use\); choose another with --port"):
+            listening_socket("127.0.0.1", listening.getsockname()[1])
+    for nowhere in ("no.such.name.invalid", "192.0.2.1", "a" * 300):
+        with pytest.raises(EngineError, match="cannot be had"):
+            listening_socket(nowhere, 0)

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 from labelling import captioned_dataset, label_by_taste, many_captions
 
+from components import web_server
 from components.dataset import storage
 from components.dataset.columns import ColumnStore, StepColumns
-from components.errors import DatasetError, EngineError, InvalidRecipe, PairwrightError
+from components.errors import DatasetError, EngineError, GuardError, InvalidRecipe, PairwrightError
 from components.preference.labels_folder import read_judgements
 from components.preference.store import LabelStore
 from flows.cli import pairwright
@@ -21,6 +22,7 @@ from flows.commands import label
 TestClient = pytest.importorskip("starlette.testclient").TestClient
 
 pytestmark = pytest.mark.platform
+REAL_SOCKET = web_server.listening_socket
 
 
 class Served:
@@ -28,9 +30,14 @@ class Served:
 
     def __init__(self):
         self.where, self.meanwhile = (), lambda client: None
+        self.sockets = []
 
-    def __call__(self, app, *where):
-        self.where = where
+    def listening_socket(self, host, port):
+        self.sockets.append((host, port))
+        return REAL_SOCKET("127.0.0.1", 0)  # a port that nobody else has
+
+    def __call__(self, app, listening, *where):
+        self.where = (*self.sockets[-1], *where[1:])
         self.meanwhile(TestClient(app, base_url="http://127.0.0.1"))
 
 
@@ -38,6 +45,7 @@ class Served:
 def served(monkeypatch):
     stand_in = Served()
     monkeypatch.setattr(label, "serve", stand_in)
+    monkeypatch.setattr(web_server, "listening_socket", stand_in.listening_socket)
     return stand_in
 
 
@@ -72,17 +80,23 @@ def test_a_plain_folder_is_labelled_exported_and_counted(tmp_path, served):
     assert set(read_judgements(tmp_path / "out")["by"].to_pylist()) == {"ann"}
 
 
-def test_a_server_for_other_machines_answers_to_no_foreign_name_and_says_there_is_no_password(tmp_path, served):
+def test_a_server_for_other_machines_asks_for_its_key_and_answers_to_no_foreign_name(tmp_path, served):
     dataset = captioned_dataset(tmp_path, many_captions(4))
+    where = ("--workspace", tmp_path / "w", "--host", "0.0.0.0")
+    with pytest.raises(GuardError, match="a key is needed; give --api-key-file"):
+        run(dataset.root, *where)
+    assert served.sockets == [], "nothing listened"
+    (tmp_path / "key").write_text("a key of the lab\n".replace(" ", "-"))
 
     def meanwhile(client):
+        assert client.get("/api/session").status_code == 401
+        client.headers["authorization"] = "Bearer a-key-of-the-lab"
         assert client.get("/api/session", headers={"host": "192.0.2.7:3100"}).status_code == 200
         assert client.get("/api/session", headers={"host": "evil.example:3100"}).status_code == 400
 
     served.meanwhile = meanwhile
-    run(dataset.root, "--workspace", tmp_path / "w", "--host", "0.0.0.0")
+    run(dataset.root, *where, "--api-key-file", tmp_path / "key")
     assert served.where[0] == "0.0.0.0"
-    assert "There is no password" in " ".join(run("open", "--help").split())
 
 
 def test_the_same_command_goes_on_and_a_larger_number_adds_items(tmp_path, served):
@@ -205,11 +219,10 @@ def test_mistakes_are_one_line_with_a_remedy(tmp_path, served):
         run(dataset.root, *where, "--criteria", tmp_path / "none.yaml")
 
 
-def test_a_taken_port_is_said_before_the_server_starts():
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(EngineError, match="choose another with --port"):
-            label.serve(None, "127.0.0.1", taken.getsockname()[1], None, False)
+def test_a_taken_port_is_said_before_anything_is_sampled(tmp_path):
+    dataset = captioned_dataset(tmp_path, many_captions(4))
+    with web_server.listening_socket("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EngineError, match=f"port {port} of 127.0.0.1 cannot be had .*choose another with --port"):
+            run(dataset.root, "--workspace", tmp_path / "w", "--port", port)
+    assert not (tmp_path / "w").exists()

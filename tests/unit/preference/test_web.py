@@ -13,8 +13,8 @@ from labelling import captioned_dataset, label_by_taste, many_captions
 
 from components.dataset.sidecar import caption
 from components.dataset.writer import ShardWriter
+from components.guard import names_of, page_address
 from components.preference import handing
-from components.preference.addresses import names_of, page_address
 from components.preference.criteria import read_criteria
 from components.preference.pool import read_pool
 from components.preference.sampling import sample_items
@@ -72,6 +72,10 @@ def test_fifty_pictures_by_a_known_taste_are_kept_as_it_judges(tmp_path):
         (json.dumps({"labeller": "a" * 65}).encode(), "labeller is a name"),
         (b'{"labeller": "ann", "token": "no such"}', "was handed no such picture"),
         (b'{"labeller": "ann", "x": "' + b"y" * 70_000 + b'"}', "larger than 64 KiB"),
+        (b'{"labeller": "ann", "token": "\\ud800"}', "not JSON"),
+        (b'{"labeller": "ann", "seconds": NaN}', "not JSON"),
+        (b'{"labeller": "ann", "x": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b"[" * 60_000, "not JSON"),
     ],
 )
 def test_a_request_that_cannot_be_right_is_refused_in_one_line(desk, body, why):
@@ -86,6 +90,8 @@ def test_another_site_cannot_answer_through_the_browser(desk):
     form = client.post("/api/undo", content='{"labeller": "ann"}', headers={"content-type": "text/plain"})
     assert form.status_code == 422
     assert client.get("/api/session", headers={"host": "evil.example"}).status_code == 400
+    for foreign in ({"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}):
+        assert client.get("/pictures/1.jpg", headers=foreign).status_code == 403
     policy = client.get("/").headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
@@ -136,7 +142,11 @@ def test_a_picture_is_a_jpeg_and_an_unknown_one_is_not_found(desk):
     _, client = desk
     shown = client.get("/pictures/1.jpg")
     assert (shown.headers["content-type"], shown.content[:3]) == ("image/jpeg", b"\xff\xd8\xff")
-    assert client.get("/pictures/999.jpg").status_code == 404
+    for number in ("999", "9" * 18, "9" * 30, "9" * 5000, "-1", "1.5"):
+        assert client.get(f"/pictures/{number}.jpg").status_code == 404
+    for answer in (client.get("/nowhere"), client.put("/api/next"), client.get("/api/answer")):
+        assert answer.status_code in (404, 405)
+        assert list(answer.json()) == ["error"]
     assert client.get("/page/../web.py").status_code == 404
     assert client.get("/page/web.py").status_code == 404
 

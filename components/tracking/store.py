@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 from components.environment import silence
 from components.errors import TrackingError
+from components.tracking.place import follow_the_workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,6 +57,8 @@ def _connect(uri: str) -> MlflowClient:
     path = sqlite_path(uri)
     try:
         with _one_at_a_time(path):
+            if path is not None:
+                follow_the_workspace(path)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # opens the store, so that what is wrong is said now
     except Exception as error:

@@ -194,12 +194,12 @@ def open_run(
         yield run
 
 
-def registry_of(environment: Environment) -> Any:
-    """The model registry this environment names."""
+def registry_of(environment: Environment, light: bool = False) -> Any:
+    """The model registry this environment names; `light` for verbs that only read it or move the champion."""
     from components.tracking.registry import Registry
 
     cache = Path(environment.workspace) / "downloads"
-    return Registry(environment.tracking, environment.registered_model, cache=cache)
+    return Registry(environment.tracking, environment.registered_model, cache=cache, light=light)
 
 
 def _is_plain(value: Any) -> bool:

@@ -23,11 +23,13 @@ import uuid
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.digest import folder_digest
 from components.errors import ModelError, NoChampion
+from components.tracking.embedded import embedded_client
 from components.tracking.store import connect, one_line
 
 if TYPE_CHECKING:
@@ -49,19 +51,23 @@ class Registry:
         uri: SQLite file or server, as for `Tracker`.
         name: of the registered model.
         cache: folder where `resolve` keeps models it had to fetch from a server.
+        light: read and move aliases without importing MLflow where the store allows (embedded.py); versions cannot
+            be registered, promoted or searched then.
 
     Raises:
         TrackingError: on first use, when the store cannot be reached.
     """
 
-    def __init__(self, uri: str, name: str, cache: str | Path | None = None) -> None:
+    def __init__(self, uri: str, name: str, cache: str | Path | None = None, light: bool = False) -> None:
         self.uri = uri
         self.name = name
+        self.light = light
         self.cache = Path(cache) if cache else Path(tempfile.gettempdir()) / f"pairwright-models-{os.getuid()}"
 
-    @property
+    @cached_property
     def _client(self) -> MlflowClient:
-        return connect(self.uri)
+        light: Any = embedded_client(self.uri) if self.light else None
+        return light or connect(self.uri)
 
     # -- versions ---------------------------------------------------------------------------------
 
@@ -136,15 +142,13 @@ class Registry:
         Raises:
             ModelError: there is no such version; NoChampion: no such alias.
         """
-        from mlflow.exceptions import MlflowException
-
         text = str(version).removeprefix("v") if str(version)[1:].isdigit() else str(version)
         try:
             if text.isdigit():
                 return self._client.get_model_version(self.name, text)
             return self._client.get_model_version_by_alias(self.name, text)
-        except MlflowException as error:
-            if error.error_code == "INTERNAL_ERROR":
+        except Exception as error:  # MLflow's, or that of its tables read without it
+            if getattr(error, "error_code", "INTERNAL_ERROR") == "INTERNAL_ERROR":
                 raise
             if text in (CHAMPION, CHALLENGER):
                 raise NoChampion(
@@ -324,6 +328,9 @@ class Registry:
 
     def _fetch(self, version: ModelVersion, path: str, into: Path) -> Path:
         """Copy one artifact (file or folder) of a version; its local path."""
+        local = self._local_root(version)
+        if local is not None and (local / path).is_file():
+            return Path(shutil.copy(local / path, into))
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         try:

@@ -31,7 +31,7 @@ def command(model: str, dest: str, workspace: str | None, as_json: bool) -> None
     from flows.run import registry_of
 
     environment = Environment.load(workspace=workspace)
-    pedigree = registry_of(environment).pedigree(model)
+    pedigree = registry_of(environment, light=True).pedigree(model)
     if not pedigree.get("dvc_text"):
         raise ModelError(f"model {model} was registered without a data version; release it through a recipe")
     remote = environment.dvc_remote or pedigree["dvc_remote"]

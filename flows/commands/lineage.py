@@ -27,5 +27,5 @@ def command(model: str, workspace: str | None, as_json: bool) -> None:
     from components.tracking.lineage import lineage, render
     from flows.run import registry_of
 
-    answer = lineage(registry_of(Environment.load(workspace=workspace)), model)
+    answer = lineage(registry_of(Environment.load(workspace=workspace), light=True), model)
     click.echo(json.dumps(answer, indent=1) if as_json else render(answer))

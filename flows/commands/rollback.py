@@ -25,7 +25,7 @@ def command(reason: str, workspace: str | None, as_json: bool) -> None:
     from flows.run import registry_of
 
     environment = Environment.load(workspace=workspace)
-    version = registry_of(environment).rollback(reason)
+    version = registry_of(environment, light=True).rollback(reason)
     tag = use_bento_of(environment, version)
     if as_json:
         click.echo(json.dumps({"champion": version, "bento": tag}))

@@ -16,6 +16,12 @@ def bento_home(environment: Environment) -> Path:
     return Path(environment.workspace) / "bentoml"
 
 
+def bento_folder(environment: Environment, tag: str) -> Path:
+    """Where BentoML's store in this workspace keeps the Bento of a tag, whether it is there or not."""
+    name, _, version = tag.partition(":")
+    return bento_home(environment) / "bentos" / name / version
+
+
 def champion_bento(environment: Environment) -> dict[str, Any]:
     """`tag`, `path` and `version` of the Bento to serve.
 
@@ -26,9 +32,10 @@ def champion_bento(environment: Environment) -> dict[str, Any]:
     if not record.is_file():
         raise NoChampion("nothing is packaged yet; run `pairwright run quickstart` first")
     found: dict[str, Any] = storage.read_json(str(record))
-    if not Path(found["path"]).is_dir():
+    folder = bento_folder(environment, found["tag"])
+    if not folder.is_dir():
         raise NoChampion(f"the Bento {found['tag']} is gone from {bento_home(environment)}; run the recipe again")
-    return found
+    return found | {"path": str(folder)}
 
 
 def use_bento_of(environment: Environment, version: int) -> str | None:
@@ -36,7 +43,7 @@ def use_bento_of(environment: Environment, version: int) -> str | None:
     records = sorted((Path(environment.workspace) / "bentos").glob("*/bento.json"), key=lambda p: p.stat().st_mtime)
     for path in reversed(records):
         record = storage.read_json(str(path))
-        if record["version"] == version and Path(record["path"]).is_dir():
+        if record["version"] == version and bento_folder(environment, record["tag"]).is_dir():
             storage.write_json(str(bento_home(environment) / RECORD), record)
             return str(record["tag"])
     return None

@@ -9,6 +9,7 @@ from components.dataset import storage
 from components.digest import canonical, sha256_text, source_digest
 from components.validation.result import GateResult
 from components.validation.settings import CuratedGateSettings, EvaluationGateSettings, RawGateSettings
+from components.workspace_paths import found, named
 from flows.run import Run
 from flows.stage import Stage, run_stage
 
@@ -40,13 +41,13 @@ def run_gate(run: Run, name: str) -> None:
     def reuse() -> GateResult | None:
         if not run.artifacts.has("gates", digest):
             return None
-        return GateResult.from_dict(storage.read_json(str(path / "gate.json")))
+        return GateResult.from_dict(found(storage.read_json(str(path / "gate.json")), run.environment.workspace))
 
     def work(stage: Stage) -> GateResult:
         docs = Path(run.environment.workspace) / "gates" / "docs" / digest
         result = _judge(run, name, settings, docs)
         with run.artifacts.commit("gates", digest) as partial:
-            storage.write_json(str(partial / "gate.json"), result.as_dict())
+            storage.write_json(str(partial / "gate.json"), named(result.as_dict(), run.environment.workspace))
         stage.facts(checks=len(result.checks), failed=len(result.failures), warned=len(result.warnings))
         return result
 

@@ -17,6 +17,8 @@ from components.digest import canonical, folder_digest, sha256_text, source_dige
 from components.errors import InvalidRecipe, nearest
 from components.recipe import EvaluateSection, ReleaseSection
 from components.tracking.promotion import Comparison, Decision, PromotionRule, decide
+from components.workspace_paths import found, named
+from flows.champion import bento_folder
 from flows.measure import GROUPS
 from flows.pedigree import pedigree_of
 from flows.run import Run, registry_of
@@ -49,11 +51,16 @@ def version_stage(run: Run, selection: Path) -> dict[str, Any]:
         return found
 
     def work(stage: Stage) -> dict[str, Any]:
-        from components.versioning.curated import CuratedVersions
+        from components.versioning.curated import REMOTE_FOLDER, CuratedVersions
 
-        remote = run.environment.dvc_remote or f"{run.environment.workspace}/dvc-remote"
+        remote = run.environment.dvc_remote or f"{run.environment.workspace}/{REMOTE_FOLDER}"
         made = CuratedVersions(run.environment.workspace, remote).snapshot(run.recipe.name, _files_of(run, selection))
-        version = {"md5": made.md5, "dvc_text": made.dvc_text, "size": made.size, "remote": remote}
+        version = {
+            "md5": made.md5,
+            "dvc_text": made.dvc_text,
+            "size": made.size,
+            "remote": named(remote, run.environment.workspace),
+        }
         with run.artifacts.commit("versions", digest) as partial:
             storage.write_json(str(partial / "version.json"), version)
         stage.facts(md5=made.md5, mebibytes=round(made.size / 2**20, 1))
@@ -89,14 +96,19 @@ def register_stage(
     """Register the model as challenger; make it champion if the rule says so."""
     rule = PromotionRule.parse(release.promote, f"{run.recipe.name}: release.promote")
     foreign = judged_elsewhere(run)
-    said = [folder_digest(model), version["md5"], rule.model_dump(mode="json"), run.environment.tracking]
+    said = [
+        folder_digest(model),
+        version["md5"],
+        rule.model_dump(mode="json"),
+        named(run.environment.tracking, run.environment.workspace),
+    ]
     digest = sha256_text(canonical([*said, run.environment.registered_model, foreign]))
 
     def reuse() -> dict[str, Any] | None:
         if not run.artifacts.has("releases", digest):
             return None
-        found: dict[str, Any] = storage.read_json(str(run.artifacts.path("releases", digest) / "release.json"))
-        return found
+        record: dict[str, Any] = storage.read_json(str(run.artifacts.path("releases", digest) / "release.json"))
+        return found(record, run.environment.workspace)
 
     def work(stage: Stage) -> dict[str, Any]:
         registry = registry_of(run.environment)
@@ -116,7 +128,8 @@ def register_stage(
                 registry.promote(number, decision.reason)
         record = {"version": number, "champion": number if promoted else champion, "promoted": promoted}
         with run.artifacts.commit("releases", digest) as partial:
-            storage.write_json(str(partial / "release.json"), record | {"reason": reason, "model": str(model)})
+            whole = record | {"reason": reason, "model": str(model)}
+            storage.write_json(str(partial / "release.json"), named(whole, run.environment.workspace))
         stage.facts(version=number, promoted="yes" if promoted else "no", reason=reason)
         return record | {"reason": reason, "model": str(model)}
 
@@ -222,17 +235,17 @@ def bento_stage(run: Run, model: Path, index: Path, released: dict[str, Any]) ->
         if not run.artifacts.has("bentos", digest):
             return None
         record = storage.read_json(str(run.artifacts.path("bentos", digest) / "bento.json"))
-        return record["tag"] if Path(record["path"]).is_dir() else None
+        return record["tag"] if bento_folder(run.environment, record["tag"]).is_dir() else None
 
     def work(stage: Stage) -> str:
         from components.tracking.lineage import lineage
-        from serving.packaging import bento_folder, build_bento
+        from serving.packaging import build_bento
 
         receipt = lineage(registry_of(run.environment), released["version"])
         home = Path(run.environment.workspace) / "bentoml"
         tag = build_bento(model, index, receipt, home=home, tag_version=f"v{released['version']}-{digest[:8]}")
         with run.artifacts.commit("bentos", digest) as partial:
-            record = {"tag": tag, "path": str(bento_folder(tag, home)), "version": released["version"]}
+            record = {"tag": tag, "version": released["version"]}
             storage.write_json(str(partial / "bento.json"), record)
         storage.write_json(str(home / "champion.json"), record)
         stage.facts(tag=tag)

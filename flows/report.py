@@ -29,6 +29,7 @@ from components.report.data import (
     Spared,
     StageCost,
 )
+from components.workspace_paths import named
 from flows.fitted import fitted_figures
 from flows.run import Run
 from flows.stage import Stage, run_stage
@@ -42,7 +43,8 @@ def report_stage(run: Run) -> None:
 
     drawn_by = [look_digest(), *(source_digest(f"components.report.{name}") for name in ("gallery", "distributions"))]
     shown = {name: step.digest for name, step in run.plan.where(run.made).items()}
-    digest = sha256_text(canonical([run.recipe.digest, run.dataset.digest, shown, run.results, drawn_by]))
+    results = named(run.results, run.environment.workspace)
+    digest = sha256_text(canonical([run.recipe.digest, run.dataset.digest, shown, results, drawn_by]))
     page = run.artifacts.path("reports", digest) / "report.html"
 
     def reuse() -> Path | None:

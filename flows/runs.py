@@ -16,16 +16,14 @@ from typing import Any
 
 from components.dataset import storage
 from components.errors import DatasetError, nearest
+from components.workspace_paths import PLACE, found, moved, named
 
-PLACE = "$WORKSPACE"
 LATEST = "latest"
 
 
 def write_record(workspace: str, record: dict[str, Any]) -> None:
     """`runs/<id>/run.json`, whole or not at all."""
-    inside = f"{workspace}/"
-    kept = _texts(record, lambda text: f"{PLACE}/{text.removeprefix(inside)}" if text.startswith(inside) else text)
-    storage.write_json(str(Path(workspace) / "runs" / record["id"] / "run.json"), kept)
+    storage.write_json(str(Path(workspace) / "runs" / record["id"] / "run.json"), named(record, workspace))
 
 
 def read_record(workspace: str, run_id: str) -> dict[str, Any]:
@@ -35,28 +33,10 @@ def read_record(workspace: str, run_id: str) -> dict[str, Any]:
         DatasetError: it is not there, or no JSON.
     """
     record: dict[str, Any] = storage.read_json(str(Path(workspace) / "runs" / run_id / "run.json"))
-    written_in = _where_written(record)
-    opened: dict[str, Any] = _texts(
-        record, lambda text: workspace + text.removeprefix(written_in) if text.startswith(f"{written_in}/") else text
-    )
-    return opened
-
-
-def _where_written(record: dict[str, Any]) -> str:
-    """What stands for the workspace in a record; before `$WORKSPACE` it was the folder that it had then."""
-    folder = str(record.get("results", {}).get("selection_folder", ""))
-    return PLACE if not folder or folder.startswith(PLACE) else str(Path(folder).parents[1])
-
-
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """The same nested value, every text changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _texts(item, change) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_texts(item, change) for item in value]
-    return value
+    folder = str(record.get("results", {}).get("selection_folder", PLACE))
+    if folder.startswith(PLACE):
+        return found(record, workspace)
+    return moved(record, str(Path(folder).parents[1]), workspace)  # as it was written before there was `$WORKSPACE`
 
 
 def run_records(workspace: str) -> list[dict[str, Any]]:

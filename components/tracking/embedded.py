@@ -3,9 +3,9 @@
     client = embedded_client("sqlite:///workspace/mlflow.db")     # None where only MLflow itself will do
     client.get_model_version_by_alias("pairwright", "champion").version
 
-Importing MLflow takes seconds, and a verb that only asks which model is champion should not wait for them. The five
-calls here answer as `MlflowClient` does, from the tables of the schema revisions that were tried; of any other revision,
-and of a server, the verb asks MLflow.
+Importing MLflow takes seconds, and a verb that only asks which model is champion should not wait for them. The calls
+here answer as `MlflowClient` does, from the tables of the schema revisions that were tried; of any other revision, and
+of a server, the verb asks MLflow.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class EmbeddedClient:
             aliases = db.execute(
                 "SELECT alias FROM registered_model_aliases WHERE workspace = ? AND name = ? AND version = ?", key
             )
-            return Version(name, int(version), *row, dict(tags.fetchall()), [alias for (alias,) in aliases])
+            source, run_id, created = row
+            names = [alias for (alias,) in aliases]
+            return Version(name, int(version), source, run_id, created, dict(tags.fetchall()), names)
 
     def get_model_version_by_alias(self, name: str, alias: str) -> Version:
         """Raises NotRegistered: the alias points at nothing."""

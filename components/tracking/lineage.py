@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from components.tracking.store import sqlite_path
+from components.workspace_paths import PLACE
+
 if TYPE_CHECKING:
     from components.tracking.registry import Registry
 
@@ -67,8 +70,14 @@ def lineage(registry: Registry, version: int | str) -> dict[str, Any]:
         "metrics": pedigree.get("metrics", {}),
         "promotion": pedigree.get("promotion"),
         "champion_moves": [{k: move[k] for k in ("at", "action", "replaced", "reason")} for move in moves],
-        "run": {"id": described["run_id"], "tracking": registry.uri},
+        "run": {"id": described["run_id"], "tracking": _shown(registry.uri)},
     }
+
+
+def _shown(uri: str) -> str:
+    """A server's address; of a file, where it lies in the workspace and not on the machine."""
+    path = sqlite_path(uri)
+    return uri if path is None else f"{PLACE}/{path.name}"
 
 
 def _part(pedigree: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -84,6 +84,11 @@ class CuratedVersions:
         out = _pinned(text)
         return Version(name, str(out["md5"]), text, int(out["size"]), int(out["nfiles"]))
 
+    def holds(self, dvc_text: str) -> bool:
+        """Whether the remote has the version; a remote that is no folder is not asked and said to."""
+        md5 = str(_pinned(dvc_text)["md5"])
+        return is_remote(self.remote) or (Path(self.remote) / "files" / "md5" / md5[:2] / md5[2:]).is_file()
+
     def checkout(self, dvc_text: str, dest: str | Path) -> Path:
         """Restore a version's files into `dest`, from the cache or the remote.
 

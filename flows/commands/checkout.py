@@ -28,14 +28,16 @@ def command(model: str, dest: str, workspace: str | None, as_json: bool) -> None
 
     silence()
     from components.versioning.curated import CuratedVersions
+    from components.workspace_paths import found
     from flows.run import registry_of
 
     environment = Environment.load(workspace=workspace)
     pedigree = registry_of(environment, light=True).pedigree(model)
     if not pedigree.get("dvc_text"):
         raise ModelError(f"model {model} was registered without a data version; release it through a recipe")
-    remote = environment.dvc_remote or pedigree["dvc_remote"]
-    CuratedVersions(environment.workspace, remote).checkout(pedigree["dvc_text"], dest)
+    own = CuratedVersions(environment.workspace, environment.dvc_remote)
+    elsewhere = CuratedVersions(environment.workspace, found(pedigree["dvc_remote"], environment.workspace))
+    (own if own.holds(pedigree["dvc_text"]) else elsewhere).checkout(pedigree["dvc_text"], dest)
     if as_json:
         click.echo(json.dumps({"model": model, "dest": dest, "md5": pedigree["data_version"]}))
     else:

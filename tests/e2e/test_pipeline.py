@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from shapes import shapes_dataset
 from tiny import pairwright, run_tiny, tiny_project
 
 from components.dataset.dataset import Dataset, open_dataset
+from components.environment import Environment
+from flows.champion import champion_bento
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
 
@@ -210,3 +213,23 @@ def test_a_gate_that_says_no_stops_the_chain_in_one_line(project):
     assert done.returncode == 1
     assert "GateFailed: gate raw" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_moved_workspace_answers_every_verb_and_reuses_everything(project, tmp_path):
+    """The original is gone: what would still be read there fails."""
+    recipe, first = project
+    moved = str(tmp_path / "moved")
+    shutil.move(recipe.parent / "workspace", moved)
+    try:
+        said = {
+            verb: pairwright(*verb.split(), "--workspace", moved, cwd=recipe.parent).stdout
+            for verb in ("lineage champion", f"export {tmp_path}/exported --run {first['id']}", "explain tiny.yaml",
+                         f"checkout champion {tmp_path}/restored", "dropped --json", "run tiny.yaml --json")
+        }  # fmt: skip
+        assert str(recipe.parent / "workspace") not in "".join(said.values())
+        assert {stage["status"] for stage in json.loads(said["run tiny.yaml --json"])["stages"]} == {"reused"}
+        assert open_dataset(f"{tmp_path}/exported").rows == first["results"]["ledger"]["kept"]
+        assert open_dataset(f"{tmp_path}/restored/dataset").digest == first["dataset"]["digest"]
+        assert champion_bento(Environment.load(workspace=moved))["path"].startswith(moved)
+    finally:
+        shutil.move(moved, recipe.parent / "workspace")

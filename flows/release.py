@@ -100,7 +100,7 @@ def register_stage(
         folder_digest(model),
         version["md5"],
         rule.model_dump(mode="json"),
-        named(run.environment.tracking, run.environment.workspace),
+        run.environment.tracking_uri or PLACE,
     ]
     digest = sha256_text(canonical([*said, run.environment.registered_model, foreign]))
 

@@ -17,7 +17,7 @@ from components.digest import canonical, folder_digest, sha256_text, source_dige
 from components.errors import InvalidRecipe, nearest
 from components.recipe import EvaluateSection, ReleaseSection
 from components.tracking.promotion import Comparison, Decision, PromotionRule, decide
-from components.workspace_paths import found, named
+from components.workspace_paths import PLACE, found, named
 from flows.champion import bento_folder
 from flows.measure import GROUPS
 from flows.pedigree import pedigree_of

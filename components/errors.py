@@ -7,6 +7,7 @@
     ├── DatasetError          a dataset, shard or source that cannot be read at all
     │   └── DataChanged       a tar or sidecar that is no longer what was indexed
     ├── ColumnError           a column file that is missing, cut short or from a newer release
+    ├── ComponentFailed       a component that raises on every pair it is given
     ├── WorkspaceError        a workspace that is read-only, full or locked
     ├── ModelError            a model folder or reference that does not resolve or load
     ├── BudgetExceeded        more pairs failed or were lost than the recipe allows
@@ -52,6 +53,10 @@ class DataChanged(DatasetError):
 
 
 class ColumnError(PairwrightError):
+    pass
+
+
+class ComponentFailed(PairwrightError):
     pass
 
 

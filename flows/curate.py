@@ -5,6 +5,7 @@ pairwright curate quickstart --data data/raw
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
                 on_progress=lambda p: stage.progress(p.done, p.total, speed(p)),
             )
         stage.facts(pairs=sum(report.rows - report.spared for report in reports), shards=len(reports))
+        for text in said_raised(reports):
+            run.console.say(text)
         if lazy:
             stage.facts(
                 spared=sum(r.spared for r in reports), seconds_saved=sum(s["seconds_saved"] for s in saved(run, lazy))
@@ -116,6 +119,14 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
 
     run_stage(run, name, digest, reuse=reuse, work=work)
     run.made |= {step.name for step in steps}
+
+
+def said_raised(reports: Sequence[Any]) -> Iterator[str]:
+    """For each step whose component raised on some pairs: on how many, and the first traceback."""
+    for step in dict.fromkeys(step for report in reports for step in report.raised):
+        pairs = sum(report.raised.get(step, 0) for report in reports)
+        first = next(report.first_raised[step] for report in reports if step in report.first_raised)
+        yield f"  step {step} raised on {pairs:,} pairs, which are rows with that reason; the first time:\n{first}"
 
 
 def job_of(step: PlannedStep) -> Any:

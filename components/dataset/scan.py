@@ -82,6 +82,7 @@ class ShardReport:
         decoded: pictures decoded.
         computed: the steps whose columns this pass committed; the others were there already.
         spared: pairs the pass did not look at, because an earlier rule had dropped them.
+        raised: step -> pairs its component raised on, where there were any; first_raised: the first traceback.
     """
 
     shard_digest: str
@@ -94,6 +95,8 @@ class ShardReport:
     step_seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     spared: int = 0
+    raised: dict[str, int] = field(default_factory=dict)
+    first_raised: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -187,6 +190,8 @@ class ScanTask:
             {one.step: one.seconds for one in runs},
             time.process_time() - cpu,
             seen.spared if seen else 0,
+            {one.step: one.raised for one in runs if one.raised},
+            {one.step: one.first for one in runs if one.first},
         )
 
     def _commit(self, shard: Shard, jobs: Sequence[ColumnJob], runs: Sequence[JobRun], seen: Seen | None) -> None:

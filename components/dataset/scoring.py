@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -18,10 +20,11 @@ from components.component import Caption, Captioner, Component, Scorer
 from components.dataset.columns import ERROR, to_arrow, to_numpy
 from components.dataset.dataset import Shard
 from components.dataset.pairs import PairBatch
-from components.errors import ColumnError, PairwrightError
+from components.errors import ColumnError, ComponentFailed, PairwrightError
 
 CAPTION_COLUMNS: Mapping[str, pa.DataType] = {"text": pa.string(), "lang": pa.string(), "note": pa.string()}
 ERROR_CHARS = 200
+MANY = 10  # a component that raises on all of this many pairs is broken, not the pairs
 
 
 class JobRun:
@@ -29,6 +32,8 @@ class JobRun:
 
     Attributes:
         failed: rows whose `_error` is set so far.
+        tried, raised: pairs the component was given, and of those the pairs it raised on.
+        first: the traceback of the first pair it raised on.
         seconds: spent in the component.
     """
 
@@ -36,7 +41,8 @@ class JobRun:
         self.step = step
         self.component = component
         self.schema = CAPTION_COLUMNS if isinstance(component, Captioner) else _scorer_schema(component)
-        self.failed = 0
+        self.failed = self.tried = self.raised = 0
+        self.first: str | None = None
         self.seconds = 0.0
         self._parts: dict[str, list[pa.Array]] = {name: [] for name in (*self.schema, ERROR)}
         self._sources = caption_sources(component)
@@ -64,6 +70,8 @@ class JobRun:
             started = time.perf_counter()
             made, own_errors = self._attempt(part)
             self.seconds += time.perf_counter() - started
+            self.tried += len(which)
+            self.raised += sum(error is not None for error in own_errors)
             for position, error in zip(which, own_errors, strict=True):
                 errors[position] = error
         columns = self._spread(made, which, len(batch))
@@ -74,7 +82,17 @@ class JobRun:
         return columns
 
     def columns(self) -> dict[str, pa.Array]:
-        """The whole shard's columns, `_error` last."""
+        """The whole shard's columns, `_error` last.
+
+        Raises:
+            ComponentFailed: it raised on every one of MANY pairs or more: not a bad pair, but a bad component.
+        """
+        if self.tried >= MANY and self.raised == self.tried:
+            raise ComponentFailed(
+                f"step {self.step}: {self.component.kind} {self.component.name} "
+                f"({type(self.component).__module__}) raised on all {self.tried} pairs it was given; the first time:\n"
+                f"{self.first}"
+            )
         kinds = {**self.schema, ERROR: pa.string()}
         return {n: pa.concat_arrays(parts) if parts else pa.array([], kinds[n]) for n, parts in self._parts.items()}
 
@@ -107,6 +125,8 @@ class JobRun:
         except Exception as error:
             out_of_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
             reason = _reason(error)
+            if len(batch) == 1 and self.first is None:
+                self.first = "".join(traceback.format_exception(error.with_traceback(_own_frames(error))))
         # Outside the handler, so that the traceback no longer holds the failed attempt's tensors.
         if len(batch) == 1:
             return {name: pa.nulls(1, kind) for name, kind in self.schema.items()}, [reason]
@@ -192,6 +212,14 @@ def _no_nan(array: pa.Array) -> pa.Array:
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:ERROR_CHARS].rstrip(": ")
+
+
+def _own_frames(error: Exception) -> TracebackType | None:
+    """The traceback from the component on, without our frames around it."""
+    here = error.__traceback__
+    while here is not None and here.tb_frame.f_globals.get("__name__") == __name__:
+        here = here.tb_next
+    return here
 
 
 def _free_device_memory() -> None:

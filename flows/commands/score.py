@@ -65,7 +65,7 @@ def score(
     from components.models.resolve import resolve_model
     from components.recipe import Recipe
     from flows.console import Console
-    from flows.curate import job_of, speed
+    from flows.curate import job_of, said_raised, speed
     from flows.plan import plan_recipe
     from flows.start import find_dataset
 
@@ -79,7 +79,7 @@ def score(
         console = Console()
         session = Session(address=environment.ray_address, workers=environment.shard_workers)
         try:
-            map_shards(
+            reports = map_shards(
                 ScanTask(jobs=[job_of(step)], store_root=store.root, captions={}, inputs={}),
                 todo,
                 session,
@@ -88,6 +88,8 @@ def score(
             )
         finally:
             session.close()
+        for text in said_raised(reports):
+            console.say(text)
     from components.dataset.columns import ColumnsView
 
     view = ColumnsView(data, store, {scorer: step.columns})

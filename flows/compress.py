@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from components.dataset import storage
+from components.dataset.groups import OVERLAP, held_out
 from components.digest import canonical, sha256_text, source_digest
 from components.errors import InvalidRecipe, nearest
 from components.recipe import CompressionSection
@@ -64,7 +65,7 @@ def compression_stage(run: Run) -> Path | None:
 def _said(run: Run, section: CompressionSection) -> list[Any]:
     """Everything a point of the curve follows from, but its rows and seed."""
     columns = (section.image_features, section.text_features)
-    steps = {*map(_step, columns), section.source} & run.plan.steps.keys()
+    steps = {*map(_step, columns), section.source, OVERLAP} & run.plan.steps.keys()
     return [
         columns,
         section.source,
@@ -89,7 +90,7 @@ class _Curve:
         self.run, self.section, self.stage = run, section, stage
         view = run.view()
         image, text = view.column(section.image_features), view.column(section.text_features)
-        usable = image.is_valid().to_numpy() & text.is_valid().to_numpy()
+        usable = image.is_valid().to_numpy() & text.is_valid().to_numpy() & ~held_out(view)
         rows = np.flatnonzero(usable.astype(bool))
         order = view.column(section.order).to_numpy().astype(np.float64)[rows]
         self.order = order if section.best == "high" else -order

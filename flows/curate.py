@@ -17,8 +17,9 @@ from components.filter.rules import Rule, check_rules
 from components.filter.selection import read_summary, write_selection
 from flows.fitted import fit_step
 from flows.gates import check_gates, run_gate
+from flows.held_out import hold_out_stage
 from flows.lazy import LazyPass
-from flows.plan import PlannedStep
+from flows.plan import PlannedStep, job_of
 from flows.run import Run
 from flows.sparing import counted, saved, spare
 from flows.stage import Stage, accelerator, run_stage
@@ -38,6 +39,8 @@ def curate_stages(run: Run) -> Path:
     run_gate(run, "raw")
     for number, (scorers, global_steps) in enumerate(run.plan.passes("filter")):
         score_pass(run, "score" if number == 0 else f"score {number + 1}", scorers)
+        if number == 0:
+            hold_out_stage(run)
         for step in global_steps:
             global_step(run, step)
     lazy_passes(run, "filter")
@@ -57,7 +60,7 @@ def check_recipe(run: Run) -> list[Rule]:
     Raises:
         InvalidRecipe: a step, setting, column, rule, gate or arm.
     """
-    rules = [Rule(name, expression) for name, expression in run.recipe.filter.keep.items()]
+    rules = [Rule(name, expression) for name, expression in run.plan.recipe.filter.keep.items()]
     check_rules(rules, run.plan.column_types())
     check_gates(run)
     check_training(run)
@@ -127,15 +130,6 @@ def said_raised(reports: Sequence[Any]) -> Iterator[str]:
         pairs = sum(report.raised.get(step, 0) for report in reports)
         first = next(report.first_raised[step] for report in reports if step in report.first_raised)
         yield f"  step {step} raised on {pairs:,} pairs, which are rows with that reason; the first time:\n{first}"
-
-
-def job_of(step: PlannedStep) -> Any:
-    """A planned step as a worker is told of it."""
-    from components.dataset.scan import ColumnJob
-
-    settings = step.component.settings.model_dump(mode="json")
-    module = type(step.component).__module__
-    return ColumnJob(step.name, step.kind, step.component.name, settings, step.columns, module=module)
 
 
 def speed(progress: Any) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from components.component import Component, Fit, Scorer, Selection
 from components.dataset.columns import StepColumns
 from components.dataset.dataset import Dataset
+from components.dataset.groups import OVERLAP
 from components.digest import canonical, op_digest, sha256_text
 from components.errors import InvalidRecipe, nearest
 from components.recipe import Recipe, StepSpec
@@ -94,11 +95,23 @@ class Plan:
         return [s for s in self.steps.values() if s.kind == "fit"]
 
     def passes(self, section: str) -> Iterator[tuple[list[PlannedStep], list[PlannedStep]]]:
-        """(per-shard steps, global steps) of a section that see every pair, level by level."""
-        mine = [s for s in self.steps.values() if s.section == section and not s.after]
+        """(per-shard steps, global steps) of a section that see every pair, level by level.
+
+        Without `evaluation_overlap`, which has a stage of its own (flows/held_out.py).
+        """
+        mine = [s for s in self.steps.values() if s.section == section and not s.after and s.name != OVERLAP]
         for level in sorted({s.level for s in mine}):
             here = [s for s in mine if s.level == level]
             yield [s for s in here if s.kind not in GLOBAL_KINDS], [s for s in here if s.kind in GLOBAL_KINDS]
+
+
+def job_of(step: PlannedStep) -> Any:
+    """A planned step as a worker is told of it."""
+    from components.dataset.scan import ColumnJob
+
+    settings = step.component.settings.model_dump(mode="json")
+    module = type(step.component).__module__
+    return ColumnJob(step.name, step.kind, step.component.name, settings, step.columns, module=module)
 
 
 def plan_recipe(
@@ -116,7 +129,8 @@ def plan_recipe(
     """
     specs = recipe.named_steps
     parsed = {n: parse(s, f"{recipe.name}: step {n}", _kind(recipe, n)) for n, s in specs.items()}
-    reads = {name: _reads(component, specs) for name, component in parsed.items()}
+    learnt = {OVERLAP} & specs.keys()  # a step that sees the population learns from it, but not from these pairs
+    reads = {n: _reads(c, specs) | (learnt if c.kind in GLOBAL_KINDS else set()) for n, c in parsed.items()}
     plan = Plan(recipe, dataset)
     for name in recipe.order(reads):
         component = resolved(parsed[name], with_steps(resolve, plan, models))

@@ -21,10 +21,12 @@ from components.artifact import ArtifactStore, check_committed
 from components.dataset.columns import ColumnStore, ColumnsView
 from components.dataset.dataset import Dataset
 from components.environment import Environment
+from components.errors import DatasetError
 from components.models.resolve import resolve_model
 from components.recipe import Recipe
 from components.settings import ModelFolder
 from flows.console import Console
+from flows.evaluation_sets import evaluation_sets, with_hold_out
 from flows.plan import Plan, plan_recipe, with_steps
 from flows.runs import write_record
 from flows.stage import StageRecord
@@ -60,7 +62,24 @@ class Run:
 
     @cached_property
     def plan(self) -> Plan:
-        return plan_recipe(self.recipe, self.dataset, self._resolve, self.precision, models=self._models)
+        recipe = with_hold_out(self.recipe, self.evaluation_sets, self.artifacts.root)
+        return plan_recipe(recipe, self.dataset, self._resolve, self.precision, models=self._models)
+
+    @cached_property
+    def evaluation_sets(self) -> dict[str, Dataset]:
+        """Every dataset the recipe measures on; those of the demo corpus are pulled when they are not there.
+
+        Curation alone goes on without: then nothing is held out, which is said.
+        """
+        from flows.start import find_dataset
+
+        try:
+            return evaluation_sets(self.recipe, self.full_dataset, find_dataset)
+        except DatasetError as error:
+            if self.flow != "curate":
+                raise
+            self.warnings.append(f"nothing is held out for evaluation: {error}")
+            return {}
 
     def resolve(self, reference: str) -> ModelFolder:
         """A model reference as a folder and its weights' hash: `step:` from the plan, `models:/` from the registry."""
@@ -78,11 +97,8 @@ class Run:
 
     @cached_property
     def splits(self) -> dict[str, Dataset]:
-        """The evaluation splits `dev` and `test`; those of the demo corpus are pulled when they are not there."""
-        from flows.start import find_dataset
-
-        section = self.recipe.evaluate
-        return {} if section is None else {"dev": find_dataset(section.dev), "test": find_dataset(section.test)}
+        """The evaluation splits `dev` and `test`."""
+        return {name: one for name, one in self.evaluation_sets.items() if name in ("dev", "test")}
 
     @cached_property
     def session(self) -> Any:

@@ -49,7 +49,7 @@ def run_from_command(
     quiet_prefect(environment.workspace)
     server = own_server()
     first = not (Path(environment.workspace) / "gates").exists()
-    preflight(loaded, find_dataset(data or loaded.data), environment)
+    preflight(loaded, find_dataset(data or loaded.data), environment, only or "pipeline")
     if server:
         server.wait(MEANWHILE if first else ())
     from flows.pipeline import curate, pipeline, train
@@ -59,7 +59,7 @@ def run_from_command(
     return record
 
 
-def preflight(recipe: Any, dataset: Any, environment: Environment) -> None:
+def preflight(recipe: Any, dataset: Any, environment: Environment, flow: str = "pipeline") -> None:
     """Everything a recipe can have wrong, found in a second and before any server starts.
 
     Raises:
@@ -68,7 +68,7 @@ def preflight(recipe: Any, dataset: Any, environment: Environment) -> None:
     from flows.curate import check_recipe
     from flows.run import open_run
 
-    with open_run(recipe, environment, dataset, flow="preflight", quiet=True) as run:
+    with open_run(recipe, environment, dataset, flow=flow, quiet=True) as run:
         check_recipe(run)
 
 

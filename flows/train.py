@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 from components.component import Benchmark, Fit
 from components.dataset import storage
 from components.dataset.dataset import Dataset
+from components.dataset.groups import OVERLAP
 from components.digest import canonical, op_digest, sha256_text, source_digest
 from components.errors import InvalidRecipe, nearest
 from components.recipe import EvaluateSection, PretrainSection, StepSpec
 from flows.compress import check_compression, compression_stage
+from flows.evaluation_sets import RULE as HELD_OUT
 from flows.gates import run_gate
 from flows.plan import build, fit_reads
 from flows.run import Run
@@ -119,7 +121,8 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
     """One model, trained by the group; a killed run goes on from its last checkpoint."""
     fit = _fit(run, section, seed)
     reads = {name: run.plan.steps[name].digest for name in sorted(fit_reads(fit, run.plan))}
-    said = [op_digest(fit, inputs=reads), run.dataset.digest, arm, selection.name, run.recipe.seed]
+    apart = run.plan.steps[OVERLAP].digest if OVERLAP in run.plan.steps else None
+    said = [op_digest(fit, inputs=reads), [run.dataset.digest, apart], arm, selection.name, run.recipe.seed]
     said += [["draw", seed]] if arm == "random" else []
     digest = sha256_text(canonical(said if arm != "raw" else [*said[:3], "raw"]))
     folder = run.artifacts.path("models", digest)
@@ -167,7 +170,7 @@ def _track_curves(run: Run, name: str, folder: Path) -> None:
 
 
 def pairs_of_arm(selection: Path, arm: str, seed: int, draw: int) -> pa.Table:
-    """Rows (shard, row, key) an arm trains on.
+    """Rows (shard, row, key) an arm trains on, none of them held out for evaluation.
 
     Args:
         seed: of the recipe.
@@ -176,8 +179,9 @@ def pairs_of_arm(selection: Path, arm: str, seed: int, draw: int) -> pa.Table:
     kept = pq.read_table(selection / "kept.parquet", columns=["shard", "row", "key"])
     if arm == "curated":
         return kept
-    verdicts = pq.read_table(selection / "verdicts.parquet", columns=["shard", "row", "key", "status"])
-    readable = verdicts.filter(pc.not_equal(verdicts["status"], "failed")).drop_columns(["status"])
+    verdicts = pq.read_table(selection / "verdicts.parquet", columns=["shard", "row", "key", "status", "rule"])
+    unusable = pc.or_(pc.equal(verdicts["status"], "failed"), pc.equal(verdicts["rule"].fill_null(""), HELD_OUT))
+    readable = verdicts.filter(pc.invert(unusable)).drop_columns(["status", "rule"])
     if arm == "raw":
         return readable
     drawn = np.random.default_rng([seed, draw]).choice(len(readable), size=min(len(kept), len(readable)), replace=False)
@@ -189,7 +193,6 @@ def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None
     section = run.recipe.evaluate
     if section is None:
         return None
-    _refuse_leaks(run)
     compression_stage(run)
     if not models:
         return None
@@ -255,11 +258,3 @@ def ablation_stage(run: Run, metrics: dict[str, Any]) -> Path:
 
     create_table_artifact(table=rows, key="metrics", description=f"Evaluation of {run.recipe.name}")
     return folder
-
-
-def _refuse_leaks(run: Run) -> None:
-    """Nothing judges what it was trained on: an evaluation shard among the training shards is refused."""
-    trained = {shard.digest for shard in run.full_dataset.shards}
-    for name, dataset in run.splits.items():
-        if trained & {shard.digest for shard in dataset.shards}:
-            raise InvalidRecipe(f"{run.recipe.name}: the {name} split is part of {run.dataset.name}; never train on it")

@@ -17,6 +17,11 @@ from components.dataset.writer import ShardWriter
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (235, 205, 30)}
 SHAPES = ("circle", "square", "triangle")
+WORDINGS = (  # of the same facts: a split in words of its own shares no caption with what is trained on
+    "a {colour} {shape} on the {position}",
+    "{position}: one {shape}, painted {colour}",
+    "there is a {shape} in {colour} at the {position}",
+)
 POSITIONS = {"left": (0.28, 0.5), "right": (0.72, 0.5), "top": (0.5, 0.28), "bottom": (0.5, 0.72)}
 KINDS = len(COLOURS) * len(SHAPES) * len(POSITIONS)
 
@@ -28,9 +33,9 @@ def facts_of(number: int) -> tuple[str, str, str]:
     return colours[kind % 4], shapes[kind // 4 % 3], positions[kind // 12]
 
 
-def caption_text(number: int) -> str:
+def caption_text(number: int, wording: int = 0) -> str:
     colour, shape, position = facts_of(number)
-    return f"a {colour} {shape} on the {position}"
+    return WORDINGS[wording].format(colour=colour, shape=shape, position=position)
 
 
 def picture(number: int, size: int = 96) -> Image.Image:
@@ -59,12 +64,20 @@ def encoded(number: int, size: int = 96, form: str = "JPEG") -> bytes:
 
 
 def shapes_dataset(
-    root: object, pairs: int = 48, shards: int = 2, *, size: int = 96, name: str = "shapes", start: int = 0
+    root: object,
+    pairs: int = 48,
+    shards: int = 2,
+    *,
+    size: int = 96,
+    name: str = "shapes",
+    start: int = 0,
+    wording: int = 0,
 ) -> Dataset:
     """A dataset of `pairs` shapes in `shards` shards under `root`/`name` (a folder or `s3://...`).
 
     Each pair has an alt caption, a colour and a category label (the shape), a group (the facts) and
-    KEY.json metadata. `start` shifts the numbers, for a second dataset with other pictures.
+    KEY.json metadata. `start` shifts the numbers, for a second dataset with other pictures; `wording` is that
+    of its captions.
     """
     per_shard = -(-pairs // shards)
     with ShardWriter(f"{root}/{name}", name, pairs_per_shard=per_shard, licence="CC0-1.0") as writer:
@@ -73,7 +86,7 @@ def shapes_dataset(
             writer.add(
                 f"{number:06d}",
                 [("image", "image", "jpg", encoded(number, size))],
-                [caption(caption_text(number), lang="en"), caption(f"{colour}, {shape}", source="keywords")],
+                [caption(caption_text(number, wording), lang="en"), caption(f"{colour}, {shape}", source="keywords")],
                 [("category", shape), ("colour", colour)],
                 group=f"{colour}-{shape}-{position}",
                 origin=f"shapes/{number}",

@@ -17,8 +17,8 @@ def tiny_project(root: Path, *, pairs: int = 96, shards: int = 4, seeds: tuple[i
     """Datasets raw, dev and test under `root`/data and a recipe at the returned path."""
     data = root / "data"
     shapes_dataset(data, pairs, shards, name="raw")
-    shapes_dataset(data, 48, 1, name="dev", start=10_000)
-    shapes_dataset(data, 48, 1, name="test", start=20_000)
+    shapes_dataset(data, 48, 1, name="dev", start=10_000, wording=1)
+    shapes_dataset(data, 48, 1, name="test", start=20_000, wording=2)
     recipe = tiny_recipe(data, seeds)
     path = root / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))

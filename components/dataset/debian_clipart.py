@@ -39,7 +39,7 @@ from components.dataset.dataset import Dataset
 from components.dataset.debian_packages import Tree, locate
 from components.dataset.decode import decode
 from components.dataset.keys import safe_key
-from components.dataset.pdq import pdq_hash
+from components.dataset.pdq import FEATURELESS, pdq_hash
 from components.dataset.sidecar import caption
 from components.dataset.splits import DEV, LEFT_OUT, TEST, TRAIN, Candidate, DrawSettings, Splits, draw
 from components.dataset.writer import Medium, ShardWriter
@@ -53,7 +53,6 @@ LICENCES = f"stamps: {STAMP_LICENCE}; drawings: {PUBLIC_DOMAIN} (public domain) 
 PAIRS_PER_SHARD = 1000
 # Letters, digits and coins are a quarter of the stamps and say little about pictures.
 DRAW = DrawSettings(pairs=200, largest_group=4, capped=(("symbols", 0.08),))
-FEATURELESS = 5  # PDQ quality at or below which a hash says nothing
 
 
 @dataclass(frozen=True)

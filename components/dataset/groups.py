@@ -7,10 +7,14 @@ that two pairs with any label in common share a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from components.dataset.columns import ColumnsView
+
+OVERLAP = "evaluation_overlap"  # the step that says which pairs share a group with a pair evaluated on
 ALONE = -1  # a label of a pair that shares nothing
 LONG = 1 << 30  # bytes: a column longer than this outgrows Arrow's 32-bit offsets when it is put together
 
@@ -53,6 +57,13 @@ def joined(labellings: Sequence[np.ndarray]) -> np.ndarray:
         left.append(order[1:][same])
         right.append(order[:-1][same])
     return components_of(rows, np.concatenate(left), np.concatenate(right))
+
+
+def held_out(view: ColumnsView) -> np.ndarray:
+    """(rows,) bool: the pair shares a group with one that models are evaluated on, so nothing may learn from it."""
+    if OVERLAP not in view.steps:
+        return np.zeros(view.rows, bool)
+    return np.asarray(view.column(f"{OVERLAP}.drop").fill_null(False).to_numpy(), bool)
 
 
 def labels_of(values: Sequence[str | bytes | None]) -> np.ndarray:

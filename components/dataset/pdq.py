@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 NEAR = 31  # of 256 bits; PDQ's published threshold for "the same picture"
+FEATURELESS = 5  # quality at or below which a hash says nothing
 SIDE = 64
 BITS = 16
 BYTES = BITS * BITS // 8

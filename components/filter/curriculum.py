@@ -1,55 +1,33 @@
 """Curriculum: nested stages of rising quality and falling quantity, each with its token budget (SAIL-VL).
 
     select:
-      stages: {uses: curriculum, with: {quality: align.score, shares: [1.0, 0.4, 0.1],
-               held_out: [data/dev, data/test]}}
+      stages: {uses: curriculum, with: {quality: align.score, shares: [1.0, 0.4, 0.1]}}
     keep: {in_the_bulk: "stages.stage >= 1"}
 
 Dong et al., 2025, "Scalable Vision Language Model Training via High Quality Data Curation": pretrain on
 the bulk, then tune in stages, each on less and better data. Stage k holds the pairs of the highest
-quality that fit its budget, so stages are nested and their mean quality rises. A pair of an evaluation
-split, by key or by group, is in no stage. Mechanism verified by test, figure not reproduced.
+quality that fit its budget, so stages are nested and their mean quality rises. A pair held out for
+evaluation is in no stage. Mechanism verified by test, figure not reproduced.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from components.component import Columns, Selection
 from components.dataset.columns import ColumnsView
-from components.dataset.dataset import open_dataset
-from components.errors import DatasetError, InvalidRecipe
+from components.errors import InvalidRecipe
 from components.filter.duplicates import among_columns, participants, quality_order
 from components.registry import selection
 from components.settings import Settings
 
 TOLERANCE = 0.01  # of a stage's budget
-
-
-class HeldOut(Settings):
-    """A dataset none of whose pairs may be trained on, written as its folder; what it holds is digested, not where."""
-
-    undigested = frozenset({"path"})
-
-    path: str
-    digest: str | None = None  # of the dataset found there when the recipe is read
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_folder(cls, value: Any) -> Any:
-        said = {"path": value} if isinstance(value, str) else value
-        if isinstance(said, dict) and said.get("digest") is None:
-            with contextlib.suppress(DatasetError):  # it may be pulled later; `select` insists
-                return said | {"digest": open_dataset(str(said["path"])).digest}
-        return said
 
 
 class CurriculumSettings(Settings):
@@ -61,7 +39,6 @@ class CurriculumSettings(Settings):
         [1.0, 0.4, 0.1], description="token budget of each stage, of all tokens that may be used"
     )
     tokens: list[int] | None = Field(None, description="token budget of each stage; instead of shares")
-    held_out: list[HeldOut] = Field([], description="datasets none of whose pairs may be in a stage: evaluation splits")
     among: dict[str, str] = Field({}, description="keep-rules; only pairs that pass them may be in a stage")
 
     @model_validator(mode="after")
@@ -81,11 +58,10 @@ class Curriculum(Selection[CurriculumSettings]):
     Columns:
         stage: the highest stage the pair belongs to, 1 the bulk; 0 if it is in none. Stage k's data is `stage >= k`.
         tokens: what the pair costs; null without words.
-        held_out: it is a pair of an evaluation split, or of the group of one.
     """
 
     requires = Columns("quality", "words")
-    columns = {"stage": pa.int8(), "tokens": pa.int32(), "held_out": pa.bool_()}
+    columns = {"stage": pa.int8(), "tokens": pa.int32()}
 
     def column_names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*super().column_names(), *among_columns(self.settings.among)]))
@@ -96,8 +72,7 @@ class Curriculum(Selection[CurriculumSettings]):
         quality = view.column(wish.quality).cast(pa.float64()).to_numpy()
         counted = np.isfinite(words)
         tokens = wish.image_tokens + np.ceil(wish.tokens_per_word * np.where(counted, words, 0)).astype(np.int64)
-        held_out = _held_out(view, [one.path for one in wish.held_out])
-        usable = counted & np.isfinite(quality) & ~held_out & participants(view, wish.among)
+        usable = counted & np.isfinite(quality) & participants(view, wish.among)
         order = quality_order(view, [wish.quality], view.sidecar(["key"])["key"])
         order = order[usable[order]]
         stage = np.zeros(view.rows, np.int64)
@@ -108,7 +83,6 @@ class Curriculum(Selection[CurriculumSettings]):
         return {
             "stage": pa.array(stage, pa.int8()),
             "tokens": pa.array(tokens, pa.int32(), mask=~counted),
-            "held_out": pa.array(held_out, pa.bool_()),
         }
 
 
@@ -132,15 +106,3 @@ def stage_sizes(tokens: np.ndarray, budgets: Sequence[float]) -> list[int]:
             )
         sizes.append(size)
     return sizes
-
-
-def _held_out(view: ColumnsView, folders: Sequence[str]) -> np.ndarray:
-    """(rows,) bool: the pair's key or group occurs in one of these datasets."""
-    sidecar = view.sidecar(["key", "group"])
-    found = np.zeros(view.rows, bool)
-    for folder in folders:
-        other = [table for _, table in open_dataset(folder).iter_sidecars(["key", "group"])]
-        for name in ("key", "group"):
-            values = pa.concat_tables(other)[name].combine_chunks().drop_null()
-            found |= pc.is_in(sidecar[name], value_set=values, skip_nulls=True).to_numpy()
-    return found

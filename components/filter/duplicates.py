@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from components.component import Selection
 from components.dataset.columns import ColumnsView
+from components.dataset.groups import held_out
 from components.filter.expression import PAIR, Rule, referenced
 from components.filter.rules import judge
 from components.settings import Settings
@@ -41,11 +42,12 @@ class DuplicateSettings(Settings):
 
 
 def participants(view: ColumnsView, among: Mapping[str, str]) -> np.ndarray:
-    """(rows,) bool: the pairs that pass these rules and whose sidecar row is a good one."""
+    """(rows,) bool: the pairs that pass these rules, have a good sidecar row and are not held out for evaluation."""
     if not among:
-        return pc.is_null(view.sidecar(["error"])["error"]).to_numpy(zero_copy_only=False).astype(bool)
+        good = pc.is_null(view.sidecar(["error"])["error"]).to_numpy(zero_copy_only=False).astype(bool)
+        return np.asarray(good & ~held_out(view), bool)
     with judge(view, [Rule(name, expression) for name, expression in among.items()]) as judgement:
-        return judgement.kept()
+        return np.asarray(judgement.kept() & ~held_out(view), bool)
 
 
 def quality_order(view: ColumnsView, quality: Sequence[str], keys: pa.ChunkedArray) -> np.ndarray:

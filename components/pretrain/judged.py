@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from components.dataset.columns import ColumnsView
+from components.dataset.groups import held_out as held_out_pairs
 from components.dataset.groups import joined, labels_of, merged
 from components.dataset.judgements import HUMAN, SILVER
 from components.errors import ColumnError, InvalidRecipe
@@ -89,7 +90,7 @@ def read_judged(
     kinds: Sequence[str] = (),
     seeable: np.ndarray | None = None,
 ) -> Judged:
-    """The judgements in these columns.
+    """The judgements in these columns, but for those of pairs that models are evaluated on.
 
     Args:
         accept: origins that are fitted on; judgements of others are counted in `refused` and left out. Those
@@ -104,10 +105,11 @@ def read_judged(
     texts: dict[str, int] = {}
     found: list[_Said] = []
     refused: Counter[str] = Counter()
+    apart = held_out_pairs(view)
     for row, said, evaluation in _entries(view, preferences, held_out):
         if said["origin"] not in (HUMAN, SILVER):
             raise ColumnError(f'a judgement\'s origin is "{said["origin"]}"; it must say {HUMAN} or {SILVER}')
-        if (kinds and said["kind"] not in kinds) or (seeable is not None and not seeable[row]):
+        if apart[row] or (kinds and said["kind"] not in kinds) or (seeable is not None and not seeable[row]):
             continue
         if said["better"] is None or said["worse"] is None or said["better"] == said["worse"]:
             continue

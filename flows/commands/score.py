@@ -65,8 +65,8 @@ def score(
     from components.models.resolve import resolve_model
     from components.recipe import Recipe
     from flows.console import Console
-    from flows.curate import job_of, said_raised, speed
-    from flows.plan import plan_recipe
+    from flows.curate import said_raised, speed
+    from flows.plan import job_of, plan_recipe
     from flows.start import find_dataset
 
     environment = Environment.load(workspace=workspace)

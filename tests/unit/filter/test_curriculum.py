@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.digest import digestible
-from components.errors import DatasetError, InvalidRecipe
+from components.errors import InvalidRecipe
 from components.filter.curriculum import Curriculum, CurriculumSettings, stage_sizes
 
 
@@ -70,27 +69,11 @@ def test_a_budget_that_cannot_be_met_is_an_error_and_not_a_smaller_stage(tmp_pat
         select(view, tokens=[30])
 
 
-def test_no_pair_of_an_evaluation_split_is_in_a_stage(tmp_path: Path) -> None:
-    view = population(tmp_path / "raw", groups={str(i): f"g{i // 2}" for i in range(2000)})
-    view_of(tmp_path / "dev", {"a.b": pa.array([1, 2])}, keys=["7", "foreign"], groups={"foreign": "g500"})
-    view_of(tmp_path / "test", {"a.b": pa.array([1])}, keys=["9"])
-    found = select(view, held_out=[str(tmp_path / name / "data") for name in ("dev", "test")])
-    leaked = [7, 9, 1000, 1001]
-    assert np.flatnonzero(found["held_out"]).tolist() == leaked
-    assert (found["stage"][leaked] == 0).all()
-    assert (np.delete(found["stage"], leaked) >= 1).all()  # the bulk is everything else
-
-
-def test_what_an_evaluation_split_holds_is_digested_and_not_where_it_lies(tmp_path: Path) -> None:
-    for name, key in (("here", "1"), ("there", "1"), ("other", "2")):
-        view_of(tmp_path / name, {"a.b": pa.array([1])}, keys=[key])
-    here, there, other = (
-        digestible(CurriculumSettings(quality="a.b", held_out=[str(tmp_path / name / "data")]))
-        for name in ("here", "there", "other")
-    )
-    assert here == there != other
-    with pytest.raises(DatasetError, match="is not a dataset"):
-        select(population(tmp_path / "raw"), held_out=[str(tmp_path / "absent")])
+def test_no_pair_held_out_for_evaluation_is_in_a_stage(tmp_path: Path) -> None:
+    apart = np.zeros(2000, bool)
+    apart[[7, 9, 1000, 1001]] = True
+    view = population(tmp_path, columns={"evaluation_overlap.drop": pa.array(apart)})
+    assert np.array_equal(select(view)["stage"] == 0, apart)  # the bulk is everything else
 
 
 def test_a_pair_without_quality_or_outside_the_rules_is_in_no_stage(tmp_path: Path) -> None:

@@ -34,8 +34,7 @@ from components.models.resolve import resolve_model
 from components.recipe import Recipe
 from components.registry import scorer, selection
 from components.settings import Settings
-from flows.curate import job_of
-from flows.plan import Plan, plan_recipe
+from flows.plan import Plan, job_of, plan_recipe
 
 pytestmark = pytest.mark.platform
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 
@@ -21,7 +22,12 @@ pytestmark = pytest.mark.platform
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    return shapes_dataset(tmp_path_factory.mktemp("plan"), 12, 2, name="raw")
+    """A dataset, in a folder where the recipes find their `data/dev` and `data/test`, too."""
+    root = tmp_path_factory.mktemp("plan")
+    for number, name in enumerate(("dev", "test"), start=1):
+        shapes_dataset(root / "data", 12, 1, name=name, start=10_000 * number, wording=number)
+    with contextlib.chdir(root):
+        yield shapes_dataset(root, 12, 2, name="raw")
 
 
 def planned(said: dict, dataset):

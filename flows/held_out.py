@@ -1,0 +1,71 @@
+"""The stage that holds out: which pairs are of a group the recipe evaluates on, before anything learns.
+
+It comes after the first pass, which makes the PDQ hashes, and costs a shard where one shard is new. The
+evaluation sets are hashed by the same step, once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.dataset.groups import OVERLAP
+from components.digest import canonical, sha256_text
+from flows.evaluation_sets import KIND, caption_sources
+from flows.plan import job_of
+from flows.run import Run
+from flows.stage import Stage, run_stage
+
+
+def hold_out_stage(run: Run) -> None:
+    """Columns that say which pairs are of a group evaluated on; `held_out` in the run's results counts them."""
+    step = run.plan.steps.get(OVERLAP)
+    if step is None:
+        return
+    shards = run.dataset.shards
+    digest = sha256_text(canonical([step.digest, [shard.digest for shard in shards]]))
+
+    def reuse() -> bool | None:
+        return True if not run.store.missing(step.columns, shards) else None
+
+    def work(stage: Stage) -> bool:
+        from components.dataset.scan import ScanTask, run_local
+
+        _write_evaluation(run, Path(step.component.settings.groups.path))
+        todo = run.store.missing(step.columns, shards)
+        task = ScanTask([job_of(step)], run.store.root, inputs=run.plan.where(set(step.reads)))
+        run_local(task, todo, lambda report: stage.progress(0, len(todo), report.shard))
+        stage.facts(shards=len(todo), **counted(run))
+        return True
+
+    run_stage(run, "hold out", digest, reuse=reuse, work=work)
+    run.made.add(step.name)
+    run.results["held_out"] = counted(run)
+
+
+def _write_evaluation(run: Run, folder: Path) -> None:
+    """Hash the evaluation pairs, where that was not done before, and commit their groups."""
+    if run.artifacts.has(KIND, folder.name):
+        return
+    from components.dataset.scan import ScanTask, run_local
+    from components.filter.evaluation_overlap import write_groups
+
+    step = run.plan.steps[run.plan.steps[OVERLAP].component.settings.hash.partition(".")[0]]
+    sets = run.evaluation_sets
+    for dataset in sets.values():
+        run_local(ScanTask([job_of(step)], run.store.root), dataset.shards)
+    with run.artifacts.commit(KIND, folder.name) as partial:
+        write_groups(sets, caption_sources(run.recipe), run.store, step.columns, partial)
+
+
+def counted(run: Run) -> dict[str, Any]:
+    """Pairs held out in all, by what they share, and how many pairs of each evaluation set that was held against."""
+    import pyarrow.compute as pc
+
+    step = run.plan.steps[OVERLAP]
+    by: dict[str, int] = {"picture": 0, "caption": 0}
+    for shard in run.dataset.shards:
+        for entry in pc.value_counts(run.store.read(step.columns, shard, ["by"])["by"].drop_null()).to_pylist():
+            by[entry["values"]] += entry["counts"]
+    against = ", ".join(f"{name} {one.rows:,}" for name, one in run.evaluation_sets.items())
+    return {"held_out": sum(by.values()), **by, "against": against}

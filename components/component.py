@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from components.dataset.columns import ColumnsView
     from components.dataset.dataset import Dataset
+    from components.dataset.facts import DataFacts
     from components.dataset.pairs import PairBatch
 
 S = TypeVar("S", bound=Settings)
@@ -110,6 +111,13 @@ class Component(Generic[S]):
 
     def setup(self, device: str) -> None:
         """Load weights onto `device` ("cpu", "cuda:0"). Called once a worker, before any batch."""
+
+    def check_data(self, facts: DataFacts) -> None:
+        """Refuse settings that ask for what no pair of the data has (a label, a value), before any long work.
+
+        Raises:
+            InvalidRecipe: naming what is asked for and what there is.
+        """
 
     @property
     def pixels(self) -> int:

@@ -2,6 +2,7 @@
 
     name: mine
     data: data/raw
+    labels: labels/raw                    # what people judged, where a reward is fitted (docs/label.md)
     filter:
       score:  {image: image, text: {uses: caption_text, with: {source: alt}}}
       fit:    {reward: {uses: reward, with: {accept: [silver]}}}
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from components.digest import canonical, sha256_text
 from components.errors import InvalidRecipe, nearest
@@ -39,6 +40,16 @@ STEP_NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
 def _short_form(value: Any) -> Any:
     return {"uses": value} if isinstance(value, str) else value
+
+
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    if twice is not None:
+        raise ValueError(f"{twice} stands there twice")
+    return values
+
+
+Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_once)]
 
 
 class StepSpec(Settings):
@@ -82,7 +93,7 @@ class PretrainSection(Settings):
 
     uses: str = "dual_encoder"
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
 
 
 class CompressionSection(Settings):
@@ -90,8 +101,10 @@ class CompressionSection(Settings):
 
     order: str = Field(description="step.column by which pairs are kept; pairs without a value never are")
     best: Literal["high", "low"] = Field("high", description="which end of the order is kept first")
-    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    shares: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1), AfterValidator(_once)] = (
+        *(0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05),
+    )
+    seeds: Seeds = (0, 1, 2)
     margin: float = Field(0.03, gt=0, lt=1, description="by how much a share's mean recall may lie below the whole's")
     source: str = "alt"  # caption that is trained on
     image_features: str = "image_features.vector"
@@ -108,7 +121,9 @@ class EvaluateSection(Settings):
     dev: str
     test: str
     benchmarks: StepMap = Field(default_factory=dict)
-    ablation: tuple[str, ...] = Field(("curated",), description="arms trained: curated, raw, random")
+    ablation: Annotated[tuple[str, ...], AfterValidator(_once)] = Field(
+        ("curated",), min_length=1, description="arms trained: curated, raw, random"
+    )
     compression: CompressionSection | None = None
 
 
@@ -129,6 +144,7 @@ class Recipe(Settings):
     status: Literal["works", "part"] = Field("works", description="part: `left` says what of the paper is not here yet")
     left: str = ""
     data: str = "data/raw"
+    labels: str | None = Field(None, description="folder of `pairwright label export`; the reward is fitted on it")
     seed: int = 0
     filter: FilterSection = FilterSection()
     recaption: StepMap = Field(default_factory=dict)

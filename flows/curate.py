@@ -13,17 +13,17 @@ from components.dataset.columns import to_arrow
 from components.digest import canonical, sha256_text, source_digest
 from components.errors import BudgetExceeded
 from components.filter.ledger import Ledger
-from components.filter.rules import Rule, check_rules
+from components.filter.rules import Rule
 from components.filter.selection import read_summary, write_selection
+from flows.check import check_recipe
 from flows.fitted import fit_step
-from flows.gates import check_gates, run_gate
+from flows.gates import run_gate
 from flows.held_out import hold_out_stage
 from flows.lazy import LazyPass
 from flows.plan import PlannedStep, job_of
 from flows.run import Run
 from flows.sparing import counted, saved, spare
 from flows.stage import Stage, accelerator, run_stage
-from flows.train import check_training
 
 FORTY_ROWS = 40  # rows of a table a person reads in Prefect's UI
 
@@ -52,19 +52,6 @@ def curate_stages(run: Run) -> Path:
             global_step(run, step)
     lazy_passes(run, "recaption")
     return folder
-
-
-def check_recipe(run: Run) -> list[Rule]:
-    """Refuse whatever cannot be right in the recipe; its keep-rules otherwise.
-
-    Raises:
-        InvalidRecipe: a step, setting, column, rule, gate or arm.
-    """
-    rules = [Rule(name, expression) for name, expression in run.plan.recipe.filter.keep.items()]
-    check_rules(rules, run.plan.column_types())
-    check_gates(run)
-    check_training(run)
-    return rules
 
 
 def lazy_passes(run: Run, section: str) -> None:

@@ -7,9 +7,16 @@ from typing import Any
 
 from components.dataset import storage
 from components.digest import canonical, sha256_text, source_digest
+from components.errors import InvalidRecipe, nearest
 from components.validation.result import GateResult
-from components.validation.settings import CuratedGateSettings, EvaluationGateSettings, RawGateSettings
+from components.validation.settings import (
+    CuratedGateSettings,
+    DataGateSettings,
+    EvaluationGateSettings,
+    RawGateSettings,
+)
 from components.workspace_paths import found, named
+from flows.plan import PlannedStep
 from flows.run import Run
 from flows.stage import Stage, run_stage
 
@@ -17,9 +24,28 @@ SETTINGS = {"raw": RawGateSettings, "curated": CuratedGateSettings, "evaluation"
 
 
 def check_gates(run: Run) -> None:
-    """Refuse a recipe whose gates name settings that do not exist, before long work starts."""
+    """Refuse gates that name settings or columns that do not exist, or another budget than the recipe's.
+
+    Raises:
+        InvalidRecipe: before any long work starts.
+    """
     for name, values in run.recipe.gates.items():
-        _settings(run, name, values)
+        settings = _settings(run, name, values)
+        columns = dict(getattr(settings, "columns", {}))
+        if name == "raw" and columns:
+            raise InvalidRecipe(
+                f'{run.recipe.name}: gates.raw.columns names "{next(iter(columns))}", but nothing is scored before '
+                "that gate; move it to gates.curated"
+            )
+        if getattr(settings, "lang", None) is not None:
+            columns[settings.lang_column] = None
+        known = {c: s for s in run.plan.steps.values() if s.section == "filter" for c in _columns_of(s)}
+        for column in columns:
+            if column not in known:
+                raise InvalidRecipe(
+                    f'{run.recipe.name}: gates.{name} reads "{column}", which no step of the filter makes'
+                    f"{nearest(column, known)}"
+                )
 
 
 def run_gate(run: Run, name: str) -> None:
@@ -60,11 +86,22 @@ def run_gate(run: Run, name: str) -> None:
 
 
 def _settings(run: Run, name: str, values: dict[str, Any]) -> Any:
-    from components.errors import InvalidRecipe, nearest
-
     if name not in SETTINGS:
         raise InvalidRecipe(f'{run.recipe.name}: no gate is called "{name}"{nearest(name, SETTINGS)}')
-    return SETTINGS[name].parse(values, f"{run.recipe.name}: gates.{name}")
+    settings = SETTINGS[name].parse(values, f"{run.recipe.name}: gates.{name}")
+    budget = run.recipe.filter.budget
+    if not isinstance(settings, DataGateSettings) or settings.max_failed_share == budget:
+        return settings
+    if "max_failed_share" in values:
+        raise InvalidRecipe(
+            f"{run.recipe.name}: filter.budget is {budget:g} and gates.{name}.max_failed_share "
+            f"{settings.max_failed_share:g}; say it once, in filter.budget"
+        )
+    return settings.model_copy(update={"max_failed_share": budget})
+
+
+def _columns_of(step: PlannedStep) -> list[str]:
+    return [f"{step.name}.{column}" for column in step.schema()]
 
 
 def _judge(run: Run, name: str, settings: Any, docs: Path) -> GateResult:

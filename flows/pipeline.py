@@ -28,12 +28,12 @@ Limit = Annotated[int | None, Field(ge=1)]
 
 @contextmanager
 def _opened(
-    name: str, recipe: str, data: str | None, limit: int | None, workspace: str | None, quiet: bool
+    name: str, recipe: str, data: str | None, labels: str | None, limit: int | None, workspace: str | None, quiet: bool
 ) -> Iterator[Run]:
     silence()
     environment = Environment.load(workspace=workspace)
     check_workspace(environment.workspace)
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(recipe, labels)
     dataset = find_dataset(data or loaded.data)
     with open_run(loaded, environment, dataset, flow=name, limit=limit, quiet=quiet) as run:
         run.console.say(
@@ -55,9 +55,9 @@ def _finish(run: Run) -> dict[str, Any]:
 
 
 def _whole(
-    name: str, recipe: str, data: str | None, limit: int | None, workspace: str | None, quiet: bool
+    name: str, recipe: str, data: str | None, labels: str | None, limit: int | None, workspace: str | None, quiet: bool
 ) -> dict[str, Any]:
-    with _opened(name, recipe, data, limit, workspace, quiet) as run:
+    with _opened(name, recipe, data, labels, limit, workspace, quiet) as run:
         selection = curate_stages(run)
         models = train_stages(run, selection)
         evaluate_stages(run, models)
@@ -81,6 +81,7 @@ def project(run: Run) -> dict[str, float]:
 def pipeline(
     recipe: str = "quickstart",
     data: str | None = None,
+    labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
     quiet: bool = False,
@@ -90,17 +91,19 @@ def pipeline(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    return _whole("pipeline", recipe, data, limit, workspace, quiet)
+    return _whole("pipeline", recipe, data, labels, limit, workspace, quiet)
 
 
 @flow(name="curate")
 def curate(
     recipe: str = "quickstart",
     data: str | None = None,
+    labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
     quiet: bool = False,
@@ -110,11 +113,12 @@ def curate(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    with _opened("curate", recipe, data, limit, workspace, quiet) as run:
+    with _opened("curate", recipe, data, labels, limit, workspace, quiet) as run:
         curate_stages(run)
         return _finish(run)
 
@@ -123,6 +127,7 @@ def curate(
 def train(
     recipe: str = "quickstart",
     data: str | None = None,
+    labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
     quiet: bool = False,
@@ -132,11 +137,12 @@ def train(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    with _opened("train", recipe, data, limit, workspace, quiet) as run:
+    with _opened("train", recipe, data, labels, limit, workspace, quiet) as run:
         models = train_stages(run, curate_stages(run))
         evaluate_stages(run, models)
         return _finish(run)
@@ -146,6 +152,7 @@ def train(
 def release(
     recipe: str = "quickstart",
     data: str | None = None,
+    labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
     quiet: bool = False,
@@ -155,17 +162,19 @@ def release(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    return _whole("release", recipe, data, limit, workspace, quiet)
+    return _whole("release", recipe, data, labels, limit, workspace, quiet)
 
 
 @flow(name="retrain")
 def retrain(
     recipe: str = "quickstart",
     data: str | None = None,
+    labels: str | None = None,
     workspace: str | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -174,7 +183,8 @@ def retrain(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    return _whole("retrain", recipe, data, None, workspace, quiet)
+    return _whole("retrain", recipe, data, labels, None, workspace, quiet)

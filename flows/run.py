@@ -27,6 +27,7 @@ from components.recipe import Recipe
 from components.settings import ModelFolder
 from flows.console import Console
 from flows.evaluation_sets import evaluation_sets, with_hold_out
+from flows.labels import with_labels
 from flows.plan import Plan, plan_recipe, with_steps
 from flows.runs import write_record
 from flows.stage import StageRecord
@@ -62,7 +63,7 @@ class Run:
 
     @cached_property
     def plan(self) -> Plan:
-        recipe = with_hold_out(self.recipe, self.evaluation_sets, self.artifacts.root)
+        recipe = with_hold_out(with_labels(self.recipe), self.evaluation_sets, self.artifacts.root)
         return plan_recipe(recipe, self.dataset, self._resolve, self.precision, models=self._models)
 
     @cached_property

@@ -34,7 +34,14 @@ def quiet_prefect(workspace: str) -> None:
 
 
 def run_from_command(
-    recipe: str, *, data: str | None, limit: int | None, only: str | None, workspace: str | None, quiet: bool
+    recipe: str,
+    *,
+    data: str | None,
+    limit: int | None,
+    only: str | None,
+    workspace: str | None,
+    quiet: bool,
+    labels: str | None = None,
 ) -> dict[str, Any]:
     """Run the flow that `pairwright run` names, in this process; the run's record.
 
@@ -45,7 +52,7 @@ def run_from_command(
     check_workspace(environment.workspace)
     from flows.recipes import load_recipe
 
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(recipe, labels)
     quiet_prefect(environment.workspace)
     server = own_server()
     first = not (Path(environment.workspace) / "gates").exists()
@@ -55,7 +62,9 @@ def run_from_command(
     from flows.pipeline import curate, pipeline, train
 
     flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]
-    record: dict[str, Any] = flow(recipe=recipe, data=data, limit=limit, workspace=workspace, quiet=quiet)
+    record: dict[str, Any] = flow(
+        recipe=recipe, data=data, labels=labels, limit=limit, workspace=workspace, quiet=quiet
+    )
     return record
 
 
@@ -65,7 +74,7 @@ def preflight(recipe: Any, dataset: Any, environment: Environment, flow: str = "
     Raises:
         InvalidRecipe: a step, setting, column, rule, gate or arm that cannot be right.
     """
-    from flows.curate import check_recipe
+    from flows.check import check_recipe
     from flows.run import open_run
 
     with open_run(recipe, environment, dataset, flow=flow, quiet=True) as run:

@@ -79,15 +79,21 @@ def check_training(run: Run) -> None:
         if arm not in ARMS:
             raise InvalidRecipe(f'{recipe.name}: evaluate.ablation names "{arm}"{nearest(arm, ARMS)}')
     if recipe.pretrain is not None:
-        _fit(run, recipe.pretrain, recipe.pretrain.seeds[0])
+        planned_fit(run, recipe.pretrain, recipe.pretrain.seeds[0])
     if recipe.evaluate is not None:
-        _benchmarks(run, recipe.evaluate)
+        planned_benchmarks(run, recipe.evaluate)
+        if recipe.pretrain is not None and not recipe.evaluate.benchmarks:
+            raise InvalidRecipe(f"{recipe.name}: evaluate.benchmarks is empty; name one, e.g. {{retrieval: retrieval}}")
+        if recipe.pretrain is None and recipe.evaluate.compression is None:
+            raise InvalidRecipe(
+                f"{recipe.name}: evaluate has nothing to evaluate; add pretrain or evaluate.compression"
+            )
         if recipe.evaluate.compression is not None:
             check_compression(run, recipe.evaluate.compression)
     if recipe.release is not None:
         from components.tracking.promotion import PromotionRule
 
-        PromotionRule.parse(recipe.release.promote, f"{recipe.name}: release.promote")
+        rule = PromotionRule.parse(recipe.release.promote, f"{recipe.name}: release.promote")
         if recipe.pretrain is None or recipe.evaluate is None:
             raise InvalidRecipe(f"{recipe.name}: release needs the sections pretrain and evaluate")
         if recipe.release.arm not in arms_of(run) or recipe.release.seed not in recipe.pretrain.seeds:
@@ -95,9 +101,24 @@ def check_training(run: Run) -> None:
                 f"{recipe.name}: release names arm {recipe.release.arm}, seed {recipe.release.seed}, not trained here; "
                 f"arms are {', '.join(arms_of(run))}, seeds {', '.join(map(str, recipe.pretrain.seeds))}"
             )
+        check_metric(run, "release.promote.metric", rule.metric)
 
 
-def _fit(run: Run, section: PretrainSection, seed: int) -> Fit[Any]:
+def check_metric(run: Run, where: str, metric: str) -> None:
+    """Refuse a `benchmark.metric` of a benchmark that the recipe does not name.
+
+    Raises:
+        InvalidRecipe: with the nearest benchmark there is.
+    """
+    known = run.recipe.evaluate.benchmarks if run.recipe.evaluate else {}
+    name = metric.partition(".")[0]
+    if name not in known:
+        raise InvalidRecipe(
+            f'{run.recipe.name}: {where} is "{metric}", but no benchmark is called "{name}"{nearest(name, known)}'
+        )
+
+
+def planned_fit(run: Run, section: PretrainSection, seed: int) -> Fit[Any]:
     spec = StepSpec(uses=section.uses, **{"with": {**section.with_, "seed": seed}})
     fit = build(spec, f"{run.recipe.name}: pretrain", run.resolve, kind="fit")
     assert isinstance(fit, Fit)
@@ -110,7 +131,7 @@ def _fit(run: Run, section: PretrainSection, seed: int) -> Fit[Any]:
     return fit
 
 
-def _benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
+def planned_benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
     return {
         key: build(spec, f"{run.recipe.name}: benchmark {key}", run.resolve, kind="benchmark")
         for key, spec in section.benchmarks.items()
@@ -119,7 +140,7 @@ def _benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
 
 def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, seed: int, group: TrainingGroup) -> Path:
     """One model, trained by the group; a killed run goes on from its last checkpoint."""
-    fit = _fit(run, section, seed)
+    fit = planned_fit(run, section, seed)
     reads = {name: run.plan.steps[name].digest for name in sorted(fit_reads(fit, run.plan))}
     apart = run.plan.steps[OVERLAP].digest if OVERLAP in run.plan.steps else None
     said = [op_digest(fit, inputs=reads), [run.dataset.digest, apart], arm, selection.name, run.recipe.seed]
@@ -210,7 +231,7 @@ def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None
 
 def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Dataset, name: str) -> Path:
     """`metrics.json` (a list of metrics) and `items.npz` (a value an item, for paired tests)."""
-    benchmarks = _benchmarks(run, section)
+    benchmarks = planned_benchmarks(run, section)
     digests = {key: op_digest(one, inputs=_also_read(one)) for key, one in benchmarks.items()}
     digest = sha256_text(canonical([model.name, dataset.digest, digests]))
     folder = run.artifacts.path("metrics", digest)

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from components.dataset.dataset import Dataset
 from components.dataset.sidecar import caption
 from components.dataset.writer import ShardWriter
@@ -99,6 +102,29 @@ def labelled_folder(
     export_labels(store, root / "labels")
     store.close()
     return root / "labels"
+
+
+def answered_folder(folder: Path, dataset: Dataset, items: int, *, random_share: float = 0.2) -> Path:
+    """A labels folder of a dataset's first pictures, the longest caption preferred to the shortest: no page."""
+    from components.dataset.judgements import HUMAN
+    from components.digest import file_sha256
+    from components.preference.labels_folder import JUDGEMENTS_FILE, LABELS_VERSION, MANIFEST, SCHEMA
+
+    rows = []
+    for shard, table in dataset.iter_sidecars(["key", "captions"]):
+        for row, about in enumerate(table.to_pylist()):
+            texts = sorted((one["text"] for one in about["captions"]), key=lambda text: (-len(text), text))
+            share = "random" if len(rows) < round(random_share * items) else "chosen"
+            place = {"shard": shard.digest, "row": row, "key": about["key"], "share": share, "repeat": False}
+            said = {"better": texts[0], "worse": texts[-1], "tie": False, "kind": "preference", "origin": HUMAN}
+            rows.append(
+                place | said | {"answer": len(rows), "by": "taste", "better_source": "alt", "worse_source": "alt"}
+            )
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows[:items], schema=SCHEMA), folder / JUDGEMENTS_FILE)
+    manifest = {"labels_version": LABELS_VERSION, "sha256": file_sha256(folder / JUDGEMENTS_FILE)}
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
 
 
 @contextmanager

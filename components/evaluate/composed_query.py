@@ -17,12 +17,13 @@ import numpy as np
 from pydantic import Field
 
 from components.component import Benchmark, Metric
-from components.errors import DatasetError
+from components.errors import DatasetError, InvalidRecipe
 from components.registry import benchmark
 from components.settings import Settings
 
 if TYPE_CHECKING:
     from components.dataset.dataset import Dataset
+    from components.dataset.facts import DataFacts
     from components.models.dual_encoder import DualEncoder
 
 QUERIES = {"both": "the picture and the text, summed", "image": "the picture alone", "text": "the text alone"}
@@ -40,6 +41,11 @@ class ComposedQuerySettings(Settings):
 @benchmark("composed_query")
 class ComposedQuery(Benchmark[ComposedQuerySettings]):
     """R@1 of each way to ask, intervals by group: `both_r1`, `image_r1`, `text_r1`."""
+
+    def check_data(self, facts: DataFacts) -> None:
+        for label in (self.settings.change, *self.settings.same):
+            if lacks := facts.lacks_label(label):
+                raise InvalidRecipe(f"{lacks}; name labels it has in `change` and `same`")
 
     def evaluate(self, model: DualEncoder, dataset: Dataset) -> list[Metric]:
         from components.evaluate.bootstrap import bootstrap_mean

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from components.component import Benchmark, Metric
-from components.errors import DatasetError
+from components.errors import DatasetError, InvalidRecipe
 from components.evaluate.bootstrap import bootstrap_mean
 from components.registry import benchmark
 from components.settings import Settings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from components.dataset.dataset import Dataset
+    from components.dataset.facts import DataFacts
     from components.models.dual_encoder import DualEncoder
 
 TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of {}", "clip art of {}", "something from {}")
@@ -37,6 +38,10 @@ class ZeroShotSettings(Settings):
 @benchmark("zero_shot")
 class ZeroShot(Benchmark[ZeroShotSettings]):
     """Metrics: `accuracy` (over pictures), `balanced_accuracy` (mean over classes), `top3`."""
+
+    def check_data(self, facts: DataFacts) -> None:
+        if lacks := facts.lacks_label(self.settings.label):
+            raise InvalidRecipe(f"{lacks}; name one in `label`")
 
     def evaluate(self, model: DualEncoder, dataset: Dataset) -> list[Metric]:
         items, truth, groups, classes = self._predict(model, dataset)

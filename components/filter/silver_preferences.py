@@ -21,7 +21,7 @@ of a caption that the fit had seen called good.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,9 @@ from components.filter.caption_column import caption_column, caption_texts
 from components.filter.groups import joined, labels_of
 from components.registry import selection
 from components.settings import Settings
+
+if TYPE_CHECKING:
+    from components.dataset.facts import DataFacts
 
 BY = "silver_preferences"
 WORSE_SOURCE = "damage"
@@ -88,6 +91,11 @@ class SilverPreferences(Selection[SilverPreferencesSettings]):
 
     requires = Columns("near") + Captions("source")
     columns = {"judgements": JUDGEMENTS}
+
+    def check_data(self, facts: DataFacts) -> None:
+        for label in self.settings.trusted.items():
+            if lacks := facts.lacks_label(*label):
+                raise InvalidRecipe(f"{lacks}; name in `trusted` labels whose pairs' captions are true")
 
     def select(self, view: ColumnsView) -> Mapping[str, Any]:
         wish = self.settings

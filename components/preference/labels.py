@@ -11,7 +11,7 @@ preferences have, too (components/dataset/judgements.py), with origin "human".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,10 +20,13 @@ from pydantic import Field
 from components.component import Selection
 from components.dataset.columns import ColumnsView
 from components.dataset.judgements import JUDGEMENT, JUDGEMENTS
-from components.errors import DatasetError
+from components.errors import DatasetError, InvalidRecipe
 from components.preference.labels_folder import read_judgements
 from components.registry import selection
 from components.settings import ModelFolder, Settings
+
+if TYPE_CHECKING:
+    from components.dataset.facts import DataFacts
 
 
 class LabelsSettings(Settings):
@@ -45,6 +48,21 @@ class Labels(Selection[LabelsSettings]):
     """
 
     columns = {"judgements": JUDGEMENTS}
+
+    def check_data(self, facts: DataFacts) -> None:
+        path = self.settings.folder.path or self.settings.folder.reference
+        table = read_judgements(path)
+        if len(table) and not facts.shards & set(table["shard"].unique().to_pylist()):
+            raise InvalidRecipe(
+                f"none of the {len(table)} judgements in {path} is of a pair of {facts.name}; "
+                "label this dataset, or run on the one that was labelled"
+            )
+
+    def pictures(self) -> set[tuple[str, int]]:
+        """(shard, row) of every picture these settings take judgements of, whatever the dataset."""
+        table = read_judgements(self.settings.folder.path or self.settings.folder.reference)
+        taken = table.filter(self._wanted(table))
+        return set(zip(taken["shard"].to_pylist(), taken["row"].to_pylist(), strict=True))
 
     def select(self, view: ColumnsView) -> Mapping[str, Any]:
         path = self.settings.folder.path or self.settings.folder.reference

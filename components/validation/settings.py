@@ -31,7 +31,9 @@ class DataGateSettings(GateSettings):
     """Shared by the gates that look at pairs."""
 
     source: str = Field("alt", description="caption source that is looked at")
-    max_failed_share: float = Field(0.05, ge=0.0, le=1.0, description="failed and lost pairs, of all pairs")
+    max_failed_share: float = Field(
+        0.05, ge=0.0, le=1.0, description="failed and lost pairs, of all; a recipe says `filter.budget`"
+    )
     max_null_share: float = Field(0.2, ge=0.0, le=1.0, description="pairs without a caption of `source`; warns")
     max_repeated_share: float = Field(0.5, ge=0.0, le=1.0, description="sampled pairs whose caption recurs; warns")
     columns: dict[str, ColumnExpectation] = Field(default_factory=dict, description="by `step.column`, on a sample")

@@ -12,9 +12,10 @@ from flows.completion import DATASET, RECIPE_OR_COMPONENT
 @click.command("explain")
 @click.argument("what", shell_complete=RECIPE_OR_COMPONENT)
 @click.option("--data", metavar="DIR", shell_complete=DATASET, help="Dataset to plan for, instead of the recipe's own.")
+@click.option("--labels", metavar="FOLDER", help="People's labels, as for `run`.")
 @click.option("--workspace", metavar="DIR", help="Workspace whose columns count as done.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(what: str, data: str | None, workspace: str | None, as_json: bool) -> None:
+def command(what: str, data: str | None, labels: str | None, workspace: str | None, as_json: bool) -> None:
     """Say what a recipe would do, and what of it is done already; or describe one component.
 
     \b
@@ -29,41 +30,44 @@ def command(what: str, data: str | None, workspace: str | None, as_json: bool) -
 
     silence()
     is_recipe = what.endswith((".yaml", ".yml")) or what in recipe_names()
-    described = _recipe(what, data, workspace) if is_recipe else _component(what)
+    described = _recipe(what, data, labels, workspace) if is_recipe else _component(what)
     if as_json:
         click.echo(json.dumps(described, indent=1))
         return
     (_show_recipe if is_recipe else _show_component)(described)
 
 
-def _recipe(what: str, data: str | None, workspace: str | None) -> dict[str, Any]:
-    from components.dataset.columns import ColumnStore
+def _recipe(what: str, data: str | None, labels: str | None, workspace: str | None) -> dict[str, Any]:
+    """The plan as plain facts.
+
+    Raises:
+        InvalidRecipe: whatever `run` would refuse.
+    """
     from components.environment import Environment
-    from components.filter.rules import Rule, check_rules
-    from components.models.resolve import resolve_model
-    from flows.plan import plan_recipe
+    from flows.check import check_recipe
     from flows.recipes import load_recipe
+    from flows.run import open_run
     from flows.start import find_dataset
 
+    recipe = load_recipe(what, labels)
     environment = Environment.load(workspace=workspace)
-    recipe = load_recipe(what)
     dataset = find_dataset(data or recipe.data)
-    plan = plan_recipe(recipe, dataset, resolve_model)
-    check_rules([Rule(n, e) for n, e in recipe.filter.keep.items()], plan.column_types())
-    store = ColumnStore(environment.columns_root)
-    steps = [
-        {
-            "name": step.name,
-            "kind": step.kind,
-            "uses": step.component.name,
-            "reads": list(step.reads),
-            "columns": {name: str(kind) for name, kind in step.schema().items()},
-            "digest": step.digest,
-            "after": list(recipe.filter.keep)[: step.after],
-            "shards_to_do": len(store.missing(step.columns, dataset.shards)),
-        }
-        for step in plan.steps.values()
-    ]
+    with open_run(recipe, environment, dataset, flow="explain", quiet=True) as run:
+        check_recipe(run)
+        keep = run.plan.recipe.filter.keep
+        steps = [
+            {
+                "name": step.name,
+                "kind": step.kind,
+                "uses": step.component.name,
+                "reads": list(step.reads),
+                "columns": {name: str(kind) for name, kind in step.schema().items()},
+                "digest": step.digest,
+                "after": list(keep)[: step.after],
+                "shards_to_do": len(run.store.missing(step.columns, dataset.shards)),
+            }
+            for step in run.plan.steps.values()
+        ]
     return {
         "recipe": recipe.name,
         "description": recipe.description.strip(),
@@ -71,7 +75,7 @@ def _recipe(what: str, data: str | None, workspace: str | None) -> dict[str, Any
         "pairs": dataset.rows,
         "shards": len(dataset.shards),
         "steps": steps,
-        "keep": recipe.filter.keep,
+        "keep": keep,
     }
 
 

@@ -10,6 +10,7 @@ from flows.completion import DATASET, RECIPE
 @click.command("run")
 @click.argument("recipe", shell_complete=RECIPE)
 @click.option("--data", metavar="DIR", shell_complete=DATASET, help="Dataset to run on, instead of the recipe's own.")
+@click.option("--labels", metavar="FOLDER", help="People's labels (`pairwright label export`) to fit the reward on.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N shards; projects time for all of them.")
 @click.option(
     "--only",
@@ -19,7 +20,13 @@ from flows.completion import DATASET, RECIPE
 @click.option("--workspace", metavar="DIR", help="Where everything is written. [PAIRWRIGHT_WORKSPACE, ./workspace]")
 @click.option("--json", "as_json", is_flag=True, help="The run's record as JSON on standard output.")
 def command(
-    recipe: str, data: str | None, limit: int | None, only: str | None, workspace: str | None, as_json: bool
+    recipe: str,
+    data: str | None,
+    labels: str | None,
+    limit: int | None,
+    only: str | None,
+    workspace: str | None,
+    as_json: bool,
 ) -> None:
     """Run RECIPE (a name from `pairwright recipes`, or a YAML file) from crawl to served model.
 
@@ -31,10 +38,13 @@ def command(
       pairwright run quickstart --limit 1         a sample, with the time for the whole projected
       pairwright run mine.yaml --data ./crawl     your recipe on your dataset
       pairwright run quickstart --only curate     no training
+      pairwright run compress_and_align --labels labels/raw    the referee learns from people's labels
     """
     from flows.start import run_from_command
 
-    record = run_from_command(recipe, data=data, limit=limit, only=only, workspace=workspace, quiet=as_json)
+    record = run_from_command(
+        recipe, data=data, labels=labels, limit=limit, only=only, workspace=workspace, quiet=as_json
+    )
     if as_json:
         import json
 

@@ -16,13 +16,18 @@ from labelling import by_length, captioned_dataset, labelled_folder
 
 from components.component import FitInputs
 from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
+from components.dataset.scan import ScanTask, run_local
+from components.environment import Environment
 from components.models.resolve import resolve_model
 from components.preference.labels import Labels, LabelsSettings
 from components.preference.labels_folder import read_judgements
 from components.preference.pool import read_pool
 from components.preference.rewarded import add_rewards, feature_of_width
 from components.preference.sampling import sample_items
+from components.recipe import Recipe
 from components.registry import component_class
+from flows.check import check_recipe
+from flows.plan import job_of
 
 pytestmark = pytest.mark.slow
 PICTURES, LABELLED, WIDTH = 150, 50, 16
@@ -80,6 +85,61 @@ def fitted(tmp_path_factory):
         metrics = cls(cls.settings_model().model_validate(wish)).fit(FitInputs(view=view), root / name / "reward")
         found[name] = (load_reward(root / name / "reward"), folder, metrics, view)
     return found
+
+
+@pytest.mark.platform
+def test_labels_given_to_a_run_teach_its_reward_and_their_blind_share_judges_it(tmp_path):
+    """`--labels FOLDER`, by the plan a run makes of it: no line of the recipe is edited, no silver judgement read."""
+    from flows.run import open_run
+
+    dataset = captioned_dataset(tmp_path, captions_of_mixed_length(PICTURES), shards=3)
+    folder = labelled_folder(dataset, tmp_path, by_length, LABELLED)
+    silver = {"uses": "silver_preferences", "with": {"trusted": {"collection": "none here"}, "near": None}}
+    wish = {"preferences": ["silver.judgements"], "accept": ["silver"], "near": None, "curve": [1.0]}
+    said = {
+        "name": "judged",
+        "data": dataset.root,
+        "filter": {
+            "score": {
+                "image_features": {"uses": "image_features", "with": {"tower": "builtin:tiny-image"}},
+                "judged": {"uses": "reward", "with": {"model": "step:reward"}},
+            },
+            "fit": {"reward": {"uses": "reward", "with": wish | {"text_tower": "builtin:tiny-text"}}},
+            "select": {"silver": silver},
+            "keep": {"preferred": "judged.score >= quantile(judged.score, 0.5)"},
+        },
+    }
+    recipe = Recipe.parse(said, "judged").model_copy(update={"labels": str(folder)})
+    environment = Environment.load(workspace=str(tmp_path / "ws"))
+    with open_run(recipe, environment, dataset, flow="pipeline", quiet=True) as run:
+        assert [rule.name for rule in check_recipe(run)] == ["preferred"]
+        metrics = in_order(run)
+        judged = {name: run.view().column(f"{name}.judgements") for name in ("labels", "labels_blind")}
+    table = read_judgements(folder).to_pylist()
+    for name, share in (("labels", "chosen"), ("labels_blind", "random")):
+        rows = {(one["shard"], one["row"]) for one in table if one["share"] == share}
+        assert judged[name].length() - judged[name].null_count == len(rows) > 0
+    assert metrics["silver_judgements"] == 0
+    assert metrics["human_judgements"] == sum(one["share"] == "chosen" and not one["repeat"] for one in table)
+    assert metrics["human_held_out"] == sum(one["share"] == "random" and not one["repeat"] for one in table)
+    assert metrics["human_accuracy"] >= 0.9  # on the blind share, which taught nothing
+
+
+def in_order(run):
+    """The filter's steps, made as the flow makes them, in this process; what the fit measured of itself."""
+    metrics = {}
+    for scorers, others in run.plan.passes("filter"):
+        task = ScanTask([job_of(step) for step in scorers], run.store.root, inputs=run.plan.where(run.made))
+        run_local(task, run.dataset.shards)
+        run.made |= {step.name for step in scorers}
+        for step in others:
+            if step.kind == "fit":
+                folder = run.artifacts.path("models", step.digest)
+                metrics = step.component.fit(FitInputs(run.view()), folder)
+            else:
+                write(run.store, step.columns, run.dataset, step.component.select(run.view()))
+            run.made.add(step.name)
+    return metrics
 
 
 def write(store, step, dataset, columns):

@@ -1,4 +1,4 @@
-"""People's labels take silver's place in a recipe: the chosen ones teach, the blind ones judge, nothing else changes."""
+"""People's labels take silver's place in a recipe: the chosen ones teach, the blind ones judge."""
 
 from __future__ import annotations
 

@@ -8,11 +8,10 @@ is named in a warning and left out; nothing else is held up by it.
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
-import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +19,9 @@ from typing import TypeVar
 
 from components.component import Benchmark, Captioner, Component, Fit, Objective, Scorer, Selection
 from components.errors import UnknownComponent, nearest
+from components.plug_ins import COMPONENTS, broken_plug_ins, plug_ins
 from components.settings import Named
 
-ENTRY_POINT_GROUP = "pairwright.components"
 STAGE_PACKAGES = (
     "components.filter",
     "components.preference",
@@ -35,9 +34,7 @@ STAGE_PACKAGES = (
 DECORATED = re.compile(r'^@(scorer|selection|captioner|fit|objective|benchmark)\("([^"]+)"\)', re.MULTILINE)
 
 _registered: dict[tuple[str, str], type[Component]] = {}
-_broken: dict[str, str] = {}  # plug-in -> why it was left out
 KINDS = tuple(kind.kind for kind in (Scorer, Selection, Captioner, Fit, Objective, Benchmark))
-log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=type[Component])
 
@@ -95,41 +92,37 @@ def _ours() -> dict[tuple[str, str], str]:
     return places
 
 
-@functools.cache
-def _plug_ins() -> None:
-    """Import every plug-in, once a process.
-
-    One that raises, whatever it raises, is warned of and left out: its components are then unknown by name.
-    """
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            entry.load()
-        except Exception as error:
-            _broken[entry.name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            log.warning("plug-in %s (%s) was left out: %s", entry.name, entry.value, _broken[entry.name])
-
-
-def broken_plug_ins() -> dict[str, str]:
-    """Plug-ins that could not be imported, and why."""
-    _plug_ins()
-    return dict(_broken)
-
-
 def discover() -> None:
     """Import every module of ours that holds a component, and every plug-in."""
     for module in sorted(set(_ours().values())):
         importlib.import_module(module)
-    _plug_ins()
+    plug_ins(COMPONENTS)
+
+
+def summaries() -> dict[tuple[str, str], str]:
+    """(kind, name) -> the first sentence that its module says of it; nothing of ours is imported for it."""
+    plug_ins(COMPONENTS)
+    places = {key: cls.__module__ for key, cls in _registered.items()} | _ours()
+    return {key: _first_sentence(module) for key, module in sorted(places.items())}
+
+
+def _first_sentence(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return ""
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=[a-z0-9)])\.\s(?=[A-Z])", paragraph, maxsplit=1)[0].rstrip(".:")
 
 
 def known_names(kind: str | None = None) -> set[str]:
     """Names of components, those of plug-ins too; nothing of ours is imported for it."""
-    _plug_ins()
+    plug_ins(COMPONENTS)
     return {name for of, name in {*_ours(), *_registered} if kind in (None, of)}
 
 
 def _unknown(what: str, name: str, names: set[str]) -> UnknownComponent:
-    left_out = "".join(f"; plug-in {plug_in} was left out ({why})" for plug_in, why in _broken.items())
+    left_out = "".join(f"; plug-in {plug_in} was left out ({why})" for plug_in, why in broken_plug_ins().items())
     return UnknownComponent(f'no {what} is called "{name}"{nearest(name, names)}{left_out}')
 
 
@@ -142,7 +135,7 @@ def component_class(kind: str, name: str) -> type[Component]:
     if (kind, name) in _ours():
         importlib.import_module(_ours()[kind, name])
     elif (kind, name) not in _registered:
-        _plug_ins()
+        plug_ins(COMPONENTS)
     found = _registered.get((kind, name))
     if found is None:
         raise _unknown(kind, name, known_names(kind))
@@ -186,7 +179,7 @@ def find(name: str, kinds: Sequence[str] = ()) -> type[Component]:
     """
     order = (*kinds, *KINDS)
     if not any((kind, name) in {*_ours(), *_registered} for kind in order):
-        _plug_ins()
+        plug_ins(COMPONENTS)
     for kind in order:
         if (kind, name) in _ours() or (kind, name) in _registered:
             return component_class(kind, name)

@@ -20,6 +20,8 @@ VERBS = {
     "dropped": "List dropped pairs by the rule that dropped them.",
     "explain": "Say what a recipe would do, without doing it; or describe a component.",
     "recipes": "List the recipes that ship with Pairwright.",
+    "components": "List what a recipe's steps may use, one line each.",
+    "new": "Begin a component of your own: a folder with its code, test and packaging.",
     "lineage": "From a model to the data, recipe, code and gates that made it.",
     "export": "Write the curated set as a WebDataset and a Parquet to take away.",
     "checkout": "Restore the data a model was trained on.",

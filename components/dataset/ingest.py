@@ -37,6 +37,8 @@ from components.dataset.webdataset_source import (
 )
 from components.digest import canonical, sha256_text
 from components.errors import ColumnError, DatasetError, nearest
+from components.plug_ins import SOURCES as PLUG_IN_SOURCES
+from components.plug_ins import plug_ins
 
 INGEST_VERSION = 2  # raise it when the same source would give other shards
 STAMP = "ingest.json"
@@ -149,6 +151,11 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def sources() -> dict[str, Source]:
+    """Every kind of source by name: the plug-ins' first, so that a particular one is asked before a general one."""
+    return {source.name: source for source in plug_ins(PLUG_IN_SOURCES).values()} | SOURCES
+
+
 def detect(source: str) -> str:
     """The kind of source a path looks like.
 
@@ -158,13 +165,13 @@ def detect(source: str) -> str:
     path = absolute(source)
     if storage.exists(storage.join(path, MANIFEST)):
         raise DatasetError(f"{source} is a dataset already; name it in a recipe as it is")
-    for kind in SOURCES.values():
+    for kind in sources().values():
         if kind.looks_like(source):
             return kind.name
     if not storage.is_remote(path) and not storage.exists(path):
         raise DatasetError(f"{source} does not exist; check the path")
     holds = what_lies_in(path)
-    kinds = ", ".join(SOURCES)
+    kinds = ", ".join(sources())
     raise DatasetError(f"{source} looks like no source we know{holds}; unpack archives, or name its kind: {kinds}")
 
 
@@ -172,10 +179,10 @@ def ingest(kind: str, source: str | None, dest: str, *, progress: Progress | Non
     """Make the dataset at `dest` from a source; a finished one that still holds is opened, not made again.
 
     Args:
-        kind: a name in `SOURCES`, or "auto" to have it detected.
+        kind: a name in `sources()`, or "auto" to have it detected.
         source: a path; None where the source needs none (the demo corpus).
         progress: called with (done, total or None, what is counted).
-        options: those of the source (`SOURCES[kind].options`).
+        options: those of the source (`sources()[kind].options`).
 
     Raises:
         DatasetError: the kind is unknown, or the source cannot be read at all.
@@ -191,9 +198,9 @@ def ingest_all(
     """As `ingest`, and every dataset the source makes: the demo corpus makes raw, dev and test."""
     if kind == "auto" and source is not None:
         kind = detect(source)
-    if kind not in SOURCES:
-        raise DatasetError(f'no source is called "{kind}"{nearest(kind, SOURCES)}')
-    which = SOURCES[kind]
+    if kind not in sources():
+        raise DatasetError(f'no source is called "{kind}"{nearest(kind, sources())}')
+    which = sources()[kind]
     if not source and not which.needs_no_source:
         raise DatasetError(f"{kind} needs a source: `pairwright ingest {kind} SOURCE DEST`")
     settings = which.options.parse(options, f"ingest {kind}")

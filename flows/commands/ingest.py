@@ -16,9 +16,9 @@ class IngestCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from components.dataset.ingest import SOURCES
+        from components.dataset.ingest import sources
 
-        kind = SOURCES.get(ctx.meta.get("kind") or "")
+        kind = sources().get(ctx.meta.get("kind") or "")
         if kind is None:
             with formatter.section("Options of a kind"):
                 formatter.write_text("pairwright ingest KIND --help")
@@ -71,7 +71,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
 
     silence()
     from components.dataset.caption_counts import count_captions
-    from components.dataset.ingest import SOURCES, detect, ingest_all
+    from components.dataset.ingest import detect, ingest_all, sources
     from components.dataset.source import NOTES
     from flows.console import Console
 
@@ -103,7 +103,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
         if counts.pairs and not counts.captioned:
             click.echo(
                 f"WARNING: not one of the {counts.pairs:,} pairs has a caption. {kind} looks in "
-                f"{SOURCES[kind].captions or 'its source'}",
+                f"{sources()[kind].captions or 'its source'}",
                 err=True,
             )
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from components import registry
+from components import plug_ins, registry
 from components.component import Requires, Scorer
 from components.errors import UnknownComponent
 from components.settings import Settings
@@ -17,13 +17,13 @@ from components.settings import Settings
 def registered(monkeypatch):
     """Only what the test registers."""
     monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setattr(registry, "_broken", {})
+    monkeypatch.setattr(plug_ins, "_broken", {})
     monkeypatch.setattr(registry, "STAGE_PACKAGES", ())
     registry._ours.cache_clear()
-    registry._plug_ins.cache_clear()
+    plug_ins.plug_ins.cache_clear()
     yield
     registry._ours.cache_clear()
-    registry._plug_ins.cache_clear()
+    plug_ins.plug_ins.cache_clear()
 
 
 def test_a_component_is_found_by_kind_and_name_and_by_name_alone():
@@ -84,7 +84,7 @@ THEIRS = (
 
 def test_a_plug_in_adds_components_by_its_entry_point(tmp_path, monkeypatch):
     plug_in(tmp_path, monkeypatch, "theirs", THEIRS)
-    assert [one.name for one in importlib.metadata.entry_points(group=registry.ENTRY_POINT_GROUP)] == ["theirs"]
+    assert [one.name for one in importlib.metadata.entry_points(group=plug_ins.COMPONENTS)] == ["theirs"]
     assert registry.find("theirs").__module__ == "theirs_plug_in"
     assert registry.known_names("scorer") == {"theirs"}
 
@@ -94,7 +94,7 @@ def test_a_plug_in_that_does_not_import_is_named_and_left_out(tmp_path, monkeypa
     plug_in(tmp_path, monkeypatch, "broken", source)
     plug_in(tmp_path, monkeypatch, "sound", THEIRS)
     assert registry.find("theirs").__module__ == "sound_plug_in", "the others are not held up"
-    assert list(registry.broken_plug_ins()) == ["broken"]
+    assert list(plug_ins.broken_plug_ins()) == ["broken"]
     assert "plug-in broken (broken_plug_in) was left out" in caplog.text
     with pytest.raises(UnknownComponent, match=r"no scorer is called .* plug-in broken was left out"):
         registry.component_class("scorer", "thiers")

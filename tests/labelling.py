@@ -52,7 +52,7 @@ def many_captions(rows: int) -> list[list[tuple[str, str]]]:
         [
             ("alt", f"{caption_text(n)}, on a light ground"),
             ("keywords", ", ".join(facts_of(n)[:2])),
-            ("file_name", f"img{n}"),
+            ("file_name", f"form{n}"),
         ]
         for n in range(rows)
     ]

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from components.component import Captions, Scorer
+from components.dataset.machine_text import machine_text
 from components.dataset.pairs import PairBatch
 from components.filter.shop_phrases import SHOP_BOILERPLATE
 from components.registry import scorer
@@ -103,8 +104,9 @@ class CaptionText(Scorer[CaptionTextSettings]):
         repetition: share of word pairs, or of 6-character windows, that occurred before (the larger).
         alphabetic: share of the visible characters that are letters.
         file_name_likeness: 0 a sentence, 1 surely a file's name (FILE_NAME_EVIDENCE).
-        boilerplate: no word is left without the phrases in BOILERPLATE, or it is the author's name.
-        boilerplate_kind: address, author, tool, web, untitled or generic (with `shop` also delivery, offer,
+        boilerplate: no word is left without the phrases in BOILERPLATE, or it is the author's name, or no person's
+            text (`dataset/machine_text.py`: a printed object, an identifier, a counter, an unfilled template).
+        boilerplate_kind: machine, address, author, tool, web, untitled or generic (with `shop` also delivery, offer,
             call, stock or label); null if not boilerplate.
         boilerplate_share: of the words, how many stand in such phrases; 0 without words.
         quality: 0..1, `caption_quality` of the above.
@@ -209,6 +211,8 @@ def boilerplate(text: str, author: str | None = None, phrases: Phrases = BOILERP
             found = found or kind
         rest = shorter
     words, left = _spoken(text), _spoken(rest)
+    if left and machine_text(text):
+        return "machine", 1.0
     share = 1 - min(len(left), len(words)) / len(words) if words else float(found is not None)
     return (None if left else found), share
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.dataset.machine_text import machine_text
+
 SIDECAR_SOURCES = ("alt", "description", "keywords", "file_name")  # a translation is judged only where it is asked for
 ORIGINAL = "alt"
 _SPACE = re.compile(r"\s+")
@@ -45,7 +47,8 @@ def candidates_of(
         made: captioner step -> its caption of this pair, None where it made none.
         variants: name -> function of the alt-text; an empty result is no candidate.
 
-    Of captions that differ in case, space or a final stop alone, the first stands for all.
+    Of captions that differ in case, space or a final stop alone, the first stands for all. What a program left in a
+    caption's place (`dataset/machine_text.py`) is no caption to judge.
     """
     found: list[Candidate] = []
     for name in sources:
@@ -66,7 +69,7 @@ def _distinct(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
     first: dict[str, Candidate] = {}
     for one in found:
         text = plain(one.text)
-        if text:
+        if text and machine_text(one.text) is None:
             first.setdefault(text, one)
     return tuple(first.values())
 

@@ -53,6 +53,12 @@ WHERE labeller = :me AND {_OPEN}
     >= (SELECT wanted FROM items WHERE id = s.item))
 ORDER BY place"""
 
+_SESSION = f"""
+SELECT count(*) AS items,
+  coalesce(sum(id IN (SELECT item FROM live WHERE kind = '{ANSWER}')), 0) AS answered,
+  coalesce(sum(id IN (SELECT item FROM events WHERE kind = '{UNREADABLE}')), 0) AS unreadable
+FROM items WHERE shard IN (SELECT value FROM json_each(:shards))"""
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -227,19 +233,24 @@ class Desk:
         return {shard: reason for shard, (until, reason) in list(self._away.items()) if until > now}
 
     def progress(self, labeller: str) -> dict[str, int]:
-        """Counts for a progress bar: this labeller's answers, what is left for them, and what all have done."""
+        """Counts for a progress bar: what this labeller did and may still do, and what all have done of how much.
+
+        `items` is the session: it moves neither with an answer, a skip or a picture that cannot be read, nor with
+        what others hold; `left`, which does, is no part of a share.
+        """
         read = self.store.read
         mine = read("SELECT kind, repeat, count(*) AS n FROM live WHERE labeller = ? GROUP BY kind, repeat", labeller)
         counts = {(row["kind"], row["repeat"]): row["n"] for row in mine}
         with self.store.transaction() as db:
             free = len(db.execute(_NEW, self._asked(labeller)).fetchall())
         opened = sum(not serving.repeat for serving in self._mine(labeller))
-        everyone = read("SELECT count(DISTINCT item) AS n FROM live WHERE kind = 'answer'")[0]["n"]
+        (whole,) = read(_SESSION, {"shards": json.dumps(self.shards)})
         return {
             "answered": counts.get((ANSWER, 0), 0),
             "repeated": counts.get((ANSWER, 1), 0),
             "skipped": counts.get((SKIP, 0), 0) + counts.get((SKIP, 1), 0),
             "left": free + opened,
-            "items": read("SELECT count(*) AS n FROM items")[0]["n"],
-            "items_answered": everyone,
+            "items": whole["items"],
+            "items_answered": whole["answered"],
+            "unreadable": whole["unreadable"],
         }

@@ -97,7 +97,7 @@ def test_ten_pictures_by_keys_undo_reload_and_go_on(chromium_page, desk):
         next_one(page, lambda: by_length(page))
     found = saved(page, path, 5)
     assert all(texts == sorted(texts, key=lambda tier: -len(tier[0])) for texts in map(ranked, found))
-    assert page.inner_text("#count") == "5 of 20"
+    page.get_by_text("5 of 20", exact=True).wait_for()  # counted once it is on the server's disk
 
     shown = next_one(page, lambda: page.keyboard.press("u"))  # back to the fifth
     assert sorted(words(page)) == sorted(one.text for one in found[-1].item.candidates)

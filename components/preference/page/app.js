@@ -210,20 +210,22 @@ function render() {
   find("rest-words").textContent = placed().length || work.rejected.size ? "The rest are equal" : "All equal";
 }
 
+// Of the whole session, whoever answers: the denominator stays where it is.
 function showProgress() {
-  const total = progress.answered + progress.left, bar = find("bar");
-  find("count").textContent = `${progress.answered.toLocaleString("en")} of ${total.toLocaleString("en")}`;
-  bar.firstElementChild.style.width = `${total ? (100 * progress.answered) / total : 100}%`;
-  bar.ariaValueMax = String(total);
-  bar.ariaValueNow = String(progress.answered);
-  find("count").title = `${progress.items_answered} of ${progress.items} pictures answered by anyone`;
+  const { items, items_answered: done, answered, skipped } = progress, bar = find("bar");
+  find("count").textContent = `${done.toLocaleString("en")} of ${items.toLocaleString("en")}`;
+  bar.firstElementChild.style.width = `${items ? (100 * done) / items : 100}%`;
+  bar.ariaValueMax = String(items);
+  bar.ariaValueNow = String(done);
+  find("count").title = `pictures answered by anyone; by you ${answered}${skipped ? `, and ${skipped} skipped` : ""}`;
 }
 
 function finish() {
-  const { answered = 0, repeated = 0, skipped = 0, left: open = 0 } = progress;
+  const { answered = 0, repeated = 0, skipped = 0, unreadable = 0, items = 0, left: open = 0 } = progress;
   if (open) return;
-  find("finished-words").textContent = `You answered ${answered} pictures` +
+  find("finished-words").textContent = `You answered ${answered} of ${items} pictures` +
     (repeated ? `, ${repeated} of them twice` : "") + (skipped ? `, and skipped ${skipped}` : "") +
+    (unreadable ? `; ${unreadable} cannot be read` : "") +
     (session.command ? `. To use the labels: ${session.command}` : ".");
   find("trust").open = true;
   if (document.activeElement === document.body) finished.querySelector("h1").focus({ preventScroll: true });
@@ -295,10 +297,8 @@ function strip(rankings) {
 function submit(answer) {
   const seconds = Math.round((performance.now() - work.since) / 100) / 10;
   const body = { ...answer, labeller, token: current.token, seconds };
-  if (!answer.skip) progress = { ...progress, answered: progress.answered + 1, left: Math.max(progress.left - 1, 0) };
   const saved = keep(body);
   show(queue.shift() || null);
-  showProgress();
   saved.then(() => { if (!outbox.length && problem.hidden) say("Saved. U takes it back."); });
 }
 

@@ -163,6 +163,7 @@ def test_repetitions_come_later_with_every_two_captions_swapped(store):
     assert len(repeats) == pytest.approx(0.2 * 60, abs=1)
     assert desk.progress("ann") == {
         "answered": 60, "repeated": len(repeats), "skipped": 0, "left": 0, "items": 60, "items_answered": 60,
+        "unreadable": 0,
     }  # fmt: skip
 
 
@@ -198,6 +199,34 @@ def test_pictures_of_another_dataset_in_the_file_are_not_handed_out(store):
     desk = Desk(store, ["here"])
     assert {one.item.shard for one in desk.open("ann", 9)} == {"here"}
     assert desk.progress("ann")["left"] == 2
+
+
+ACTS = ["answer", "answer", "skip", "undo", "unreadable"]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(ACTS)), max_size=25))
+def test_a_denominator_does_not_move_while_labelling(tmp_path_factory, acts):
+    store = LabelStore(tmp_path_factory.mktemp("share") / "labels.sqlite")
+    store.add_items([*items(12, shard="here"), *items(3, shard="elsewhere")], overlap=0.3)
+    desk, before = Desk(store, ["here"], repeat_share=0.2), 0
+    for who, act in acts:
+        if act == "undo":
+            desk.undo(who)
+        elif servings := desk.open(who, 2):
+            if act == "unreadable":
+                desk.set_aside(servings[0].item.id)
+            else:
+                said = {"skip": True} if act == "skip" else ranked(servings[0])
+                desk.answer(servings[0].token, who, said, CRITERIA)
+        for one in "abc":
+            progress = desk.progress(one)
+            assert progress["items"] == 12
+            assert 0 <= progress["items_answered"] <= 12
+        if act != "undo":
+            assert progress["items_answered"] >= before, "and the share only grows, but for what is taken back"
+        before = progress["items_answered"]
+    store.close()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -57,7 +57,7 @@ DEFECTS: dict[str, str] = {
 
 class DemoShopOptions(CopyingOptions):
     defect_share: float = Field(0.3, ge=0, lt=1, description="of the pages, how many get a defect")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the defects planted")
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,20 @@ class IngestCommand(click.Command):
     """`ingest KIND --help` shows that kind's options too."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["kind"] = next((arg for arg in args if not arg.startswith("-")), None)
+        ctx.meta["kind"] = next((arg for arg in args if not arg.startswith("-") and "=" not in arg), None)
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from components.dataset.ingest import sources
-
-        kind = sources().get(ctx.meta.get("kind") or "")
-        if kind is None:
+        if ctx.meta.get("kind") in (None, "auto"):
             with formatter.section("Options of a kind"):
                 formatter.write_text("pairwright ingest KIND --help")
             return
+        from components.dataset.ingest import sources  # reads pyarrow, which help without a kind does not wait for
+        from components.errors import DatasetError, nearest
+
+        kind = sources().get(ctx.meta["kind"])
+        if kind is None:
+            raise DatasetError(f'no source is called "{ctx.meta["kind"]}"{nearest(ctx.meta["kind"], sources())}')
         with formatter.section(f"{kind.name}: {kind.summary}"):
             formatter.write_text(f"Captions: {kind.captions}." if kind.captions else "")
         with formatter.section(f"Options of {kind.name}, each as --set KEY=VALUE"):

@@ -43,6 +43,11 @@ def silence() -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def sqlite_address(path: str, driver: str = "sqlite") -> str:
+    """The address of a SQLite file: what an address reads as something else is quoted."""
+    return f"{driver}:///{path.replace('%', '%25').replace('?', '%3F')}"
+
+
 class Environment(BaseModel):
     """The machine, the stores and the servers of one run."""
 
@@ -88,7 +93,7 @@ class Environment(BaseModel):
 
     @property
     def tracking(self) -> str:
-        return self.tracking_uri or f"sqlite:///{self.workspace}/mlflow.db"
+        return self.tracking_uri or sqlite_address(f"{self.workspace}/mlflow.db")
 
     @property
     def shard_workers(self) -> int:

@@ -28,9 +28,11 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from components.environment import sqlite_address
 from components.errors import WorkspaceError
 
 STOP_SECONDS = 5
+DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"  # Prefect's own name for it
 
 
@@ -58,7 +60,7 @@ class PrefectServer:
                 stderr=log,
                 pass_fds=[bound.fileno()],
                 cwd=Path(__file__).parents[1],
-                env=os.environ | {"PREFECT_SERVER_UI_ENABLED": "false"},
+                env=_quoted_database(home) | os.environ | {"PREFECT_SERVER_UI_ENABLED": "false"},
                 start_new_session=True,  # Ctrl-C is the run's to answer, which then tells the server
             )
         atexit.register(self.close)
@@ -148,10 +150,21 @@ def serve(descriptor: int) -> None:
 
     database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
     url = get_current_settings().server.database.connection_url
-    if url is not None and url.get_secret_value() == f"sqlite+aiosqlite:///{database}":
+    if url is not None and url.get_secret_value() == _database_address(os.environ["PREFECT_HOME"]):
         make_database(database, cache_folder())
     app = create_app(ephemeral=True, final=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=descriptor)])
+
+
+def _database_address(home: str) -> str:
+    return sqlite_address(f"{home}/prefect.db", "sqlite+aiosqlite")
+
+
+def _quoted_database(home: str) -> dict[str, str]:
+    """The setting of the database's address where Prefect's own default would not be one: it quotes nothing."""
+    address = _database_address(home)
+    named = {DATABASE_URL, "PREFECT_API_DATABASE_CONNECTION_URL"} & os.environ.keys()
+    return {} if named or address == f"sqlite+aiosqlite:///{home}/prefect.db" else {DATABASE_URL: address}
 
 
 def cache_folder() -> Path:

@@ -98,7 +98,8 @@ def list_files(path: str, suffixes: tuple[str, ...]) -> list[str]:
         DatasetError: there is none, or none of a name that braces stand for.
     """
     whole = absolute(path)
-    named = [whole] if _is_there(whole) else expand_braces(whole)
+    there, rest = _literal_part(whole)
+    named = [there + one for one in expand_braces(rest)]
     found = {one: _matching(one, suffixes) for one in named}
     missing = [one for one, files in found.items() if not files]
     if missing and len(named) > 1:
@@ -133,11 +134,19 @@ def _matching(path: str, suffixes: tuple[str, ...]) -> list[str]:
 
 def _glob(pattern: str) -> list[str]:
     """Files that match; a folder that is there by its literal name is no pattern, whatever its name holds."""
-    parts = pattern.split("/")
-    there = next(n for n in range(1, len(parts) + 1) if not os.path.exists("/".join(parts[:n]) or "/"))
-    root = "/".join(parts[: there - 1]) or "/"
-    found = glob.glob("/".join(parts[there - 1 :]), root_dir=root, recursive=True)
-    return [path for one in found if os.path.isfile(path := os.path.join(root, one))]
+    root, rest = _literal_part(pattern)
+    found = glob.glob(rest.lstrip("/"), root_dir=root or "/", recursive=True)
+    return [path for one in found if os.path.isfile(path := os.path.join(root or "/", one))]
+
+
+def _literal_part(path: str) -> tuple[str, str]:
+    """A local path's longest part that is there by its literal name, and what follows; a remote one is all pattern."""
+    if storage.is_remote(path):
+        return "", path
+    parts = path.split("/")
+    known = next((n for n in range(len(parts), 0, -1) if os.path.exists("/".join(parts[:n]) or "/")), 0)
+    there = "/".join(parts[:known])
+    return there, path[len(there) :]
 
 
 def expand_braces(path: str) -> list[str]:
@@ -147,10 +156,13 @@ def expand_braces(path: str) -> list[str]:
         DatasetError: it stands for nothing, or for more than a million paths.
     """
     made = [path]
-    while any(_BRACES.search(one) for one in made):
-        made = [found for one in made for found in _expand_first(one, path)]
-        if len(made) > MOST_NAMED:
-            raise DatasetError(f"{path} stands for more than {MOST_NAMED:,} files; name a folder or a glob")
+    while _BRACES.search(made[0]):  # each stands for paths with as many braces left as the others
+        wider: list[str] = []
+        for one in made:
+            wider += _expand_first(one, path)
+            if len(wider) > MOST_NAMED:
+                raise DatasetError(f"{path} stands for more than {MOST_NAMED:,} files; name a folder or a glob")
+        made = wider
     return made
 
 

@@ -61,11 +61,20 @@ def _connect(uri: str) -> MlflowClient:
                 follow_the_workspace(path)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # opens the store, so that what is wrong is said now
+        _remove_stray_folder(uri, path)
     except Exception as error:
         raise TrackingError(
             f"{uri} cannot be opened as an MLflow store: {one_line(error)}; check PAIRWRIGHT_TRACKING_URI"
         ) from error
     return client
+
+
+def _remove_stray_folder(uri: str, database: Path | None) -> None:
+    """MLflow makes the database's folder by its address, quoted as it is; where that is another name, it is empty."""
+    made = Path(uri.removeprefix(SQLITE)).parent
+    if database is not None and made != database.parent:
+        with contextlib.suppress(OSError):
+            made.rmdir()
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pyarrow as pa
 
+from components.finite import require_finite
 from components.settings import Settings
 
 if TYPE_CHECKING:
@@ -225,7 +226,11 @@ class Objective(Component[S]):
 
 @dataclass(frozen=True)
 class Metric:
-    """A number with its definition, sample size and bootstrap interval."""
+    """A number with its definition, sample size and bootstrap interval.
+
+    Raises:
+        NotFinite: one of them is not; what was not measured is no metric.
+    """
 
     name: str
     value: float
@@ -234,6 +239,9 @@ class Metric:
     high: float
     definition: str
     higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        require_finite([self.value, self.low, self.high], f"the metric {self.name} and its interval")
 
 
 class Benchmark(Component[S]):

@@ -16,6 +16,7 @@
     ├── TrackingError         an MLflow store or server that does not answer or cannot be opened
     ├── EngineError           a cluster that does not answer, a worker that keeps dying
     ├── GuardError            a server that would stand open, or whose key is none
+    ├── NotFinite             a NaN or an infinity where a value would decide
     ├── MissingDependency     an optional package is not installed
     └── TextModelError        a text back end refused, timed out or ran out of budget
 
@@ -89,6 +90,10 @@ class EngineError(PairwrightError):
 
 
 class GuardError(PairwrightError):
+    pass
+
+
+class NotFinite(PairwrightError):
     pass
 
 

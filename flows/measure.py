@@ -12,6 +12,7 @@ import pyarrow as pa
 from components.component import Benchmark
 from components.dataset import storage
 from components.dataset.dataset import Dataset
+from components.finite import require_finite
 from flows.run import Run
 
 GROUPS = "groups"  # in items.npz: which items belong together, so that a bootstrap draws groups
@@ -32,7 +33,10 @@ def measure(
         assert isinstance(benchmark, Benchmark)
         metrics += [asdict(m) | {"name": f"{name}.{m.name}"} for m in benchmark.evaluate(model, dataset)]
         found = benchmark.evaluate_items(model, dataset)  # type: ignore[attr-defined]
-        items |= {f"{name}.{metric}": values for metric, values in found.items()}
+        for metric, values in found.items():
+            if np.issubdtype(values.dtype, np.floating):
+                require_finite(values, f"the items of {name}.{metric}")
+            items[f"{name}.{metric}"] = values
     storage.write_json(str(folder / "metrics.json"), metrics)
     np.savez_compressed(folder / "items.npz", **items)  # type: ignore[arg-type]
     return metrics

@@ -29,6 +29,7 @@ from components.dataset.dataset import Dataset, Shard
 from components.dataset.members import checked
 from components.dataset.pairs import caption_of
 from components.errors import DatasetError, MissingDependency
+from components.finite import require_finite
 from serving.thumbnails import ThumbnailPack, ThumbnailWriter, thumbnail_of
 
 INDEX_VERSION = 1
@@ -98,6 +99,8 @@ def build_index(
         DatasetError: nothing is kept, the vectors do not match, or a shard is not the dataset's.
     """
     _check_inputs(kept, image_vectors, captions)
+    if query_vectors is not None:
+        require_finite(query_vectors, "the vectors of the texts people may search by")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     order = _dataset_order(dataset, kept)
@@ -128,6 +131,8 @@ def _check_inputs(kept: pa.Table, vectors: np.ndarray, captions: Sequence[str | 
         raise DatasetError(f"{len(kept)} kept pairs but vectors of shape {vectors.shape}; embed the same selection")
     if captions is not None and len(captions) != len(kept):
         raise DatasetError(f"{len(kept)} kept pairs but {len(captions)} captions")
+    for start in range(0, len(vectors), BLOCK):
+        require_finite(vectors[start : start + BLOCK], f"the vectors of the kept pairs from {start} on")
     norms = np.linalg.norm(vectors[:: max(1, len(vectors) // 1000)].astype(np.float32), axis=1)
     if not np.allclose(norms, 1, atol=1e-2):
         raise DatasetError(
@@ -273,6 +278,7 @@ def exact_search(vectors: np.ndarray, queries: np.ndarray, k: int) -> Hits:
     """The k nearest of (n, d) vectors to (q, d) queries by cosine, scanned in blocks; ties by item number."""
     k = min(k, len(vectors))
     queries = np.ascontiguousarray(queries, dtype=np.float32)
+    require_finite(queries, "the vectors that are searched for")
     scores = np.zeros((len(queries), 0), np.float32)
     items = np.zeros((len(queries), 0), np.int64)
     for start in range(0, len(vectors), BLOCK):
@@ -362,6 +368,7 @@ class SearchIndex:
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.about["d"]:
             raise DatasetError(f"queries have shape {queries.shape}, the index is {self.about['d']} wide")
+        require_finite(queries, "the vectors that are searched for")
         if exact or not self.approximate:
             return exact_search(self.vectors, queries, k)
         k = min(k, len(self))

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,7 @@ from components.dataset.columns import ERROR, to_arrow, to_numpy
 from components.dataset.dataset import Shard
 from components.dataset.pairs import PairBatch
 from components.errors import ColumnError, ComponentFailed, PairwrightError
+from components.finite import finite_rows
 
 CAPTION_COLUMNS: Mapping[str, pa.DataType] = {"text": pa.string(), "lang": pa.string(), "note": pa.string()}
 ERROR_CHARS = 200
@@ -119,7 +121,7 @@ class JobRun:
     def _attempt(self, batch: PairBatch) -> tuple[dict[str, pa.Array], list[str | None]]:
         """The component's columns of a batch, and an error for each pair that made it raise."""
         try:
-            return self._columns_of(batch), [None] * len(batch)
+            return _finite(self._columns_of(batch), len(batch))
         except PairwrightError:
             raise  # a cause the user can mend; committing it as rows that failed would hide it
         except Exception as error:
@@ -151,7 +153,7 @@ class JobRun:
                 f"{self.component.kind} {self.component.name} returned columns {sorted(values)}, "
                 f"it declares {sorted(self.schema)}; mend the component"
             )
-        columns = {name: _no_nan(to_arrow(values[name], kind)) for name, kind in self.schema.items()}
+        columns = {name: to_arrow(values[name], kind) for name, kind in self.schema.items()}
         for name, array in columns.items():
             if len(array) != len(batch):
                 raise ColumnError(
@@ -202,11 +204,28 @@ def _caption_values(captions: Sequence[Caption | None]) -> dict[str, list[str | 
     }
 
 
-def _no_nan(array: pa.Array) -> pa.Array:
-    """NaN as null: in SQL NaN is greater than every threshold, and would be kept."""
-    if not pa.types.is_floating(array.type) or not pc.any(pc.is_nan(array)).as_py():
-        return array
-    return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+def _finite(columns: dict[str, pa.Array], size: int) -> tuple[dict[str, pa.Array], list[str | None]]:
+    """The columns without what is not finite, and a reason for each pair that had such a value.
+
+    A number that is NaN is a component's way to say that there is none, and becomes null; an infinite one,
+    or a vector with either, is a fault. In SQL NaN is greater than every threshold, and would be kept.
+    """
+    errors: list[str | None] = [None] * size
+    for name, array in columns.items():
+        if pa.types.is_floating(array.type):
+            values = array.to_numpy(zero_copy_only=False)
+            bad = array.is_valid().to_numpy(zero_copy_only=False) & ~np.isfinite(values)
+            faults = np.flatnonzero(bad & np.isinf(values))
+        elif pa.types.is_fixed_size_list(array.type) and pa.types.is_floating(array.type.value_type):
+            bad = array.is_valid().to_numpy(zero_copy_only=False) & ~finite_rows(to_numpy(pa.chunked_array([array])))
+            faults = np.flatnonzero(bad)
+        else:
+            continue
+        if bad.any():
+            columns[name] = pc.if_else(pa.array(bad), pa.scalar(None, array.type), array)
+        for row in faults:
+            errors[row] = errors[row] or f"not_finite:{name}"
+    return columns, errors
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from components.finite import require_finite
+
 REPLICATES = 2000
 CONFIDENCE = 0.95
 
@@ -48,6 +50,7 @@ def bootstrap_median(
 ) -> Interval:
     """Median of per-item values with its interval (the lower of two middle values in a replicate)."""
     items = np.asarray(values, dtype=np.float64)
+    require_finite(items, "the values whose median is taken")  # NaN would be sorted last
     order = np.argsort(items, kind="stable")
     drawn = _draws(_codes(groups, len(items)), seed)
     medians = np.empty(len(drawn))
@@ -76,6 +79,7 @@ def paired_bootstrap(
 
 def _replicate_means(items: np.ndarray, groups: Sequence[Any] | None, seed: int) -> np.ndarray:
     """Mean of each replicate: its groups' sums over its groups' sizes."""
+    require_finite(items, "the values whose mean is taken")
     codes = _codes(groups, len(items))
     sums, sizes = np.bincount(codes, items), np.bincount(codes)
     drawn = _draws(codes, seed)

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from components.component import Benchmark, Metric
 from components.errors import DatasetError, InvalidRecipe
+from components.finite import require_finite
 from components.registry import benchmark
 from components.settings import Settings
 
@@ -81,6 +82,8 @@ class ComposedQuery(Benchmark[ComposedQuerySettings]):
         if not possible.any():
             raise DatasetError(f"{dataset.name} has no two pictures that differ in {self.settings.change} alone")
         items = {"groups": np.asarray([split.groups[i] for i in asked[possible]])}
+        require_finite(vectors, "the vectors of the pictures")
+        require_finite(texts, "the vectors of the texts")
         for name, queries in composed(vectors[asked], texts, self.settings.weight).items():
             scores = queries @ vectors.T
             scores[np.arange(len(asked)), asked] = -np.inf  # the picture itself is no answer

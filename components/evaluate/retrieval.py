@@ -15,6 +15,7 @@ from pydantic import Field
 
 from components.component import Benchmark, Metric
 from components.evaluate.bootstrap import bootstrap_mean, bootstrap_median
+from components.finite import require_finite
 from components.registry import benchmark
 from components.settings import Settings
 
@@ -91,7 +92,11 @@ def first_ranks(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
     Everything ahead of the first positive is a negative, so it is 1 + the negatives that score at
     least as high: a tie counts against, and a model that says the same of all earns nothing.
+
+    Raises:
+        NotFinite: a score is not: NaN is beaten by nothing, and would be first.
     """
+    require_finite(scores, "the similarities to be ranked")
     best = np.where(positive, scores, -np.inf).max(axis=1, keepdims=True)
     ahead: np.ndarray = ((scores >= best) & ~positive).sum(axis=1)
     return ahead + 1

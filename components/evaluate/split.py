@@ -18,6 +18,7 @@ from torch import Tensor
 from components.dataset.dataset import Dataset
 from components.dataset.reading import read_pairs
 from components.errors import DatasetError
+from components.finite import require_finite
 from components.models.dual_encoder import DualEncoder
 
 MAX_CACHED = 16  # (split, tower) entries; a split of 250 pairs is about 2 MB
@@ -60,12 +61,15 @@ def features_of(model: DualEncoder, dataset: Dataset, source: str = "alt") -> Sp
 
     Raises:
         DatasetError: the split has no pair with a picture and a caption of this source.
+        NotFinite: a tower gave a feature that is not.
     """
     split = f"{dataset.digest}/{source}"
     image_key = f"{model.image_key}/{model.device}" if model.image_key else None
     text_key = f"{model.text_key}/{model.device}" if model.text_key else None
     facts, image = _once(("image", split, image_key), lambda: _read(model, dataset, source))
     text = _once(("text", split, text_key), lambda: model.text_features(facts.captions).clone())
+    require_finite(image, f"the picture features of {dataset.name}")
+    require_finite(text, f"the caption features of {dataset.name}")
     return SplitFeatures(image, text, facts.captions, facts.groups, facts.labels, facts.skipped)
 
 

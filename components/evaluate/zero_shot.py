@@ -15,6 +15,7 @@ from pydantic import Field
 from components.component import Benchmark, Metric
 from components.errors import DatasetError, InvalidRecipe
 from components.evaluate.bootstrap import bootstrap_mean
+from components.finite import require_finite
 from components.registry import benchmark
 from components.settings import Settings
 
@@ -82,6 +83,7 @@ class ZeroShot(Benchmark[ZeroShotSettings]):
         classes, truth = np.unique(np.asarray(values), return_inverse=True)
         image = model.encode_image_features(split.image[labelled])
         scores = (image @ self.class_vectors(model, list(classes)).T).float().cpu().numpy()
+        require_finite(scores, "the similarities of pictures and classes")
         right = scores[np.arange(len(truth)), truth][:, None]
         # Ties count against, as in retrieval.
         rank = 1 + ((scores >= right).sum(axis=1) - 1)

@@ -125,6 +125,7 @@ def train(
     import torch
 
     from components.models.codebook import Codebook
+    from components.models.finite_steps import FiniteSteps
     from components.models.heads import learning_rate, parameter_groups
 
     with torch.random.fork_rng(devices=[]):
@@ -139,16 +140,19 @@ def train(
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=wish.lr, betas=(0.9, 0.98))
     draw = _batches(len(captions), wish.batch_size, random)
     revived, warm = 0, max(1, int(WARM_UP_SHARE * wish.steps))
+    finite = FiniteSteps(f"these are rows of its pairs; lower lr ({wish.lr})")
     for step in range(wish.steps):
         rows = next(draw)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, peak=wish.lr, warmup_steps=warm, steps=wish.steps)
         caption, commitment, z, codes = model.loss(_features(matrix, rows, device), tokens[rows].to(device))
         optimizer.zero_grad(set_to_none=True)
-        (caption + wish.commitment * commitment).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        revived += model.quantizer.update(z, codes, random)
+        loss = caption + wish.commitment * commitment
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if finite.allow(float(loss.detach()), float(norm), rows.tolist()):
+            optimizer.step()
+            revived += model.quantizer.update(z, codes, random)
         if progress is not None:
             progress(step + 1, wish.steps, f"{caption.item():.2f} nats a word")
     return model.eval().requires_grad_(False), revived

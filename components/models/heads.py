@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from components.finite import require_finite
 from components.models.contrastive import MAX_SCALE, same_group, softmax_loss
+from components.models.finite_steps import FiniteSteps, gradient_norm
 
 INITIAL_SCALE = 1 / 0.07
 WARM_UP_SHARE = 0.1
@@ -105,8 +107,14 @@ def fit_heads(
         steps: optimizer steps of `batch_size` pairs each (all pairs if there are fewer).
         weights: (n,) non-negative weight of each pair's loss; all 1 if None.
         groups: (n,) integer ids; pairs of one id (the same caption) are positives of each other.
+
+    Raises:
+        NotFinite: a feature is not.
+        ModelError: three steps in a row were not finite.
     """
     x, y = as_features(image), as_features(text)
+    require_finite(x, "the picture features of the heads")
+    require_finite(y, "the text features of the heads")
     heads = Heads(x.shape[1], y.shape[1], dim, seed)
     optimizer = torch.optim.AdamW(parameter_groups(heads, weight_decay), lr=lr, betas=(0.9, 0.98))
     weight = None if weights is None else as_features(weights)
@@ -114,6 +122,7 @@ def fit_heads(
     size, warm = min(batch_size, len(x)), max(1, int(WARM_UP_SHARE * steps))
     random = torch.Generator().manual_seed(seed)
     order, at = torch.randperm(len(x), generator=random), 0
+    finite = FiniteSteps(f"these are rows of its features; lower lr ({lr})")
     for step in range(steps):
         if at + size > len(x):
             order, at = torch.randperm(len(x), generator=random), 0
@@ -124,8 +133,10 @@ def fit_heads(
         each = softmax_loss(heads.image_projection(x[batch]), heads.text_projection(y[batch]), heads.scale, positive)
         share = torch.full_like(each, 1 / len(each)) if weight is None else _shares(weight[batch])
         optimizer.zero_grad(set_to_none=True)
-        (each * share).sum().backward()
-        optimizer.step()
+        loss = (each * share).sum()
+        loss.backward()
+        if finite.allow(float(loss.detach()), float(gradient_norm(heads.parameters())), batch.tolist()):
+            optimizer.step()
     return heads.requires_grad_(False)
 
 

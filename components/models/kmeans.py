@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from components.dataset.matrix import blocks
+from components.finite import require_finite
 
 BLOCK = 8192  # rows a matrix product
 SEEDING_ROWS = 32  # rows a cluster that k-means++ draws from
@@ -103,6 +104,7 @@ def assign(
 def read_rows(matrix: np.ndarray, rows: np.ndarray, unit: bool) -> Tensor:
     """These rows as float32 (len(rows), d), scaled to unit norm if asked."""
     values = torch.from_numpy(np.ascontiguousarray(matrix[rows])).float()
+    require_finite(values, "vectors to cluster")
     return F.normalize(values, dim=1) if unit else values
 
 

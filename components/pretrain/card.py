@@ -16,7 +16,9 @@ def model_card(config: TrainConfig, pairs: int, excluded: int, history: list[dic
         if settings.tower
         else f"image `{settings.image_tower.reference}`, text `{settings.text_tower.reference}`"
     )
-    loss = f"{history[-1]['loss']:.4f}" if history else "none"
+    losses = [line["loss"] for line in history if "loss" in line]
+    loss = f"{losses[-1]:.4f}" if losses else "none"
+    skipped = max((line.get("skipped", 0) for line in history), default=0)
     captions = ", ".join(f"{source} {weight:g}" for source, weight in settings.sources.items())
     return f"""# Dual encoder
 
@@ -36,7 +38,8 @@ model.encode_text(["a red square"]) @ model.encode_image([picture]).T
 | objective | {settings.objective.uses} |
 | data | {pairs} pairs of {len(config.shards)} shards ({excluded} more had no picture or caption) |
 | captions | {captions} |
-| steps | {settings.steps} of {settings.batch_size} pairs, AdamW, peak lr {settings.lr:g}, seed {settings.seed} |
+| steps | {settings.steps} of {settings.batch_size} pairs, AdamW, peak lr {settings.lr:g}, seed {settings.seed}\
+{f"; {skipped} were not finite and were skipped" if skipped else ""} |
 | last loss | {loss} |
 
 It knows what it was shown: short captions of its training set's kind. It was not tested for

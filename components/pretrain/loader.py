@@ -22,6 +22,7 @@ from components.dataset.dataset import Shard
 from components.dataset.decode import decode
 from components.dataset.pairs import caption_of
 from components.errors import ColumnError, DatasetError
+from components.finite import require_finite
 from components.models.dual_encoder import DualEncoder
 from components.pretrain.pairs import TrainingPairs
 from components.pretrain.settings import DualEncoderSettings
@@ -70,6 +71,9 @@ class Loader:
         assert (chosen != NONE).all(), "pairs without a caption are excluded when the loader opens"
         return chosen
 
+    def _read_named(self, numbers: np.ndarray, epoch: int) -> Batch:
+        return self.read(numbers, epoch) | {"keys": [self._keys[number] for number in numbers]}
+
     def read(self, numbers: np.ndarray, epoch: int) -> Batch:
         """All of a batch that needs no model; runs ahead in a thread."""
         raise NotImplementedError
@@ -83,7 +87,7 @@ class Loader:
         with ThreadPoolExecutor(1, "loader") as ahead:
             waiting: Future[Batch] | None = None
             for epoch, batch in numbers:
-                following = ahead.submit(self.read, batch, epoch)
+                following = ahead.submit(self._read_named, batch, epoch)
                 if waiting is not None:
                     yield waiting.result()
                 waiting = following
@@ -208,7 +212,9 @@ def _vectors(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     values = to_numpy(chunked)
     if values.ndim != 2:
         raise ColumnError(f'"{name}" holds {chunked.type}, not vectors; name one of image_features or text_features')
-    return values.astype(np.float16), chunked.is_valid().to_numpy()
+    halves, known = values.astype(np.float16), chunked.is_valid().to_numpy()
+    require_finite(halves[known], f'features "{name}"', "make that step's columns again")
+    return halves, known
 
 
 def _picture(media: Sequence[dict[str, Any]] | None) -> dict[str, Any] | None:

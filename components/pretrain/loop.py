@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from components.component import Objective
-from components.errors import ModelError, WorkspaceError
+from components.errors import WorkspaceError
+from components.finite import require_finite
 from components.models.contrastive import distributed, same_group
 from components.models.dual_encoder import DualEncoder
+from components.models.finite_steps import FiniteSteps
 from components.models.heads import learning_rate, parameter_groups
 from components.models.lora import merge, save_adapter, trained_share
 from components.pretrain.build import build_loader, build_model, build_objective
@@ -47,7 +48,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def train(config: Mapping[str, Any], rank: int, world_size: int, report: Report) -> dict[str, Any]:
-    """Train one model and, on rank 0, write its folder. Returns the last step's metrics.
+    """Train one model and, on rank 0, write its folder. Returns the metrics of the last step taken.
 
     Args:
         config: `TrainConfig` as JSON.
@@ -55,7 +56,8 @@ def train(config: Mapping[str, Any], rank: int, world_size: int, report: Report)
             grad_norm, logit_scale, pairs_per_s.
 
     Raises:
-        ModelError: the loss is not finite, or a tower does not load.
+        ModelError: three steps in a row were not finite, or a tower does not load.
+        NotFinite: features or weights are not.
         WorkspaceError: the checkpoints are of another run, or cannot be written.
         InvalidRecipe: too few pairs, or a batch that does not divide by the workers.
     """
@@ -63,9 +65,10 @@ def train(config: Mapping[str, Any], rank: int, world_size: int, report: Report)
     done = run.resume()
     last = run.last_metrics(done)
     for step, batch in run.batches(done):
-        last = run.step(step, batch)
-        run.note(last)
-        report(last)
+        metrics = run.step(step, batch)
+        run.note(metrics)
+        report(metrics)
+        last = metrics if "loss" in metrics else last
         if (step + 1) % run.settings.checkpoint_every == 0 or step + 1 == run.settings.steps:
             run.checkpoint(step + 1)
     run.finish()
@@ -92,6 +95,7 @@ class _Run:
         self.sampler: Sampler = sampler_for(self.loader.pairs, self.settings.batch_size, self.settings.seed, world_size)
         groups = parameter_groups(self.model, self.settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, betas=(0.9, self.settings.beta2))
+        self.finite = FiniteSteps(f"lower lr ({self.settings.lr}), raise warmup_steps or leave these pairs out")
         self.root = Path(config.checkpoints)
         self.started = time.perf_counter()
 
@@ -114,6 +118,7 @@ class _Run:
     def _restore(self, found: Checkpoint) -> None:
         tensors = found.tensors()
         restore_training(self.model, self.optimizer, tensors)
+        self.finite.skipped, self.finite.in_a_row = found.state["skipped"]
         prefix = f"random.{self.rank}."
         streams = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if streams and found.state["world_size"] == self.world_size:
@@ -128,7 +133,10 @@ class _Run:
         yield from zip(steps, self.loader.stream(numbers), strict=True)
 
     def step(self, step: int, batch: Batch) -> dict[str, Any]:
-        """One optimizer step; `step` counts from 0, the metrics' `step` from 1."""
+        """One optimizer step, if it is finite; `step` counts from 0, the metrics' `step` from 1.
+
+        A step that was skipped has no `loss` and no `grad_norm`, but says how many were `skipped`.
+        """
         began = time.perf_counter()
         rate = self._set_rate(step)
         loss = self._loss(batch)
@@ -136,20 +144,18 @@ class _Run:
         loss.backward()
         average_gradients(self.model, self.world_size)
         norm = nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm)
-        self.optimizer.step()
-        self.model.clamp_scale()
         value = average(loss.detach(), self.world_size)
-        if not np.isfinite(value):
-            raise ModelError(
-                f"the loss is {value} at step {step + 1}; lower lr ({self.settings.lr}) or raise warmup_steps"
-            )
+        taken = self.finite.allow(value, float(norm), batch["keys"])  # the same on every rank
+        if taken:
+            self.optimizer.step()
+            self.model.clamp_scale()
+        measured = {"loss": value, "grad_norm": float(norm)} if taken else {"skipped": self.finite.skipped}
         return {
             "step": step + 1,
             "steps": self.settings.steps,
             "epoch": self.sampler.place(step)[0],
-            "loss": value,
+            **measured,
             "lr": rate,
-            "grad_norm": float(norm),
             "logit_scale": float(self.model.scale.detach()),
             "pairs_per_s": self.sampler.batch_size / max(time.perf_counter() - began, 1e-9),
         }
@@ -178,11 +184,13 @@ class _Run:
             streams = [None] * self.world_size
             dist.all_gather_object(streams, random_state())
         if self.rank == 0:
+            require_finite_weights(self.model, f"the weights after step {step}")
             tensors = training_tensors(self.model, self.optimizer)
             for rank, stream in enumerate(streams):
                 tensors |= {f"random.{rank}.{name}": value for name, value in stream.items()}
             epoch, position = self.sampler.place(step)
             state = {"run": self.config.digest, "epoch": epoch, "position": position, "world_size": self.world_size}
+            state["skipped"] = [self.finite.skipped, self.finite.in_a_row]
             save_checkpoint(self.root, step, state, tensors)
         if distributed():
             dist.barrier()
@@ -201,7 +209,7 @@ class _Run:
             (self.root / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def last_metrics(self, done: int) -> dict[str, Any]:
-        history = read_history(self.root / HISTORY) if done else []
+        history = [line for line in read_history(self.root / HISTORY) if "loss" in line] if done else []
         return history[-1] if history else {"step": done, "steps": self.settings.steps}
 
     def finish(self) -> None:
@@ -211,6 +219,7 @@ class _Run:
 
             folder = Path(self.config.folder)
             history = read_history(self.root / HISTORY)
+            require_finite_weights(self.model, "the trained weights")
             share = trained_share(self.model)
             if self.settings.trainable == "lora":
                 save_adapter(self.model, folder)
@@ -231,6 +240,13 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return found
+
+
+def require_finite_weights(model: nn.Module, what: str) -> None:
+    """Raise NotFinite unless all trained weights are: finite gradients can still overflow a weight."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            require_finite(parameter, f"{what}, {name}", "lower lr")
 
 
 def pick_device(device: str, rank: int) -> torch.device:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.finite import require_finite
+from components.models.finite_steps import FiniteSteps, gradient_norm
 from components.models.heads import fit_heads, learning_rate
 from components.models.preference_loss import preference_loss
 from components.models.reward import ENCODER, Judge, RewardModel
@@ -75,6 +77,8 @@ def fit_reward(
         (2, n) rewards and (2, n) cosines of the better and the worse caption, by what saw neither the picture
         nor its group. Of judgements kept for evaluation, the mean over the folds.
     """
+    for what in ("image", "text", "statistics"):
+        require_finite(getattr(evidence, what), f"the {what} evidence of the reward")
     with one_thread():
         fit_alignment(model, evidence, judged, options, only)
         rewards, cosines = torch.zeros((model.folds, 2, len(judged))), torch.zeros((model.folds, 2, len(judged)))
@@ -161,6 +165,7 @@ def fit_judge(
     peaks = [group["lr"] for group in optimizer.param_groups]
     random = torch.Generator().manual_seed(options.seed * 1000 + fold)
     warm = max(1, int(WARM_UP_SHARE * options.steps))
+    finite = FiniteSteps(f"these are rows of the population; lower lr ({options.lr})")
     judge.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed * 1000 + fold)  # of the dropout
@@ -175,7 +180,9 @@ def fit_judge(
             loss = (shares * each).sum() + options.penalty * sum((p**2).sum() for p in judge.parameters() if p.ndim > 1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
+            rows = judged.rows[judged.picture[batch]].tolist()
+            if finite.allow(float(loss.detach()), float(gradient_norm(judge.parameters())), rows):
+                optimizer.step()
     judge.eval()
     with torch.no_grad():
         # Judges of different folds share a zero, so that their scores may stand in one column.

@@ -21,7 +21,8 @@ from shapes import shapes_dataset
 
 from components.component import FitInputs
 from components.dataset.columns import ColumnsView
-from components.errors import InvalidRecipe, WorkspaceError
+from components.errors import InvalidRecipe, ModelError, NotFinite, WorkspaceError
+from components.pretrain import loader, loop
 from components.pretrain.checkpoint import newest_checkpoint
 from components.pretrain.dual_encoder import FitDualEncoder
 from components.pretrain.loop import read_history, train
@@ -208,3 +209,63 @@ def test_two_ranks_equal_one_process(view: ColumnsView, tmp_path: Path, objectiv
     a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, value in a.items():
         assert (value - b[name]).abs().max() < 1e-4, name  # AdamW magnifies a rounding of the gradient
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int], where: str) -> None:
+    """From now on the loss, or the gradient alone, of these steps (from 1) is NaN."""
+    whole, count = loop._Run._loss, iter(range(1, 1000))
+
+    def spoilt(self: Any, batch: Any) -> torch.Tensor:
+        loss = whole(self, batch)
+        if next(count) not in steps:
+            return loss
+        if where == "loss":
+            return loss * float("nan")
+        # sqrt'(0) * 0 is NaN while the value is 0
+        first = next(p for p in self.model.parameters() if p.requires_grad)
+        return loss + (first.sum() * 0).abs().sqrt()
+
+    monkeypatch.setattr(loop._Run, "_loss", spoilt)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_is_skipped_and_counted(
+    view: ColumnsView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    spoil(monkeypatch, {1, 5, 6, 12}, where)  # the first, two running, and the last
+    seen: list[dict[str, Any]] = []
+    last = train(tiny_config(view, tmp_path, checkpoint_every=1), 0, 1, seen.append)
+    assert [m["step"] for m in seen if "loss" not in m] == [1, 5, 6, 12]
+    assert [m["skipped"] for m in seen if "loss" not in m] == [1, 2, 3, 4]
+    assert last["step"] == 11
+    assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "run/model.safetensors").values())
+    assert "4 were not finite and were skipped" in (tmp_path / "run/card.md").read_text()
+
+
+def test_skipped_steps_are_counted_over_a_resume(
+    view: ColumnsView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(view, tmp_path, checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        spoil(patch, {3, 4}, "gradient")
+        with pytest.raises(Stopped):
+            train(config, 0, 1, stop_after(5))  # killed before its checkpoint
+    spoil(monkeypatch, {1}, "loss")  # the fifth again
+    with pytest.raises(ModelError, match=r"^3 steps in a row were not finite .*the last batch was \S+, .* and 8 more"):
+        train(config, 0, 1, lambda m: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_that_are_not_finite_are_not_trained_on(
+    view: ColumnsView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = loader.to_numpy
+
+    def spoilt(column: Any) -> np.ndarray:
+        values = whole(column).copy()
+        values[2, 0] = 1e6  # infinite as float16
+        return values
+
+    monkeypatch.setattr(loader, "to_numpy", spoilt)
+    with pytest.raises(NotFinite, match=r"image_features\.vector"):
+        train(tiny_config(view, tmp_path), 0, 1, lambda m: None)

@@ -1,0 +1,194 @@
+"""Not finite is an error at every border: a NaN never becomes a rank, a weight, a cluster or a metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.component import Metric
+from components.dataset.scoring import _finite
+from components.errors import ModelError, NotFinite
+from components.evaluate.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
+from components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings
+from components.evaluate.retrieval import Retrieval, RetrievalSettings, first_ranks
+from components.evaluate.split import SplitFeatures
+from components.evaluate.zero_shot import ZeroShot, ZeroShotSettings
+from components.finite import require_finite
+from components.models.finite_steps import FiniteSteps, gradient_norm
+from components.models.heads import fit_heads
+from components.models.kmeans import assign, fit_kmeans
+
+faults = st.sampled_from([math.nan, math.inf, -math.inf])
+N = 12
+
+
+def spoilt(rows: int, width: int, at: tuple[int, int] | None, value: float) -> torch.Tensor:
+    values = torch.nn.functional.normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(1)), dim=1)
+    if at is not None:
+        values[at[0] % rows, at[1] % width] = value
+    return values
+
+
+class Given:
+    """A model whose vectors are what it is given."""
+
+    def __init__(self, text: torch.Tensor) -> None:
+        self.text = text
+
+    def encode_image_features(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+    def encode_text_features(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+    def encode_text(self, texts: list[str]) -> torch.Tensor:
+        return self.text[torch.arange(len(texts)) % len(self.text)]
+
+
+BENCHMARKS = {
+    "retrieval": Retrieval(RetrievalSettings()),
+    "zero_shot": ZeroShot(ZeroShotSettings(templates=["{}"])),
+    "composed_query": ComposedQuery(ComposedQuerySettings(change="colour", same=("category",))),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(BENCHMARKS)),
+    side=st.sampled_from(["image", "text", None]),
+    at=st.tuples(st.integers(0, N - 1), st.integers(0, 7)),
+    value=faults,
+)
+def test_a_value_that_is_not_finite_anywhere_is_no_metric(
+    name: str, side: str | None, at: tuple[int, int], value: float
+) -> None:
+    image = spoilt(N, 8, at if side == "image" else None, value)
+    text = spoilt(N if name == "retrieval" else 3, 8, at if side == "text" else None, value)
+    labels = [{"category": f"c{i % 3}", "colour": ("red", "blue", "green")[i // 3 % 3]} for i in range(N)]
+    groups = [str(i) for i in range(N)]
+    split = SplitFeatures(image, text, [f"caption {i}" for i in range(N)], groups, labels, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.evaluate.split.features_of", lambda *a, **k: split)
+        model: Any = Given(text)
+        dataset: Any = SimpleNamespace(name="dev")
+        if side is None:
+            metrics = BENCHMARKS[name].evaluate(model, dataset)
+            assert all(math.isfinite(m.value) for m in metrics)
+        else:
+            for ask in (BENCHMARKS[name].evaluate, BENCHMARKS[name].evaluate_items):
+                with pytest.raises(NotFinite):
+                    ask(model, dataset)
+
+
+@settings(deadline=None)
+@given(at=st.tuples(st.integers(0, 4), st.integers(0, 5)), value=faults)
+def test_a_similarity_that_is_not_finite_has_no_rank(at: tuple[int, int], value: float) -> None:
+    scores = np.random.default_rng(0).normal(size=(5, 6))
+    scores[at] = value
+    with pytest.raises(NotFinite, match=f"first at .{at[0]}, {at[1]}"):
+        first_ranks(scores, np.eye(5, 6, dtype=bool))
+
+
+@settings(deadline=None)
+@given(at=st.integers(0, 9), value=faults)
+def test_no_interval_is_drawn_from_what_is_not_finite(at: int, value: float) -> None:
+    values = np.linspace(0, 1, 10)
+    values[at] = value
+    for make in (bootstrap_mean, bootstrap_median, lambda v: paired_bootstrap(v, np.zeros(10))):
+        with pytest.raises(NotFinite):
+            make(values)
+
+
+@pytest.mark.parametrize("field", ["value", "low", "high"])
+def test_a_metric_is_finite(field: str) -> None:
+    numbers = {"value": 0.5, "low": 0.4, "high": 0.6} | {field: math.nan}
+    with pytest.raises(NotFinite, match="metric r1"):
+        Metric("r1", n=10, definition="", **numbers)
+
+
+@settings(max_examples=8, deadline=None)
+@given(at=st.tuples(st.integers(0, 39), st.integers(0, 7)), value=faults, half=st.booleans())
+def test_what_is_not_finite_is_neither_clustered_nor_learnt_from(at: tuple[int, int], value: float, half: bool) -> None:
+    good = spoilt(40, 8, None, 0.0).numpy()
+    bad = spoilt(40, 8, at, value).numpy().astype(np.float16 if half else np.float32)
+    clusters = fit_kmeans(good, 3)
+    with pytest.raises(NotFinite):
+        fit_kmeans(bad, 3)
+    with pytest.raises(NotFinite):
+        assign(bad, clusters)
+    for image, text in ((bad, good), (good, bad)):
+        with pytest.raises(NotFinite):
+            fit_heads(image, text, dim=4, steps=2)
+
+
+@settings(deadline=None)
+@given(
+    vectors=st.lists(
+        st.lists(st.sampled_from([0.0, 1.0, math.nan, math.inf]), min_size=2, max_size=2) | st.none(), max_size=12
+    ),
+    numbers=st.data(),
+)
+def test_a_component_that_gives_no_finite_number_gives_a_row_with_a_reason(vectors: list[Any], numbers: Any) -> None:
+    size = len(vectors)
+    scores = numbers.draw(st.lists(st.sampled_from([0.5, math.nan, -math.inf, None]), min_size=size, max_size=size))
+    made: Mapping[str, pa.Array] = {
+        "vector": pa.array(vectors, pa.list_(pa.float32(), 2)),
+        "score": pa.array(scores, pa.float32(), from_pandas=False),
+    }
+    columns, errors = _finite(dict(made), size)
+    for row in range(size):
+        whole = vectors[row] is not None and all(map(math.isfinite, vectors[row]))
+        assert columns["vector"][row].as_py() == (vectors[row] if whole else None)
+        known = scores[row] is not None and math.isfinite(scores[row])
+        assert columns["score"][row].as_py() == (scores[row] if known else None)
+        faulty = [
+            name
+            for name, bad in (
+                ("vector", vectors[row] is not None and not whole),
+                ("score", scores[row] is not None and math.isinf(scores[row])),
+            )
+            if bad
+        ]
+        assert errors[row] == (f"not_finite:{faulty[0]}" if faulty else None)
+
+
+def test_three_steps_in_a_row_end_the_training_and_name_the_pairs() -> None:
+    steps = FiniteSteps("lower lr")
+    assert steps.allow(1.0, 1.0, ["a"])
+    assert not steps.allow(1.0, math.nan, ["b"])
+    assert not steps.allow(math.inf, 1.0, ["c"])
+    assert steps.allow(1.0, 1.0, ["d"])
+    for _ in range(2):
+        assert not steps.allow(math.nan, 1.0, ["e"])
+    with pytest.raises(ModelError, match=r"3 steps in a row.*k0, k1, .*k7 and 4 more; lower lr"):
+        steps.allow(math.nan, 1.0, [f"k{i}" for i in range(12)])
+    assert (steps.skipped, steps.in_a_row) == (5, 3)
+
+
+def test_the_norm_of_a_gradient_leaves_it_as_it_is() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    (weight * torch.tensor([3.0, 4.0, 0.0])).sum().backward()
+    assert float(gradient_norm([weight, torch.ones(2, requires_grad=True)])) == 5.0
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [3.0, 4.0, 0.0]
+
+
+@pytest.mark.parametrize("values", [3, [1.0, 2.0], np.zeros((2, 0)), torch.ones(3), torch.ones(2).bfloat16()])
+def test_finite_values_pass(values: Any) -> None:
+    require_finite(values, "they")
+
+
+def test_the_message_is_one_line_that_names_the_values() -> None:
+    with pytest.raises(NotFinite, match=r"^the loss: nan is not finite; lower lr$"):
+        require_finite(math.nan, "the loss", "lower lr")
+    with pytest.raises(NotFinite, match=r"^x: 1 of 4 values \(the first at \[1, 0\]\) are not finite; mend it$"):
+        require_finite(torch.tensor([[0.0, 1.0], [math.inf, 0.0]]), "x", "mend it")

@@ -6,6 +6,7 @@ Every field is read from `PAIRWRIGHT_<FIELD>`; the defaults need no server.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -30,9 +31,17 @@ SILENT = {
 }
 
 
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, the one of Windows' Linux, AMD's
+
+
 def usable_cores() -> int:
     """The cores this process may run on: fewer than the machine has under taskset or in a container's cpuset."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def may_have_gpu() -> bool:
+    """Whether a GPU's driver is here at all; without one nobody need wait for torch to be imported to say so."""
+    return sys.platform != "linux" or any(map(os.path.exists, GPU_DRIVERS))
 
 
 def silence() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from components.artifact import ArtifactStore, check_committed
 from components.dataset.columns import ColumnStore, ColumnsView
 from components.dataset.dataset import Dataset
-from components.environment import Environment
+from components.environment import Environment, may_have_gpu
 from components.errors import DatasetError
 from components.models.resolve import resolve_model
 from components.recipe import Recipe
@@ -127,6 +127,8 @@ class Run:
     def device(self) -> str:
         if self.environment.device != "auto":
             return self.environment.device
+        if not may_have_gpu():
+            return "cpu"
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -134,6 +136,8 @@ class Run:
     @cached_property
     def precision(self) -> str:
         """What training computes in, bfloat16 or float32: `auto` is bfloat16 on a GPU that has it."""
+        if self.device == "cpu":
+            return "bfloat16" if self.environment.precision == "bfloat16" else "float32"
         import torch
 
         from components.pretrain.loop import wants_bfloat16

@@ -113,7 +113,8 @@ def create_table(
     connection: DuckDBPyConnection, types: Mapping[str, pa.DataType], columns: Sequence[str], facts: Sequence[str]
 ) -> None:
     """The empty table, so that expressions can be bound before a row is read."""
-    empty = _arrow_batch([(0, pa.table([pa.array([], types[name]) for name in columns], names=list(columns)))], facts)
+    # Not of `pa.array([])`s, for which pyarrow would import pandas.
+    empty = _arrow_batch([(0, pa.schema([(name, types[name]) for name in columns]).empty_table())], facts)
     connection.register("batch", empty)
     connection.execute(f"CREATE TABLE {TABLE} AS {_select(columns, facts)} LIMIT 0")
     connection.unregister("batch")

@@ -33,7 +33,7 @@ demo: $(READY) ## The demo corpus to a curated set, a registered model, a Bento 
 serve: $(READY) ## Serve the champion on http://127.0.0.1:3000
 	$(BIN)/pairwright serve
 
-label: data ## Judge captions on a page, http://127.0.0.1:8322
+label: data ## Judge captions on a page, http://127.0.0.1:3100
 	$(BIN)/pairwright label data/raw
 
 explore: $(READY) ## Look at every pair of the latest run, http://127.0.0.1:8321

@@ -1,6 +1,6 @@
 """Curate: gate the raw data, score it, select across it, keep by rules, gate what is kept, recaption.
 
-pairwright curate quickstart --data data/raw
+pairwright run quickstart --only curate
 """
 
 from __future__ import annotations

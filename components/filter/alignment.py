@@ -1,6 +1,6 @@
 """Alignment: how well a caption fits its picture, by a dual encoder.
 
-    pairwright score data/raw alignment --model models:/quickstart@champion
+    pairwright score data/raw alignment --set model=models:/quickstart@champion
 
 CLIPScore (Hessel et al., 2021) without its 2.5x rescaling: the cosine in [-1, 1], so thresholds
 read as cosines everywhere in this project. The model must not have seen the pairs it judges: name

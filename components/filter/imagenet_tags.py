@@ -1,7 +1,6 @@
 """ImageNet tags: what EfficientNet-Lite0 takes the picture for, by its own 1,000 classes.
 
-    pairwright score data/raw image_features --model builtin:efficientnet-lite0
-    pairwright score data/raw imagenet_tags
+    score: {features: image_features, tags: {uses: imagenet_tags, with: {features: features.vector}}}
 
 The network runs once, in `image_features`; this scorer applies only its last layer to that column,
 so tags cost next to nothing and open no picture. They are a photograph classifier's opinion: of a

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.damaged import MIXED, SEED_SHARE, SWAPPED
+from components.dataset.damage import JUDGING, TEACHING
 
-CHANCE, ORACLE = "a random half", "undamaged first (oracle)"
+CHANCE = "a random half"
+REWARD, FREQUENCY = "reward", "caption frequency"
 INK, GREY, GOOD, BAD = "#1d2328", "#8a8f98", "#17695e", "#c2592f"
 COLOURS = ("#17695e", "#c2592f", "#3d66b0", "#a5892a", "#7a4b8f", "#8a8f98")
 
@@ -32,7 +34,7 @@ def write_page(result: dict[str, Any], docs: Path) -> None:
 
 
 def page(result: dict[str, Any]) -> str:
-    machine = result["machine"]
+    machine, heads = result["machine"], result["heads"]
     swaps = ", ".join(f"{rate:.0%}" for rate in SWAPPED.values())
     return f"""# The referee's bench
 
@@ -42,10 +44,41 @@ are damaged separately, at equal rates, so that telling the two apart finds noth
 are a seed set whose captions are known to be right; rewards and language models learn from it alone, and nothing is
 judged on it. Clip-art has true faults of its own that nobody planted, so no selector can reach 1 there.
 
+What teaches never judges: the reward learns from {_listed(TEACHING)}; it is judged by {_listed(JUDGING)}. The two share
+no kind, no template, no two words of one in a row, no donor and no caption (`tests/unit/dataset/test_damage_apart.py`).
+
     python -m benchmarks.curation          # makes this page again
 
-{machine["cpus"]} cores of {machine["cpu"]}, {result["seeds"]} seeds, {result["steps"]} optimizer steps a model,
-{result["queries"]} queries of dev and test, commit {machine["commit"]}.
+{machine["cpus"]} cores of {machine["cpu"]}, {result["seeds"]} seeds, {heads["steps"]} optimizer steps of
+{heads["batch_size"]} pairs a model, heads of {heads["dim"]}; {result["queries"]} queries in {result["groups"]} groups
+of `{result["split"]["name"]}` (`{result["split"]["digest"]}`), commit {machine["commit"]}.
+
+## What can the reward see, and what not?
+
+{seen_words(result)}
+
+{seen_markdown(result)}
+
+Area under the ROC curve of whole against damaged clip-art (stamps for a wrong language), with its 95% bootstrap
+interval over groups of pairs; 0.5 is chance, below it the damaged pair is preferred. Each row is one variant
+of the crawl or one kind of damage in it; intervals are of each cell alone, not of all together.
+
+## Which choices train a better model than chance?
+
+Each keeps half of the damaged crawl; the models are compared at equal steps and seeds with those of a random half,
+and, for the verdict, with those of a random half that has as many stamps as the selector kept (every query is a
+stamp and {_stamps(result):.1%} of the crawl are, so a preference for stamps alone would gain). Random halves are drawn
+for each seed anew. Intervals are over seeds and groups of queries together, widened for the number of selectors (each
+bound at {result["sure"]:.2%}); that the test errs as often as it says at this number of seeds, whichever source
+prevails, is simulated by `python -m benchmarks.verdict_error`. The oracle drops what was planted
+first: what a perfect finder of this damage would earn. On whose choice models are trained was declared in
+`benchmarks/curation.yaml` before the run.
+
+![Models of what each selector kept](pictures/curation-models.svg)
+
+{models_markdown(result)}
+
+*Could be seen*: the true difference to chance that this test would have told from none in four trials of five.
 
 ## How small may the crawl become?
 
@@ -53,31 +86,13 @@ judged on it. Clip-art has true faults of its own that nobody planted, so no sel
 
 {chr(10).join(curve_words(result))}
 
-Every query is a stamp and {_stamps(result):.1%} of the crawl are, so a selector that prefers stamps gains by that.
-The random pairs named above are therefore drawn for each order apart, with as many stamps and as many clip-arts as it
-kept; those in the table and the picture are drawn from the whole crawl. (The former were added after a first run had
-shown the preference; margin, shares, seeds and selectors stayed as they were declared.)
-
-Margin {result["margin"]} of mean recall, declared before the run. Power, from two random draws of each size, which are
-as good as equal: {power_words(result)}.
+Margin {result["margin"]} of mean recall, declared before the run. The random pairs named above are drawn for each order
+apart, with as many stamps and as many clip-arts as it kept; those in the table and the picture are drawn from the
+whole crawl.
 
 {curve_markdown(result)}
 
-## Which selectors train a better model than chance?
-
-Each keeps half of the damaged crawl; the models are compared at equal steps and seeds with those of a random half,
-and, for the verdict, with those of a random half that has as many stamps as the selector kept.
-Bounds are widened for the number of selectors (Bonferroni, each at {result["sure"]:.2%}), so that the chance of
-calling any of them better wrongly is 5% at most. The oracle drops what was planted first: what a perfect finder of
-this damage would earn.
-
-![Models of what each selector kept](pictures/curation-models.svg)
-
-{models_markdown(result)}
-
-## Which damage does each one find?
-
-Area under the ROC curve of whole against damaged pairs: 0.5 is chance, below it a selector prefers the damage.
+## Which damage does each selector find?
 
 ![AUC by kind of damage](pictures/curation-damage.svg)
 
@@ -87,6 +102,45 @@ Area under the ROC curve of whole against damaged pairs: 0.5 is chance, below it
 
 {chr(10).join(f"- **{name}**: {what}" for name, what in result["selectors"].items())}
 """
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    names = [kind.replace("_", " ") for kind in kinds]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _areas(result: dict[str, Any], name: str) -> dict[str, tuple[float, float, float]]:
+    """Column of the damage table -> (area, low, high) of this selector, where it has an interval."""
+    found = {(d["selector"], d["variant"], d["domain"], d["kind"]): d for d in result["damage"]}
+    told = {label: found[name, *key] for label, key in _damage_columns()}
+    return {label: (one["auc"], *one["auc_interval"]) for label, one in told.items() if one["auc_interval"]}
+
+
+def seen_words(result: dict[str, Any]) -> str:
+    """What the reward's intervals show of each kind, and the same of the plainest selector beside it."""
+    lines = []
+    for name in (REWARD, FREQUENCY):
+        areas = {k: v for k, v in _areas(result, name).items() if not k.startswith("any")}
+        sees = [f"{kind} ({area:.2f})" for kind, (area, low, _) in areas.items() if low > 0.5]
+        against = [f"{kind} ({area:.2f})" for kind, (area, _, high) in areas.items() if high < 0.5]
+        blind = [f"{kind} ({area:.2f})" for kind, (area, low, high) in areas.items() if low <= 0.5 <= high]
+        parts = [
+            f"{what}: {', '.join(which)}"
+            for what, which in (("finds", sees), ("cannot see", blind), ("prefers the damage in", against))
+            if which
+        ]
+        lines.append(f"- **{name}** {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
+def seen_markdown(result: dict[str, Any]) -> str:
+    names = [one for one in result["selectors"] if _areas(result, one)]
+    labels = list(_areas(result, names[0]))
+    body = []
+    for label in labels:
+        cells = [_areas(result, name)[label] for name in names]
+        body.append([label, *(f"{area:.2f} [{low:.2f}, {high:.2f}]" for area, low, high in cells)])
+    return _table(["damage", *names], body)
 
 
 def damage_markdown(result: dict[str, Any]) -> str:
@@ -120,7 +174,7 @@ def _damage_columns() -> list[tuple[str, tuple[str, str, str]]]:
 
 def models_markdown(result: dict[str, Any]) -> str:
     head = ["selector", "crawl", "stamps", "mean recall", "less chance", "less chance of its mix", "bounds", "verdict"]
-    head += ["less all", "90% interval"]
+    head += ["could be seen", "less all", "90% interval"]
     body = []
     for row in sorted(result["models"], key=lambda row: (row["variant"], -row["mean"])):
         told = [
@@ -128,6 +182,7 @@ def models_markdown(result: dict[str, Any]) -> str:
             f"{row['like_difference']:+.3f}",
             f"{row['like_low']:+.3f} to {row['like_high']:+.3f}",
             row["verdict"],
+            f"{row['detectable']:.3f}",
         ]
         body.append(
             [row["selector"], row["variant"], f"{row['stamps']:.1%}", f"{row['mean']:.3f}"]
@@ -145,10 +200,6 @@ def _stamps(result: dict[str, Any]) -> float:
     return float(next(iter(result["curves"].values()))["stamps"])
 
 
-def power_words(result: dict[str, Any]) -> str:
-    return ", ".join(f"{power:.0%} at {float(share):.0%} kept" for share, power in result["power"].items())
-
-
 def curve_markdown(result: dict[str, Any]) -> str:
     tables = []
     for found in result["curves"].values():
@@ -157,11 +208,22 @@ def curve_markdown(result: dict[str, Any]) -> str:
         body = []
         for share in shares:
             cells = [points[share] for points in found["points"].values()]
-            told = [f"{c['difference']:+.3f} [{c['low']:+.3f}]{'' if c['not_worse'] else ' ✗'}" for c in cells]
+            told = [
+                f"{c['difference']:+.3f} [{c['low']:+.3f}]{'' if c['not_worse'] else ' ✗'} {c['power']:.0%}"
+                for c in cells
+            ]
             body.append([f"{float(share):.0%}", f"{round(float(share) * found['pairs']):,}", *told])
         tables.append(_table(head, body))
-    note = "Difference to the model of all pairs, with its lower bound; ✗: not shown to be within the margin."
+    note = (
+        "Difference to the model of all pairs, with its lower bound; ✗: not shown to be within the margin; then the "
+        "power, the chance that an equally good model would have passed."
+    )
     return "\n\n".join([*tables, note])
+
+
+def _point(one: dict[str, Any]) -> str:
+    told = f"{one['difference']:+.3f} [{one['low']:+.3f}]{'' if one['not_worse'] else ' ✗'}"
+    return f"{told}, {one['power']:.0%}"
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -218,7 +280,7 @@ def draw_models(result: dict[str, Any], path: Path) -> None:
     for i, variant in enumerate(variants):
         for y, name in enumerate(names):
             row, at = order[variant, name], y + 0.16 * (1 - 2 * i)
-            colour = GOOD if row["like_low"] > 0 else BAD if row["like_high"] < 0 else GREY
+            colour = {"better": GOOD, "worse": BAD}.get(row["verdict"].partition(" ")[0], GREY)
             axes.plot([row["like_low"], row["like_high"]], [at, at], color=colour, lw=2, alpha=0.6)
             marker = "os"[i % 2]
             axes.plot(row["like_difference"], at, marker, color=colour, label=variant if y == 0 else None)
@@ -249,6 +311,6 @@ def draw_curve(result: dict[str, Any], path: Path) -> None:
     axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
     axes.minorticks_off()
     axes.set_xlabel("share of the damaged crawl kept, at equal optimizer steps")
-    axes.set_ylabel("mean recall, dev and test")
+    axes.set_ylabel("mean recall, dev")
     axes.legend(frameon=False)
     _save(figure, path)

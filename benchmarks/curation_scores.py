@@ -29,12 +29,14 @@ class Selector:
     Attributes:
         score: an SQL expression in which SOURCE stands for the variant; higher is kept first.
         what: it is, in a few words.
-        curve: its compression curve is drawn; said in the plan, not chosen by the result.
+        train: models are trained on what it keeps; said in the plan, not chosen by the result.
+        curve: its compression curve is drawn; likewise.
     """
 
     name: str
     score: str
     what: str
+    train: bool = False
     curve: bool = False
 
 

@@ -226,7 +226,7 @@ class Objective(Component[S]):
 
 @dataclass(frozen=True)
 class Metric:
-    """A number with its definition, sample size and bootstrap interval.
+    """A number with its definition, sample size, bootstrap interval and the digest of the split it was read on.
 
     Raises:
         NotFinite: one of them is not; what was not measured is no metric.
@@ -239,6 +239,7 @@ class Metric:
     high: float
     definition: str
     higher_is_better: bool = True
+    split: str = ""
 
     def __post_init__(self) -> None:
         require_finite([self.value, self.low, self.high], f"the metric {self.name} and its interval")

@@ -1,4 +1,6 @@
-"""The compression stage: quality over kept share, for an order of the pairs and for chance.
+"""The compression stage: quality over kept share, for an order of the pairs and for chance, on dev.
+
+Curves choose how much to keep, so they are drawn on `dev`; `test` is read once, by the evaluation.
 
 Each point (a share, a seed) is committed by itself, so that a killed run loses one model of a few
 seconds, and another share or seed costs its own points alone.
@@ -21,6 +23,8 @@ from flows.run import Run
 from flows.stage import Stage, run_stage
 
 CHANCE = "random"
+SPLIT = "dev"
+JUDGES = "components.evaluate.compression_curve"
 CODE = ("components.evaluate.compression", "components.models.heads", "components.filter.caption_column")
 
 
@@ -44,7 +48,8 @@ def compression_stage(run: Run) -> Path | None:
     if section is None:
         return None
     order = run.plan.steps[_step(section.order)].digest
-    digest = sha256_text(canonical(["compression", section.model_dump(mode="json"), order, *_said(run, section)]))
+    said = ["compression", section.model_dump(mode="json"), order, *_said(run, section), source_digest(JUDGES)]
+    digest = sha256_text(canonical(said))
     folder = run.artifacts.path("curves", digest)
 
     def reuse() -> Path | None:
@@ -71,7 +76,7 @@ def _said(run: Run, section: CompressionSection) -> list[Any]:
         section.source,
         {step: run.plan.steps[step].digest for step in sorted(steps)},
         run.dataset.digest,
-        {name: split.digest for name, split in run.splits.items()},
+        run.splits[SPLIT].digest,
         [source_digest(module) for module in CODE],
     ]
 
@@ -96,11 +101,8 @@ class _Curve:
         self.order = order if section.best == "high" else -order
         features = [as_features(view.numpy(c)[rows]) for c in (section.image_features, section.text_features)]
         self.pairs = TrainingPairs(features[0], features[1], _caption_ids(view, section.source)[rows])
-        self.splits = [_queries(run, section, split) for split in run.splits.values()]
-        self.groups = np.unique(
-            np.concatenate([np.char.add(f"{i}/", s.groups.astype(str)) for i, s in enumerate(self.splits)]),
-            return_inverse=True,
-        )[1]
+        self.queries = _queries(run, section, run.splits[SPLIT])
+        self.groups = self.queries.groups
         self.settings = HeadSettings(section.steps, section.batch_size, section.lr, section.dim)
         self.said = _said(run, section)
         self.shares = _reachable(section, self.order)
@@ -108,15 +110,8 @@ class _Curve:
         self.done = 0
 
     def measure(self) -> dict[str, Any]:
-        from components.evaluate.compression import (
-            DEFINITION,
-            against_chance,
-            best_rows,
-            curve_rows,
-            in_words,
-            judge,
-            random_rows,
-        )
+        from components.evaluate.compression import DEFINITION, best_rows, random_rows
+        from components.evaluate.compression_curve import against_chance, curve_rows, in_words, judge
 
         section, n = self.section, len(self.pairs)
         whole = self._items("all", 1.0, lambda seed: np.arange(n))
@@ -141,6 +136,7 @@ class _Curve:
             "whole": float(whole.mean()),
             "pairs": n,
             "queries": len(self.groups),
+            "split": {"name": SPLIT, "digest": self.run.splits[SPLIT].digest},
             "margin": section.margin,
             "seeds": len(section.seeds),
             "definition": DEFINITION,
@@ -168,7 +164,7 @@ class _Curve:
         digest = sha256_text(canonical(said))
         if not artifacts.has("points", digest):
             with artifacts.commit("points", digest) as partial:
-                np.save(partial / "items.npy", train_and_query(self.pairs, rows, self.splits, self.settings, seed))
+                np.save(partial / "items.npy", train_and_query(self.pairs, rows, [self.queries], self.settings, seed))
         items: np.ndarray = np.load(artifacts.path("points", digest) / "items.npy")
         return items
 

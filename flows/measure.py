@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,11 @@ from components.dataset.dataset import Dataset
 from components.finite import require_finite
 from flows.run import Run
 
+if TYPE_CHECKING:
+    from components.evaluate.ablation import Comparison
+
 GROUPS = "groups"  # in items.npz: which items belong together, so that a bootstrap draws groups
 REPORTED = "test"  # the split an ablation is reported on; dev only promotes and tunes
-SHOWN = 6  # comparisons drawn in the report
 
 
 def measure(
@@ -31,7 +33,8 @@ def measure(
     items: dict[str, np.ndarray] = {}
     for name, benchmark in benchmarks.items():
         assert isinstance(benchmark, Benchmark)
-        metrics += [asdict(m) | {"name": f"{name}.{m.name}"} for m in benchmark.evaluate(model, dataset)]
+        measured = benchmark.evaluate(model, dataset)
+        metrics += [asdict(m) | {"name": f"{name}.{m.name}", "split": dataset.digest} for m in measured]
         found = benchmark.evaluate_items(model, dataset)  # type: ignore[attr-defined]
         for metric, values in found.items():
             if np.issubdtype(values.dtype, np.floating):
@@ -43,12 +46,13 @@ def measure(
 
 
 def compare_arms(folders: dict[str, dict[str, dict[str, str]]], baseline: str = "raw") -> dict[str, Any]:
-    """Arms side by side on the test split: table rows, comparisons to draw, and what they show in words.
+    """Arms side by side on the test split: rows, comparisons to draw, every verdict, and all of them in a headline.
 
     Args:
         folders: arm -> seed -> split -> metrics folder.
     """
-    from components.evaluate.ablation import ablation_table
+    from components.evaluate.ablation import compare
+    from components.evaluate.verdicts import headline
 
     read = {a: {int(s): Path(splits[REPORTED]) for s, splits in seeds.items()} for a, seeds in folders.items()}
     listed = {a: {s: storage.read_json(str(f / "metrics.json")) for s, f in seeds.items()} for a, seeds in read.items()}
@@ -58,16 +62,20 @@ def compare_arms(folders: dict[str, dict[str, dict[str, str]]], baseline: str = 
     items = {a: {s: _load_items(folder) for s, folder in seeds.items()} for a, seeds in read.items()}
     first = next(iter(next(iter(items.values())).values()))
     groups = {name: first[f"{name.partition('.')[0]}.{GROUPS}"].tolist() for name in first if not name.endswith(GROUPS)}
-    rows = ablation_table(values, baseline=baseline, items=items, groups=groups)
-    definitions = {m["name"]: m["definition"] for m in next(iter(next(iter(listed.values())).values()))}
-    names = list(dict.fromkeys(row.metric for row in rows))
+    declared = {m["name"]: m for m in next(iter(next(iter(listed.values())).values()))}
+    definitions = {name: m["definition"] for name, m in declared.items()}
+    lower = frozenset(name for name, m in declared.items() if not m["higher_is_better"])
+    found = compare(values, items, groups, baseline=baseline, definitions=definitions, lower_is_better=lower)
     comparisons = [
-        _comparison(name, [r for r in rows if r.metric == name], values, definitions[name]) for name in names
+        _comparison(name, found, values, definitions[name]) for name in dict.fromkeys(row.metric for row in found.rows)
     ]
     return {
-        "rows": [{k: _finite(v) for k, v in asdict(row).items()} for row in rows],
-        "ablations": [c for c in comparisons if "median_rank" not in c["metric"]][:SHOWN],
-        "headline": next((c["verdict"] for c in comparisons if c["verdict"]), ""),
+        "rows": [{k: _finite(v) for k, v in asdict(row).items()} for row in found.rows],
+        "ablations": [c for c in comparisons if c["metric"] not in found.untested],
+        "verdicts": [{k: _finite(v) for k, v in asdict(one).items()} | {"words": one.words} for one in found.verdicts],
+        "untested": found.untested,
+        "headline": headline(found.verdicts),
+        "split": {"name": REPORTED, "digest": next((m.get("split", "") for m in declared.values()), "")},
     }
 
 
@@ -76,35 +84,20 @@ def _load_items(folder: Path) -> dict[str, np.ndarray]:
         return dict(found)
 
 
-def _comparison(metric: str, rows: list[Any], values: Any, definition: str) -> dict[str, Any]:
+def _comparison(metric: str, found: Comparison, values: Any, definition: str) -> dict[str, Any]:
     arms = [
         {
             "name": row.arm,
             "mean": row.mean,
-            "low": row.mean if row.seeds < 2 else row.low,
-            "high": row.mean if row.seeds < 2 else row.high,
-            "values": [found[metric] for found in values[row.arm].values() if metric in found],
+            "low": row.mean if row.low is None else row.low,
+            "high": row.mean if row.high is None else row.high,
+            "values": [one[metric] for one in values[row.arm].values() if metric in one],
         }
-        for row in rows
+        for row in found.rows
+        if row.metric == metric
     ]
-    verdict = " ".join(_in_words(metric, row) for row in rows if row.difference is not None)
+    verdict = " ".join(one.words for one in found.verdicts if one.metric == metric)
     return {"metric": metric, "arms": arms, "definition": definition, "verdict": verdict}
-
-
-def _in_words(metric: str, row: Any) -> str:
-    """What the paired difference over items shows, and nothing more."""
-    if row.item_low is None:
-        return f"{row.arm} against {row.baseline}: {row.difference:+.3f} in {metric}."
-    if row.item_low > 0 or row.item_high < 0:
-        shows = "higher" if row.difference > 0 else "lower"
-        return (
-            f"{row.arm} is {shows} than {row.baseline} in {metric}: {row.difference:+.3f} "
-            f"[{row.item_low:+.3f}, {row.item_high:+.3f}]."
-        )
-    return (
-        f"{row.arm} and {row.baseline} cannot be told apart in {metric}: {row.difference:+.3f} "
-        f"[{row.item_low:+.3f}, {row.item_high:+.3f}]."
-    )
 
 
 def _finite(value: Any) -> Any:

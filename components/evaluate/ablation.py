@@ -1,28 +1,28 @@
-"""Arms side by side: the same steps and seeds on other data, their means and paired differences.
+"""Arms side by side: the same steps and seeds on other data, their means and what their differences show.
 
-An interval over seeds is Student's t: with three seeds it is wide, and honest. Where items are
-given too, the paired difference over items (averaged over seeds) has a bootstrap interval, which
-says how far the split, not the seed, decides.
+    found = compare(metrics, items, groups, baseline="raw", definitions=definitions)
+    found.rows, found.verdicts, headline(found.verdicts)
+
+Where a metric is a mean over items, its interval resamples seeds and groups of items together
+(components/evaluate/crossed.py). Of a median there are values by seed alone: its interval is
+Student's over them, and no verdict is said of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from components.evaluate.bootstrap import paired_bootstrap
+from components.evaluate.crossed import crossed
+from components.evaluate.student import t_quantile
+from components.evaluate.verdicts import CONFIDENCE, ArmItems, Verdict, verdicts
 
-# Two-sided 95% quantiles of Student's t by degrees of freedom 1..30; 1.96 beyond.
-T95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
+SAME = 1e-4  # a metric this near the mean of its items is that mean; items are float32
 ArmMetrics = Mapping[str, Mapping[int, Mapping[str, float]]]  # arm -> seed -> metric -> value
-ArmItems = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]  # arm -> seed -> metric -> a value an item
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ class AblationRow:
     """One metric of one arm: mean over seeds, and the difference to the baseline on equal seeds.
 
     Attributes:
-        low, high: 95% Student interval of the mean over seeds; None of one seed.
-        difference: mean over seeds of this arm less the baseline; None for the baseline itself.
-        item_low, item_high, p: 95% bootstrap interval and p-value over items, seeds averaged.
+        seeds, n: how many models, and items each.
+        low, high: 95% interval of the mean; None of a median of one seed.
+        difference: of this arm less the baseline; None for the baseline itself and for a median.
+        difference_low, difference_high: 95% interval of this difference alone. p: corrected for all of them.
+        shows: the verdict's word (components/evaluate/verdicts.py); "" without a difference.
     """
 
     metric: str
@@ -41,66 +43,96 @@ class AblationRow:
     mean: float
     low: float | None
     high: float | None
+    n: int | None = None
     baseline: str | None = None
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
-    item_low: float | None = None
-    item_high: float | None = None
     p: float | None = None
+    shows: str = ""
+    definition: str = ""
 
 
-def ablation_table(
+@dataclass(frozen=True)
+class Comparison:
+    """A row a metric and arm; a verdict a metric and arm but the baseline; metrics that have no test."""
+
+    rows: list[AblationRow]
+    verdicts: list[Verdict]
+    untested: list[str]
+
+
+def compare(
     metrics: ArmMetrics,
+    items: ArmItems,
+    groups: Mapping[str, Sequence[Any]],
     *,
     baseline: str = "raw",
-    items: ArmItems | None = None,
-    groups: Mapping[str, Sequence[Any]] | None = None,
-) -> list[AblationRow]:
-    """A row a metric and arm, metrics in the order first met.
+    definitions: Mapping[str, str] | None = None,
+    lower_is_better: frozenset[str] = frozenset(),
+) -> Comparison:
+    """Every metric of every arm, metrics in the order first met.
 
     Args:
-        baseline: the arm that others are compared with, on the seeds both have.
-        items: a value an item, for the interval over items.
+        items: a value an item, of the metrics that have items.
         groups: metric -> the items' groups.
+        baseline: the arm that others are compared with, on the seeds both have.
     """
     names = list(dict.fromkeys(m for seeds in metrics.values() for values in seeds.values() for m in values))
+    tested = {name for name in names if _is_mean(name, metrics, items)}
+    means = {
+        arm: {seed: {m: v for m, v in found.items() if m in tested} for seed, found in seeds.items()}
+        for arm, seeds in items.items()
+    }
+    said = verdicts(means, groups, baseline=baseline, definitions=definitions, lower_is_better=lower_is_better)
+    by_place = {(one.metric, one.arm): one for one in said}
     rows = []
     for name in names:
         for arm, seeds in metrics.items():
             values = {seed: found[name] for seed, found in seeds.items() if name in found}
             if values:
-                rows.append(_row(name, arm, values, metrics, baseline, items, (groups or {}).get(name)))
-    return rows
+                table = [means[arm][seed][name] for seed in values] if name in tested else None
+                text = (definitions or {}).get(name, "")
+                rows.append(_row(name, arm, values, table, groups.get(name), by_place.get((name, arm)), text))
+    return Comparison(rows, said, [name for name in names if name not in tested])
+
+
+def _is_mean(name: str, metrics: ArmMetrics, items: ArmItems) -> bool:
+    """Whether every model's value of this metric is the mean of its items."""
+    for arm, seeds in metrics.items():
+        for seed, values in seeds.items():
+            found = items.get(arm, {}).get(seed, {}).get(name)
+            if name in values and (found is None or not abs(float(np.mean(found)) - values[name]) <= SAME):
+                return False
+    return True
 
 
 def _row(
     metric: str,
     arm: str,
     values: Mapping[int, float],
-    metrics: ArmMetrics,
-    baseline: str,
-    items: ArmItems | None,
+    items: list[np.ndarray] | None,
     groups: Sequence[Any] | None,
+    verdict: Verdict | None,
+    definition: str,
 ) -> AblationRow:
-    mean, low, high = t_interval(list(values.values()))
-    plain = AblationRow(metric, arm, len(values), mean, low, high)
-    other = {s: v[metric] for s, v in metrics.get(baseline, {}).items() if metric in v and s in values}
-    if arm == baseline or not other:
-        return plain
-    difference, below, above = t_interval([values[seed] - other[seed] for seed in other])
-    compared = asdict(plain) | {
-        "baseline": baseline,
-        "difference": difference,
-        "difference_low": below,
-        "difference_high": above,
+    if items is None:
+        mean, low, high = t_interval(list(values.values()))
+        return AblationRow(metric, arm, len(values), mean, low, high, definition=definition)
+    found = crossed(np.stack(items), groups)
+    bounds = found.interval(CONFIDENCE)
+    row = AblationRow(metric, arm, found.seeds, found.value, *bounds, found.items, definition=definition)
+    if verdict is None:
+        return row
+    compared = {
+        "baseline": verdict.baseline,
+        "difference": verdict.difference,
+        "difference_low": verdict.low,
+        "difference_high": verdict.high,
+        "p": verdict.p,
+        "shows": verdict.shows,
     }
-    if items is not None:
-        ours, theirs = (_over_seeds(items, which, metric, list(other)) for which in (arm, baseline))
-        if ours is not None and theirs is not None:
-            paired = paired_bootstrap(ours, theirs, groups)
-            compared |= {"item_low": paired.low, "item_high": paired.high, "p": paired.p}
-    return AblationRow(**compared)
+    return AblationRow(**vars(row) | compared)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -108,30 +140,5 @@ def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | No
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, None, None
-    freedom = len(values) - 1
-    quantile = T95[freedom - 1] if freedom <= len(T95) else 1.96
-    half = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = t_quantile(0.975, len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
-
-
-def plot_points(rows: Sequence[AblationRow], metrics: ArmMetrics) -> list[dict[str, Any]]:
-    """What a plot draws: an arm's mean and interval, and a dot a seed, by metric."""
-    points = []
-    for row in rows:
-        dots = {seed: found[row.metric] for seed, found in metrics[row.arm].items() if row.metric in found}
-        points.append(
-            {
-                "metric": row.metric,
-                "arm": row.arm,
-                "mean": row.mean,
-                "low": row.low,
-                "high": row.high,
-                "seeds": [{"seed": seed, "value": value} for seed, value in dots.items()],
-            }
-        )
-    return points
-
-
-def _over_seeds(items: ArmItems, arm: str, metric: str, seeds: Sequence[int]) -> np.ndarray | None:
-    found = [items[arm][s][metric] for s in seeds if metric in items.get(arm, {}).get(s, {})]
-    return np.mean(found, axis=0) if found else None

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.ablation import T95
+from components.evaluate.student import t_quantile
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ScalingLaw:
         """The line's value at n pairs, with the 95% interval of the line (not of a new measurement)."""
         value = self.intercept + self.slope * math.log(n)
         error = self.spread * math.sqrt(1 / self.points + (math.log(n) - self.mean_log) ** 2 / self.sum_squares)
-        half = _student(self.points - 2) * error
+        half = t_quantile(0.975, self.points - 2) * error
         return value, value - half, value + half
 
     @property
@@ -74,7 +74,7 @@ def fit_scaling(n: Sequence[float], y: Sequence[float]) -> ScalingLaw:
     intercept = float(values.mean() - slope * logs.mean())
     left = values - intercept - slope * logs
     spread = math.sqrt(float((left**2).sum()) / (len(sizes) - 2))
-    quantile = _student(len(sizes) - 2)
+    quantile = t_quantile(0.975, len(sizes) - 2)
     slope_half = quantile * spread / math.sqrt(squares)
     intercept_half = quantile * spread * math.sqrt(1 / len(sizes) + float(logs.mean()) ** 2 / squares)
     varied = float(((values - values.mean()) ** 2).sum())
@@ -109,7 +109,3 @@ def scaling_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
         axes.fill_between(grid, line[:, 1], line[:, 2], color=colour, alpha=0.15, linewidth=0)
     axes.legend(frameon=False, fontsize=8)
     return figure
-
-
-def _student(freedom: int) -> float:
-    return T95[freedom - 1] if freedom <= len(T95) else 1.96

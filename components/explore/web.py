@@ -1,4 +1,4 @@
-"""The explorer's web application: one page, its facts as JSON, its pictures. The data is read; selections are saved.
+"""The explorer's web application: one page, its facts as JSON, its pictures. Everything is read, nothing written.
 
     with listening_socket("127.0.0.1", 8321) as listening, open_explorer(exploration) as explorer:
         serve(explorer, listening)
@@ -11,13 +11,12 @@ from strangers, so nothing may run but the page's own scripts. A filter that is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -28,7 +27,7 @@ from components.explore.explorer import Explorer
 from components.explore.pictures import Picture
 from components.explore.search import Wanted
 from components.guard import Guard, names_of
-from components.web_server import error_handlers, json_body, serve_until_ended, whole_number
+from components.web_server import error_handlers, serve_until_ended, whole_number
 
 if TYPE_CHECKING:
     import socket
@@ -47,10 +46,8 @@ FILES = {
     "histograms.js": SCRIPT,
     "icon.svg": "image/svg+xml",
     "pair.js": SCRIPT,
-    "saved.js": SCRIPT,
     "style.css": "text/css",
 }
-ASKED = ("filter", "sort", "desc", "show", "a", "b")  # of an address, what a saved selection was found by
 FOR_EVER = "public, max-age=31536000, immutable"
 NO_PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="160" height="160" viewBox="0 0 160 160">'
@@ -70,8 +67,6 @@ def web_app(explorer: Explorer, names: Collection[str] = ("localhost",), key: st
         Route("/api/pairs", _answer(lambda request: _pairs(explorer, request))),
         Route("/api/histogram", _answer(lambda request: _histogram(explorer, request))),
         Route("/api/pair/{digest}/{row}", _answer(lambda request: _pair(explorer, request))),
-        Route("/api/selections", _changed(lambda request, said: _save(explorer, request, said)), methods=["POST"]),
-        Route("/api/selections/delete", _changed(lambda _, said: explorer.delete(said.get("name"))), methods=["POST"]),
         Route("/thumbnails/{digest}/{row}.jpg", _picture(explorer, explorer.pictures.thumbnail)),
         Route("/pictures/{digest}/{row}", _picture(explorer, explorer.pictures.original)),
     ]
@@ -129,24 +124,6 @@ def _pair(explorer: Explorer, request: Request) -> dict[str, Any]:
     wanted = _wanted(explorer, request)
     found = None if row is None else explorer.pair(request.path_params["digest"], row, wanted)
     return found or {"problem": "there is no such pair in this run's dataset"}
-
-
-def _save(explorer: Explorer, request: Request, said: dict[str, Any]) -> dict[str, Any]:
-    asked = {name: request.query_params[name] for name in ASKED if name in request.query_params}
-    return explorer.save(said.get("name"), said.get("tags", []), _wanted(explorer, request), asked)
-
-
-def _changed(work: Callable[[Request, dict[str, Any]], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
-    """A route that takes a JSON object and changes what is saved."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            found = await run_in_threadpool(work, request, await json_body(request))
-        except PairwrightError as error:
-            found = {"problem": str(error)}
-        return JSONResponse(found, headers=SAFE | {"Cache-Control": "no-store"})
-
-    return answer
 
 
 def _answer(work: Callable[[Request], dict[str, Any]]) -> Callable[[Request], Response]:

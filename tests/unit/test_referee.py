@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from populations import view_of
 
-from benchmarks.curation import area_under_curve, average_precision, kept_rows, like_rows
+from benchmarks.curation import area_interval, area_under_curve, average_precision, kept_rows, like_rows
+from benchmarks.curation_page import _damage_columns, seen_words
 from benchmarks.curation_scores import Selector, scores_of
 
 
@@ -51,3 +53,38 @@ def test_chance_of_a_mix_has_as_many_of_each_domain_and_nothing_else_in_common()
     drawn = [like_rows(domains, rows, seed) for seed in range(40)]
     assert all((domains[one] == "stamp").sum() == 8 and len(np.unique(one)) == 28 for one in drawn)
     assert set(np.concatenate(drawn)) == set(range(100))
+
+
+def test_an_area_has_an_interval_that_resamples_groups() -> None:
+    """Twins say nothing new: doubled pairs of one group leave the interval as wide as it was."""
+    random = np.random.default_rng(0)
+    damaged = random.random(200) < 0.4
+    score = random.normal(size=200) - 0.5 * damaged
+    low, high = area_interval(score, damaged, np.arange(200))
+    assert low < area_under_curve(score, damaged) < high
+    twins = area_interval(np.tile(score, 2), np.tile(damaged, 2), np.tile(np.arange(200), 2))
+    assert twins == pytest.approx((low, high), abs=0.02)
+
+
+def test_the_page_says_what_the_reward_cannot_see() -> None:
+    """0.50 on exchanged captions is said beside what it finds, and the plainest selector beside it."""
+
+    def cell(selector: str, variant: str, domain: str, kind: str) -> dict[str, Any]:
+        found = selector == "reward" and kind == "boilerplate"
+        area, bounds = (0.8, (0.75, 0.85)) if found else (0.5, (0.47, 0.53))
+        if kind == "truncated":
+            area, bounds = 0.4, (0.35, 0.45)
+        return {"selector": selector, "variant": variant, "domain": domain, "kind": kind} | {
+            "auc": area,
+            "auc_interval": bounds,
+        }
+
+    names = ("reward", "caption frequency")
+    damage = [cell(name, *key) for name in names for _, key in _damage_columns()]
+    reward, frequency = seen_words({"damage": damage, "selectors": dict.fromkeys(names, "")}).splitlines()
+    assert reward.startswith(
+        "- **reward** finds: boilerplate (0.80); cannot see: swapped (0.50), swapped within (0.50)"
+    )
+    assert "40% swapped (0.50)" in reward
+    assert "prefers the damage in: truncated (0.40)" in reward
+    assert frequency.startswith("- **caption frequency** cannot see: swapped (0.50)")

@@ -47,3 +47,13 @@ def test_a_share_that_too_few_pairs_are_ordered_for_is_not_drawn_as_if_it_were_s
     assert _reachable(section(shares=[0.75, 0.6, 0.1]), order) == [0.6, 0.1]
     with pytest.raises(InvalidRecipe, match="a value for 60 of 100 pairs"):
         _reachable(section(shares=[0.9]), order)
+
+
+def test_the_curve_is_drawn_on_dev_alone() -> None:
+    """Another test split names the same points: it is read once, for the report."""
+    run = planned()
+    said = _said(run, section())
+    run.splits["test"] = SimpleNamespace(digest="another")
+    assert _said(run, section()) == said
+    run.splits["dev"] = SimpleNamespace(digest="another")
+    assert _said(run, section()) != said

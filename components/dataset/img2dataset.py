@@ -62,7 +62,7 @@ def merge_downloads(rows: list[dict[str, Any]], table: pa.Table) -> list[dict[st
     names = [name for name in STATUS_NAMES if name in table.schema.names]
     for batch in table.select(names).to_batches():
         for record in plain_rows(batch):
-            key = str(record.get("key"))
+            key = text_field(record.get("key")) or str(record.get("key"))
             captions = alt_entries(
                 captions_of(record.get("captions")) or captions_of(record.get("caption")), "img2dataset"
             )

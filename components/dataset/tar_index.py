@@ -257,6 +257,8 @@ def _captions(pair: Pair) -> tuple[list[dict[str, Any]], list[tuple[str, str]], 
     unread: list[dict[str, Any]] = []
     for suffix, member in pair.members.items():
         if member.data is None:
+            if member.size > TEXT_LIMIT and _form(suffix) in TEXT_SUFFIXES | {"json"}:
+                labels.append(("not_read", f"{suffix} of {member.size} bytes, over {TEXT_LIMIT}"))
             continue
         if suffix == "cls":
             labels.append(("class", decode_text(member.data)[0].strip()))

@@ -126,33 +126,36 @@ def index_tars(
     root = _common_folder(tars)
     _refuse_to_write_there(dest, source, tars)
 
-    def one(tar: str) -> Shard:
+    def one(tar: str) -> tuple[Shard, int]:
         name = tar[len(root) :].lstrip("/")[: -len(".tar")]
         return _index_one(tar, name, dest, read, caption_column)
 
     shards: list[Shard] = []
+    ignored = 0
     with ThreadPoolExecutor(options.threads) as pool:
         try:
-            for shard in pool.map(one, tars):
+            for shard, of_no_pair in pool.map(one, tars):
                 shards.append(shard)
+                ignored += of_no_pair
                 progress(len(shards), len(tars), "shards")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # one clear error, not after hours of reading
             raise
     name, known = dataset_name(source, options), tuple(estimate_unknown(shards))
-    dataset = Dataset(name, dest, known, options.description, options.licence, _notes(source))
+    dataset = Dataset(name, dest, known, options.description, options.licence, _notes(source, ignored))
     dataset.save()
     return dataset
 
 
-def _notes(source: str) -> dict[str, Any]:
-    """What lies in the folder besides what a WebDataset has."""
+def _notes(source: str, ignored: int) -> dict[str, Any]:
+    """What is said of an ingest: members of no pair, and what lies in the folder besides what a WebDataset has."""
+    notes = [f"members of no pair (no suffix, hidden, __...__): {ignored:,}"] if ignored else []
     folder = absolute(source)
-    if storage.is_remote(folder) or not os.path.isdir(folder):
-        return {}
-    known = {"tar", "parquet", "json", "md5", "sha256", "log", "md", "txt"}  # statuses, counts and notes of others
-    others = [path for path in Folder(folder).listing().files if suffix_of(path) not in known]
-    return {NOTES: [f"files not read: {count_by_suffix(others)}"]} if others else {}
+    if not storage.is_remote(folder) and os.path.isdir(folder):
+        known = {"tar", "parquet", "json", "md5", "sha256", "log", "md"}  # statuses, counts and checksums of tars
+        others = [path for path in Folder(folder).listing().files if suffix_of(path) not in known]
+        notes += [f"files not read: {count_by_suffix(others)}"] if others else []
+    return {NOTES: notes} if notes else {}
 
 
 def estimate_unknown(shards: list[Shard]) -> list[Shard]:
@@ -194,8 +197,8 @@ def _refuse_to_write_there(dest: str, source: str, tars: list[str]) -> None:
         raise DatasetError(f"{dest} lies in the folder being read, which is never written; name another DEST")
 
 
-def _index_one(tar: str, name: str, dest: str, read: Reader, caption_column: str | None) -> Shard:
-    """One tar's shard: from its record if that is good, else by reading the tar."""
+def _index_one(tar: str, name: str, dest: str, read: Reader, caption_column: str | None) -> tuple[Shard, int]:
+    """One tar's shard, and its members of no pair: from its record if that is good, else by reading the tar."""
     path = storage.join(dest, f"{name}.parquet")
     stamp: dict[str, Any] = {"index_version": INDEX_VERSION, "sidecar_version": SIDECAR_VERSION, "tar": tar}
     stamp |= {"reader": read.__name__, "caption_column": caption_column}
@@ -211,17 +214,17 @@ def _index_one(tar: str, name: str, dest: str, read: Reader, caption_column: str
     written = sidecar.write_sidecar(table, path)
     digest = sidecar.shard_digest(index.sha256, table)
     shard = Shard(name, tar, path, digest, len(table), index.bytes, problem=index.problem, sidecar_sha256=written)
-    record = {"stamp": stamp, "shard": asdict(shard), "sidecar_bytes": storage.size_of(path)}
+    record = {"stamp": stamp, "shard": asdict(shard), "sidecar_bytes": storage.size_of(path), "ignored": index.ignored}
     storage.write_json(path + ".json", record)
-    return shard
+    return shard, index.ignored
 
 
-def _recorded(path: str, stamp: dict[str, Any]) -> Shard | None:
-    """The shard of an earlier ingest, if neither the tar nor the sidecar changed since."""
+def _recorded(path: str, stamp: dict[str, Any]) -> tuple[Shard, int] | None:
+    """The shard of an earlier ingest, if neither the tar nor the sidecar changed since; and its members of no pair."""
     try:
         record = storage.read_json(path + ".json")
         if record["stamp"] != stamp or storage.size_of(path) != record["sidecar_bytes"]:
             return None
-        return Shard(**record["shard"])
-    except (OSError, KeyError, TypeError, DatasetError):
+        return Shard(**record["shard"]), int(record["ignored"])
+    except (OSError, KeyError, TypeError, ValueError, DatasetError):
         return None

@@ -54,9 +54,21 @@ def test_a_compressed_tar_that_lies_beside_is_refused_by_name(shards, tmp_path, 
     assert len(ingest("webdataset", f"{shards}/*.tar", str(tmp_path / "out")).shards) == 2
 
 
-def test_what_else_lies_beside_tars_is_counted(shards, tmp_path):
+def test_what_else_lies_beside_tars_and_in_them_is_counted(shards, tmp_path):
     (shards / "more.zip").write_bytes(b"PK")
-    assert ingest("webdataset", str(shards), str(tmp_path / "out")).facts["notes"] == ["files not read: 1 .zip"]
+    make_tar(shards / "00003.tar", [*pair("a", 0), ("README", b"x"), (".hidden.txt", b"x")])
+    for _ in range(2):  # the second time from the records
+        assert ingest("webdataset", str(shards), str(tmp_path / "out")).facts["notes"] == [
+            "members of no pair (no suffix, hidden, __...__): 2",
+            "files not read: 1 .zip",
+        ]
+
+
+def test_a_caption_too_long_to_be_read_says_so(tmp_path):
+    make_tar(tmp_path / "in/0.tar", [("a.jpg", encoded(0, 16)), ("a.txt", b"long " * 300_000)])
+    (row,) = rows_of(ingest("webdataset", str(tmp_path / "in"), str(tmp_path / "out")))
+    assert (row["error"], row["captions"]) == (None, [])
+    assert row["labels"] == [{"name": "not_read", "value": "txt of 1500000 bytes, over 1048576"}]
 
 
 @pytest.mark.parametrize(

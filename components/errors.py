@@ -26,11 +26,26 @@ A picture or caption that is bad is not an error: it is a row with a reason.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+SECRET_PARAMETER = re.compile(r"(?<=[?&])([^=&\s]*(?:key|token|secret|password|sig)[^=&\s]*)=[^&\s\"']+", re.IGNORECASE)
+
+
+def without_credentials(text: str) -> str:
+    """The text with the secrets of every address in it left out: `user:password@` and parameters like `?api_key=`."""
+    return SECRET_PARAMETER.sub(r"\1=...", USER_INFO.sub("", text))
 
 
 class PairwrightError(Exception):
-    """Base of everything a user can cause and mend; the command prints it as one line."""
+    """Base of everything a user can cause and mend; the command prints it as one line.
+
+    A message that quotes what was refused may quote an address with a key in it, so none goes in.
+    """
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(without_credentials(one) if isinstance(one, str) else one for one in told))
 
 
 class InvalidRecipe(PairwrightError):

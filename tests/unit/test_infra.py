@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from components.environment import Environment
+from components.guard import HOSTS_VARIABLE, KEY_VARIABLE
 from flows.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def test_every_image_is_pinned_and_every_variable_of_ours_is_known(path: Path) -
     for key, value in pairs:
         if key == "image":
             assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*", value), f"{path.name}: {value} is not pinned"
-    known = {f"PAIRWRIGHT_{field.upper()}" for field in Environment.model_fields}
+    known = {f"PAIRWRIGHT_{field.upper()}" for field in Environment.model_fields} | {KEY_VARIABLE, HOSTS_VARIABLE}
     assert set(re.findall(r"PAIRWRIGHT_[A-Z_]+", text)) <= known
 
 
@@ -75,6 +76,7 @@ def test_compose_names_only_files_services_and_volumes_that_are_there() -> None:
 
 def test_every_secret_of_compose_is_asked_for_in_the_example() -> None:
     wanted = set(re.findall(r"\$\{(\w+)", (INFRA / "compose.yaml").read_text()))
+    wanted |= {secret["environment"] for secret in COMPOSE["secrets"].values()}
     assert wanted == set(re.findall(r"^(\w+)=", (INFRA / "env.example").read_text(), re.MULTILINE))
 
 
@@ -96,6 +98,30 @@ def test_containers_run_verbs_that_exist() -> None:
     modules |= set(re.findall(r"python -m ([\w.]+)", "".join(p.read_text() for p in YAMLS)))
     assert modules == {"flows.servers"}
     assert (ROOT / "flows" / "servers.py").is_file()
+
+
+def test_what_is_reached_from_other_machines_has_a_key() -> None:
+    """In compose by a file, which Prometheus reads too; in Kubernetes by the variable of the secret."""
+    mounted = {f"/run/secrets/{name}" for name in COMPOSE["secrets"]}
+    for service in COMPOSE["services"].values():
+        command = service.get("command", [])
+        if command[:1] == ["pairwright"] and "0.0.0.0" in command:
+            file = command[command.index("--api-key-file") + 1]
+            assert file in mounted
+            assert file.rpartition("/")[2] in service["secrets"]
+    assert KEY_VARIABLE in {secret["environment"] for secret in COMPOSE["secrets"].values()}
+    [bento] = [
+        job
+        for job in yaml.safe_load((INFRA / "prometheus.yaml").read_text())["scrape_configs"]
+        if job["job_name"] == "bento"
+    ]
+    assert bento["authorization"]["credentials_file"] in mounted
+    assert COMPOSE["services"]["prometheus"]["secrets"] == ["api_key"]
+    assert KEY_VARIABLE in of_kind("Secret")["pairwright-secrets"]["stringData"]
+    for pod in pods():
+        for container in pod["spec"]["containers"]:
+            if container.get("command", [])[:2] == ["pairwright", "serve"]:
+                assert {"secretRef": {"name": "pairwright-secrets"}} in container["envFrom"]
 
 
 def test_prometheus_scrapes_services_at_ports_they_have() -> None:

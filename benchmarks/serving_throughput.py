@@ -1,4 +1,4 @@
-"""What batching is worth: concurrent embed_text requests with BentoML's batches against one by one.
+"""What batching is worth: concurrent embed_text requests in shared batches against one by one.
 
     python -m benchmarks.serving_throughput [--bento TAG --home WORKSPACE/bentoml]
 
@@ -88,7 +88,7 @@ def free_port() -> int:
 
 def measure(arguments: argparse.Namespace, batched: str, single: str) -> None:
     runs: dict[str, list[tuple[float, list[float]]]] = {"batched": [], "one by one": []}
-    for url in (batched, single):  # the dispatcher learns the model's speed; connections open
+    for url in (batched, single):  # the model is warm; connections open
         load(url, arguments.clients, arguments.requests // 2)
     for _ in range(ROUNDS):
         runs["batched"].append(load(batched, arguments.clients, arguments.requests))

@@ -1,41 +1,89 @@
 """The model behind the routes: many items in, a vector or a refusal for each, never one for all.
 
+Texts, pictures' files and decoded pictures each have a queue (serving/turns.py) that all routes share:
+what `classify` asks for goes in turns with what `embed_text` does. Files whose header says that they decode
+slowly have a queue apart, with one worker.
+
 Warm start: nothing heavy is imported before an `Encoder` is made.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from components.artifact import check_committed
+from components.environment import usable_cores
 from components.errors import ModelError
-from serving.limits import Refusal, check_text, decode_image
+from serving.limits import (
+    BULK_ABOVE,
+    QUICK_IMAGE_SECONDS,
+    Refusal,
+    SlowImage,
+    check_prompts,
+    check_text,
+    decode_image,
+)
+from serving.turns import Turns
 
 T = TypeVar("T")
-P = TypeVar("P")
 MIN_SIDE = 224  # px; pictures are decoded no smaller than this, or than the model's own input if that is larger
-DECODE_THREADS = 4  # decoding leaves the interpreter's lock
+# A batch is short, since a request that comes while it runs waits for its end.
+TEXT_BATCH = 64
+TEXT_BATCH_CHARS = 8192
+CHARS_READ = 512  # of a text at most, by the towers; what a longer one costs more is cutting it
+IMAGE_BATCH = 32
+KEPT_LABEL_SETS = 32
 
 logger = logging.getLogger("bentoml.pairwright")
 
 
+class Prompts(Sequence[str]):
+    """Every label in every template, made when asked for: label 0 in all templates, label 1 in all, ..."""
+
+    def __init__(self, labels: Sequence[str], templates: Sequence[str]) -> None:
+        self._labels, self._templates = labels, templates
+
+    def __len__(self) -> int:
+        return len(self._labels) * len(self._templates)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[str]: ...
+    def __getitem__(self, number: int | slice) -> str | Sequence[str]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        label, template = divmod(number, len(self._templates))
+        return self._templates[template].replace("{}", self._labels[label])
+
+
 class Encoder:
     """A dual encoder with per-item errors.
+
+    Args:
+        most: items in a batch at most; 1 answers each by itself.
+        observe: told the queue's name and the size of each batch of the model.
 
     Raises:
         ModelError: the folder holds no dual encoder.
         WorkspaceError: a file of it is not what was committed.
     """
 
-    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        device: str = "auto",
+        most: int = TEXT_BATCH,
+        observe: Callable[[str, int], Any] = lambda queue, size: None,
+    ) -> None:
         import torch
 
         from components.models.dual_encoder import load_dual_encoder
@@ -46,54 +94,85 @@ class Encoder:
         self.model = load_dual_encoder(str(folder), device)
         tower = getattr(self.model, "image_tower", None)  # a transformers model prepares pictures itself
         self.min_side = max(MIN_SIDE, int(getattr(tower, "side", MIN_SIDE)))
-        self._decoders = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
-        self._labels = lru_cache(maxsize=32)(self._label_vectors)
-        self._labels_lock = threading.Lock()
+        self._texts = Turns[str, Any](
+            "text",
+            self._encode_texts,
+            most_items=most,
+            weight=lambda text: min(len(text), CHARS_READ),
+            most_weight=TEXT_BATCH_CHARS,
+            bulk_above=BULK_ABOVE,
+            observe=lambda size: observe("text", size),
+        )
+        self._files = Turns[Any, Any]("decode", self._decode_quick, workers=usable_cores())
+        self._slow_files = Turns[Any, Any]("decode-slow", self._decode)
+        self._images = Turns[Any, Any](
+            "image",
+            self._encode_images,
+            most_items=min(most, IMAGE_BATCH),
+            observe=lambda size: observe("image", size),
+        )
+        self._label_sets: OrderedDict[str, np.ndarray] = OrderedDict()
 
-    def texts(self, texts: Sequence[str]) -> list[np.ndarray | Refusal]:
-        """One unit vector (d,) float32, or the reason there is none, for each text."""
-        return self._each([_outcome(check_text, text) for text in texts], self.model.encode_text)
+    async def texts(self, texts: Sequence[str]) -> list[np.ndarray | Refusal]:
+        """One unit vector (d,) float32, or the reason there is none, for each text.
 
-    def images(self, images: Sequence[str | bytes]) -> list[np.ndarray | Refusal]:
-        """One unit vector (d,) float32, or the reason there is none, for each picture file."""
-        decoded = self._decoders.map(lambda image: _outcome(decode_image, image, self.min_side), images)
-        return self._each(list(decoded), self.model.encode_image)
+        Raises:
+            Refusal: 429 where too much is under way.
+        """
+        return await self._texts.ask(texts)
 
-    def text(self, text: str) -> np.ndarray:
+    async def images(self, images: Sequence[str | bytes]) -> list[np.ndarray | Refusal]:
+        """One unit vector (d,) float32, or the reason there is none, for each picture file.
+
+        Raises:
+            Refusal: 429 where too much is under way.
+        """
+        decoded = await self._files.ask(images)
+        slow = [number for number, one in enumerate(decoded) if one is None]
+        for number, one in zip(slow, await self._slow_files.ask([images[n] for n in slow]), strict=True):
+            decoded[number] = one
+        return await self._images.ask(decoded)
+
+    async def text(self, text: str) -> np.ndarray:
         """(d,) float32.
 
         Raises:
             Refusal: the text is empty or too long.
         """
-        return _or_raise(self.texts([text])[0])
+        return _or_raise((await self.texts([text]))[0])
 
-    def all_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, d) float32, in one batch.
+    async def all_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, d) float32.
 
         Raises:
             Refusal: one of the texts is empty or too long.
         """
-        return np.stack([_or_raise(vector) for vector in self.texts(texts)])
+        for text in texts:  # before the good ones are paid for
+            check_text(text)
+        return np.stack([_or_raise(vector) for vector in await self.texts(texts)])
 
-    def image(self, image: str | bytes) -> np.ndarray:
+    async def image(self, image: str | bytes) -> np.ndarray:
         """(d,) float32.
 
         Raises:
             Refusal: the picture is too big or none at all.
         """
-        return _or_raise(self.images([image])[0])
+        return _or_raise((await self.images([image]))[0])
 
-    def classify(
+    async def classify(
         self, image: str | bytes, labels: Sequence[str], templates: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Zero-shot classification with a prompt ensemble (CLIP, section 3.1.4).
 
         Returns:
             cosines (n,) to each label's mean prompt vector, and their softmax at the model's temperature.
+
+        Raises:
+            Refusal: the picture, a label or a template is none, or together they are too many.
         """
-        picture = self.image(image)
-        with self._labels_lock:
-            cosines = self._labels(tuple(labels), tuple(templates)) @ picture
+        check_prompts(labels, templates)
+        picture = await self.image(image)
+        cosines = await self._label_vectors(labels, templates) @ picture
         logits = self.temperature * cosines
         odds = np.exp(logits - logits.max())
         return cosines, odds / odds.sum()
@@ -103,12 +182,37 @@ class Encoder:
         """What a cosine is multiplied by before the softmax, as learnt."""
         return float(self.model.scale)
 
-    def _label_vectors(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> np.ndarray:
-        """(n, d): each label's prompts averaged, then brought back to unit norm."""
-        prompts = [template.replace("{}", label) for label in labels for template in templates]
-        vectors = self.all_texts(prompts)
-        means = vectors.reshape(len(labels), len(templates), -1).mean(axis=1)
-        return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    async def _label_vectors(self, labels: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+        """(n, d): each label's prompts averaged, then brought back to unit norm; the last few sets are kept."""
+        name = hashlib.sha256(json.dumps([labels, templates]).encode()).hexdigest()
+        means = self._label_sets.pop(name, None)
+        if means is None:
+            vectors = np.stack([_or_raise(one) for one in await self.texts(Prompts(labels, templates))])
+            means = vectors.reshape(len(labels), len(templates), -1).mean(axis=1)
+            means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        self._label_sets[name] = means
+        while len(self._label_sets) > KEPT_LABEL_SETS:
+            self._label_sets.popitem(last=False)
+        return means
+
+    def _decode(self, images: list[str | bytes]) -> list[np.ndarray | Refusal]:
+        return [_outcome(decode_image, image, self.min_side) for image in images]
+
+    def _decode_quick(self, images: list[str | bytes]) -> list[np.ndarray | Refusal | None]:
+        """None for a picture whose header says that it takes longer than others should wait for it."""
+        outcomes: list[np.ndarray | Refusal | None] = []
+        for image in images:
+            try:
+                outcomes.append(_outcome(decode_image, image, self.min_side, QUICK_IMAGE_SECONDS))
+            except SlowImage:
+                outcomes.append(None)
+        return outcomes
+
+    def _encode_texts(self, texts: list[str]) -> list[np.ndarray | Refusal]:
+        return self._each([_outcome(check_text, text) for text in texts], self.model.encode_text)
+
+    def _encode_images(self, decoded: list[Any]) -> list[np.ndarray | Refusal]:
+        return self._each(decoded, self.model.encode_image)
 
     def _each(self, items: list[Any], encode: Callable[[list[Any]], Any]) -> list[np.ndarray | Refusal]:
         """Encode the items that are not refusals, in one batch if the model takes it, else one by one."""
@@ -136,6 +240,8 @@ def _outcome(function: Callable[..., T], *arguments: Any) -> T | Refusal:
         return function(*arguments)
     except Refusal as refusal:
         return refusal
+    except SlowImage:
+        raise
     except Exception as error:
         logger.exception("an item failed")
         return Refusal(500, f"the model failed on this item ({type(error).__name__})")

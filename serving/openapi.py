@@ -7,25 +7,57 @@ same models that read the requests. Every example request is one that works
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving import wire
-from serving.limits import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, MAX_IMAGES, MAX_TEXT_CHARS, MAX_TEXTS, MIB
+from serving.limits import (
+    MAX_IMAGE_BYTES,
+    MAX_IMAGE_PIXELS,
+    MAX_IMAGES,
+    MAX_PROMPTS,
+    MAX_TEXT_CHARS,
+    MAX_TEXTS,
+    MAX_TOTAL_CHARS,
+    MIB,
+)
+from serving.routes import MAX_DIGITS
+from serving.web import FILES
 
 MEGAPIXELS = MAX_IMAGE_PIXELS // 1_000_000
+PICTURE_AS_BODY = " A picture may also be the whole body (image/*), with everything else in the query string."
+KEYS = {  # asked for where the server was started with one
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "any name; the key is the password"},
+}
 REFERENCE = "#/components/schemas/{model}"
 # A red square of 8 x 8 px, as PNG.
 SQUARE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEUlEQVR42mO4IyeHFTEMLQkAid1GAQVcagkAAAAASUVORK5CYII="
-REFUSALS = {
+# What any request may be answered with, whatever it asks for.
+AT_THE_DOOR = {
+    400: (
+        "Asked under a name that is not this server's, or not HTTP",
+        {"error": "evil.example is no name of this server"},
+    ),
+    401: ("No key, or a wrong one", {"error": "this server asks for its key; send it as Authorization: Bearer KEY"}),
+    403: ("Asked by another site through a browser", {"error": "another site asks through this browser"}),
+}
+REFUSALS = AT_THE_DOOR | {
     413: (
-        "Too big, with the reason",
+        "Too big or too many, with the reason",
         {"error": f"the image has 12.0 MiB; at most {MAX_IMAGE_BYTES // MIB} MiB are taken"},
     ),
+    415: ("A content type it does not read", {"error": "application/zip is not taken; send application/json"}),
     422: ("Not what it should be, with the reason", {"error": "this is not an image; send JPEG, PNG, WebP, ..."}),
+    429: ("Too much is under way; Retry-After says when to ask again", {"error": "too many requests are waiting"}),
+    500: ("The server failed; its log says why", {"error": "the server failed on this request; its log says why"}),
+    504: ("It took too long and was given up", {"error": "Not able to process the request in 60 seconds"}),
 }
 
 
@@ -46,7 +78,6 @@ class Operation:
     output: type[BaseModel]
     request: dict[str, Any]
     response: dict[str, Any]
-    also: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
 
 
 SEARCH_RESPONSE = {
@@ -85,7 +116,8 @@ OPERATIONS = (
     Operation(
         "embed_text",
         "Vectors of texts",
-        f"At most {MAX_TEXTS} texts of {MAX_TEXT_CHARS} characters. Requests that arrive together share a batch. "
+        f"At most {MAX_TEXTS} texts of {MAX_TEXT_CHARS} characters, {MAX_TOTAL_CHARS} together. "
+        "Requests that arrive together share a batch. "
         "A bad text has an error in its place; its neighbours have their vectors.",
         wire.Texts,
         wire.Embeddings,
@@ -114,7 +146,8 @@ OPERATIONS = (
     Operation(
         "classify",
         "Which label fits a picture",
-        "Zero-shot classification: each label's prompts are embedded and averaged. "
+        f"Zero-shot classification: each label's prompts are embedded and averaged. At most {MAX_PROMPTS} prompts "
+        f"(labels times templates) of {MAX_TOTAL_CHARS} characters together. "
         "Without labels, the categories of the curated set.",
         wire.Classify,
         wire.Classes,
@@ -156,6 +189,11 @@ def openapi(version: str) -> dict[str, Any]:
         models += [operation.input, operation.output]
     unique = [(model, "validation") for model in dict.fromkeys(models)]
     _, schemas = models_json_schema(unique, ref_template=REFERENCE)  # type: ignore[arg-type]
+    known = schemas["$defs"]
+    for operation in OPERATIONS:
+        if operation.input.picture_field:
+            name = operation.input.__name__
+            known[f"{name}Form"] = _form_schema(operation.input, known[name])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -165,47 +203,58 @@ def openapi(version: str) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": {f"/{operation.route}": _path(operation) for operation in OPERATIONS} | _plain_paths(),
-        "components": {"schemas": schemas["$defs"]},
+        "components": {"schemas": known, "securitySchemes": KEYS},
+        "security": [{}, *({name: []} for name in KEYS)],
     }
 
 
 def _path(operation: Operation) -> dict[str, Any]:
-    post = {
+    post: dict[str, Any] = {
         "operationId": operation.route,
         "summary": operation.summary,
-        "description": operation.description,
+        "description": operation.description + PICTURE_AS_BODY * (operation.input.picture_field is not None),
         "requestBody": {"required": True, "content": _request_content(operation)},
-        "responses": {"200": _answer("Answered", operation.output, operation.response)}
-        | {
-            str(status): _answer(words, Problem, example)
-            for status, (words, example) in (REFUSALS | operation.also).items()
-        },
+        "responses": {"200": _answer("Answered", operation.output, operation.response)} | _refusals(REFUSALS),
     }
     path: dict[str, Any] = {"post": post}
     if operation.route == "lineage":
         path["get"] = {
             "operationId": "get_lineage",
             "summary": operation.summary,
-            "responses": {"200": _answer("Answered", operation.output, operation.response)},
+            "responses": {"200": _answer("Answered", operation.output, operation.response)} | _refusals(AT_THE_DOOR),
         }
     return path
 
 
+def _refusals(which: Mapping[int, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    answers = {str(status): _answer(words, Problem, example) for status, (words, example) in which.items()}
+    if "429" in answers:
+        answers["429"]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+    return answers
+
+
 def _request_content(operation: Operation) -> dict[str, Any]:
-    schema = {"$ref": REFERENCE.format(model=operation.input.__name__)}
+    name = operation.input.__name__
+    schema = {"$ref": REFERENCE.format(model=name)}
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": operation.request}}
     if operation.input.picture_field:
-        fields = {name: _form_field(operation.input, name) for name in operation.input.model_fields}
-        content["multipart/form-data"] = {"schema": {"type": "object", "properties": fields}}
-        content["image/*"] = {"schema": {"type": "string", "format": "binary", "description": "the rest in the query"}}
+        content["multipart/form-data"] = {"schema": {"$ref": REFERENCE.format(model=f"{name}Form")}}
     return content
 
 
-def _form_field(model: type[wire.Input], name: str) -> dict[str, Any]:
-    if name != model.picture_field:
-        return {"type": "string", "description": model.model_fields[name].description or ""}
-    file = {"type": "string", "format": "binary"}
-    return {"type": "array", "items": file} if name == "images" else file
+def _form_schema(model: type[wire.Input], schema: dict[str, Any]) -> dict[str, Any]:
+    """The same fields as a form sends them: pictures as files, null left out."""
+    fields = {name: _form_field(field, name == model.picture_field) for name, field in schema["properties"].items()}
+    return {**schema, "title": f"{model.__name__}Form", "properties": fields}
+
+
+def _form_field(field: dict[str, Any], picture: bool) -> dict[str, Any]:
+    kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
+    kept = {name: value for name, value in (field | kinds[0]).items() if name not in ("anyOf", "default")}
+    if not picture:
+        return kept
+    file = {"type": "string", "format": "binary", "description": "a picture file; at most 10 MiB"}
+    return {**kept, "items": file} if kept["type"] == "array" else file
 
 
 def _answer(words: str, model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
@@ -214,33 +263,40 @@ def _answer(words: str, model: type[BaseModel], example: dict[str, Any]) -> dict
 
 
 def _plain_paths() -> dict[str, Any]:
-    """The routes a browser or an orchestrator asks for."""
+    """The routes a browser, an orchestrator or a generator of clients asks for; all take HEAD and OPTIONS too."""
     number = {
         "name": "number",
         "in": "path",
         "required": True,
-        "schema": {"type": "integer", "minimum": 0},
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
         "example": 0,
     }
-    page = {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>..."}}
-    jpeg = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
-    text = {"text/plain": {"schema": {"type": "string"}, "example": "\n"}}
-    missing = _answer("No such picture", Problem, {"error": "the index has no picture 99999"})
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": sorted(FILES)}}
+    missing = {404: ("There is none", {"error": "the index has no picture 99999"})}
     return {
-        "/": {"get": {"summary": "The search page", "responses": {"200": {"description": "HTML", "content": page}}}},
-        "/thumbnails/{number}.jpg": {
-            "get": {
-                "summary": "A picture of the curated set, at most 160 px",
-                "parameters": [number],
-                "responses": {"200": {"description": "JPEG", "content": jpeg}, "404": missing},
-            }
-        },
-        **{
-            path: {"get": {"summary": words, "responses": {"200": {"description": "Yes", "content": text}}}}
-            for path, words in (
-                ("/livez", "Whether the process lives"),
-                ("/readyz", "Whether the model is loaded"),
-                ("/metrics", "Prometheus metrics: requests, latencies, batch sizes"),
-            )
-        },
+        "/": _get("The search page", "text/html"),
+        "/docs": _get("This document, with buttons", "text/html"),
+        "/page/{name}": _get("What the pages are made of", "*/*", [name], missing),
+        "/favicon.ico": _get("The icon", "image/svg+xml"),
+        "/thumbnails/{number}.jpg": _get(
+            "A picture of the curated set, at most 160 px", "image/jpeg", [number], missing
+        ),
+        "/openapi.json": _get("This document", "application/json"),
+        "/docs.json": _get("This document, where BentoML's tools look for it", "application/json"),
+        "/schema.json": _get("BentoML's own schema of the service", "application/json"),
+        "/livez": _get("Whether the process lives", "text/plain"),
+        "/healthz": _get("Whether the process lives", "text/plain"),
+        "/readyz": _get("Whether the model is loaded", "text/plain"),
+        "/metrics": _get("Prometheus metrics: requests, latencies, batch sizes", "text/plain"),
     }
+
+
+def _get(
+    summary: str,
+    kind: str,
+    parameters: Sequence[dict[str, Any]] = (),
+    also: Mapping[int, tuple[str, dict[str, Any]]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    answered = {"description": "Answered", "content": {kind: {}}}
+    operation = {"summary": summary, "responses": {"200": answered} | _refusals({**AT_THE_DOOR, **also})}
+    return {"get": operation | ({"parameters": list(parameters)} if parameters else {})}

@@ -28,6 +28,8 @@ from components.dataset import storage
 from components.digest import canonical, folder_digest, sha256_text
 from components.environment import SILENT
 from components.errors import ModelError, PairwrightError
+from components.guard import KEY_VARIABLE, check_exposure
+from serving.receipt import publishable
 
 NAME = "pairwright"
 DEFAULT_TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photograph of {}")
@@ -43,6 +45,7 @@ REQUIREMENTS = (
 INDEX_INSIDE_BELOW = 512 << 20  # bytes; a larger index is mounted instead
 BUILD_TIMEOUT_S = 600
 READY_TIMEOUT_S = 120
+HOST_VARIABLE = "PAIRWRIGHT_SERVE_HOST"  # what the server listens on, for its guard
 
 
 class PackagingError(PairwrightError):
@@ -62,7 +65,7 @@ def build_bento(
     """Build `pairwright:<tag_version>` in the Bento store under `home`; the same version again replaces it.
 
     Args:
-        receipt: lineage, frozen in the Bento as it is now (JSON); credentials in addresses are left out.
+        receipt: lineage, frozen in the Bento as it is now (JSON), without what is nobody else's business.
         index_folder: of `serving.index.build_index`; copied inside below 512 MiB, else named to be mounted.
         templates: prompts of zero-shot classification, `{}` for the label.
         lock: requirements file whose versions are pinned; default the checkout's `requirements.lock`.
@@ -73,7 +76,7 @@ def build_bento(
     """
     version = _version(tag_version)
     home = _home(home)
-    receipt = without_credentials(receipt)
+    receipt = publishable(receipt)
     facts = _facts(Path(model_folder), Path(index_folder) if index_folder else None, version, templates)
     with tempfile.TemporaryDirectory(prefix="pairwright-bento-") as staging:
         context = Path(staging)
@@ -203,15 +206,6 @@ def _readme(facts: Mapping[str, Any], receipt: Mapping[str, Any]) -> str:
     )
 
 
-def without_credentials(value: Any) -> Any:
-    """The receipt with `user:password@` taken out of every address: `/lineage` is for everyone to read."""
-    if isinstance(value, Mapping):
-        return {str(name): without_credentials(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_credentials(inner) for inner in value]
-    return re.sub(r"(?<=://)[^/@\s]+@", "", value) if isinstance(value, str) else value
-
-
 def _version(text: str) -> str:
     version = re.sub(r"[^a-z0-9_.-]+", "-", text.lower()).strip("-.")
     if not version:
@@ -266,6 +260,25 @@ def bento_folder(tag: str, home: str | Path) -> Path:
     return folder
 
 
+# BentoML's own command, in a process that ends with the one that started it: its first argument. A thread
+# looks, since no system but Linux tells; SIGTERM ends the workers in order, and what is left after that goes
+# with the group. The workers look for this one in turn (serving/service.py).
+_SERVE = """
+import os, signal, sys, threading, time
+parent = int(sys.argv.pop(1))
+def follow():
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+    os.killpg(os.getpid(), signal.SIGKILL)
+threading.Thread(target=follow, daemon=True).start()
+from bentoml_cli.cli import cli
+sys.argv[0] = "bentoml"
+cli()
+"""
+
+
 def serve(
     tag: str,
     port: int = 3000,
@@ -273,21 +286,29 @@ def serve(
     *,
     home: str | Path,
     workers: int = 1,
+    key: str | None = None,
     reload: bool = False,
     log: str | Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start the Bento's server in a process group of its own; end it with `stop`.
+    """Start the Bento's server in a process group of its own; end it with `stop`. It ends when this process does.
 
     Args:
+        key: what callers must show (components/guard.py); without one only this machine is answered.
         log: file for the server's output; default this process's.
 
     Raises:
+        GuardError: other machines would reach it, and there is no key.
         PackagingError: there is none of that tag.
     """
     home = _home(home)
     bento_folder(tag, home)
-    command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
-    environment = _environment(home) | {"PAIRWRIGHT_SERVE_WORKERS": str(workers)}
+    check_exposure(host, key)
+    address = "127.0.0.1" if host == "localhost" else host  # BentoML takes no names
+    command = [sys.executable, "-c", _SERVE, str(os.getpid()), "serve", tag, "--host", address, "--port", str(port)]
+    environment = _environment(home) | {"PAIRWRIGHT_SERVE_WORKERS": str(workers), HOST_VARIABLE: host}
+    environment.pop(KEY_VARIABLE, None)
+    if key:
+        environment[KEY_VARIABLE] = key  # not on the command line, which every user of the machine can read
     with open(log, "ab") if log else contextlib.nullcontext() as stream:
         return subprocess.Popen(
             [*command, "--reload"] if reload else command,

@@ -15,43 +15,63 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bentoml
 import numpy as np
+from bentoml.metrics import Histogram
 
 from components.digest import canonical, sha256_text
-from components.environment import silence
+from components.environment import silence, usable_cores
 from components.errors import ModelError
+from components.guard import Guard, api_key, names_of
 from serving import wire
-from serving.limits import MAX_TEXTS, Refusal
-from serving.web import OneErrorShape, QuietRefusals, web_app
+from serving.encoder import TEXT_BATCH, Encoder
+from serving.intake import Intake
+from serving.limits import Refusal, check_total
+from serving.packaging import HOST_VARIABLE
+from serving.protocol import refuse_in_json
+from serving.receipt import publishable
+from serving.routes import PAGES
+from serving.turns import Turns
+from serving.web import QuietRefusals, web_app
 
 silence()
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTS: dict[str, Any] = json.loads((ROOT / "bento.json").read_text()) if (ROOT / "bento.json").is_file() else {}
 INDEX_VARIABLE = "PAIRWRIGHT_INDEX"  # a mounted index folder; stands before the Bento's own
-MAX_LATENCY_MS = 20_000  # a request that would wait longer for its batch gets 503
+TIMEOUT_S = 60  # of a request, from its head to its answer; then 504, and its work is let go of
 # Texts a batch; 1 answers each request by itself (benchmarks/serving_throughput.py compares the two).
-TEXT_BATCH = int(os.environ.get("PAIRWRIGHT_MAX_BATCH", MAX_TEXTS))
-IMAGE_BATCH = min(32, TEXT_BATCH)
-BATCHING = TEXT_BATCH > 1
+MOST_IN_BATCH = int(os.environ.get("PAIRWRIGHT_MAX_BATCH", TEXT_BATCH))
 SHOWN = set(wire.Item.model_fields)
 DIGITS = 7  # of each vector element: float32 has no more
 
 WEB = web_app()
 logger = logging.getLogger("bentoml.pairwright")
 logging.getLogger("bentoml._internal.server.http_app").addFilter(QuietRefusals())
+refuse_in_json()
+BATCHES = Histogram("pairwright_batch_size", "Items a batch of the model", ["queue"], buckets=(1, 2, 4, 8, 16, 32, 64))
+
+
+class Question(NamedTuple):
+    """One search: a unit vector (d,), how many pictures, and whether every one is compared."""
+
+    vector: np.ndarray
+    k: int
+    exact: bool
 
 
 @bentoml.asgi_app(WEB, path="/")
 @bentoml.service(
     name="pairwright",
-    traffic={"timeout": 60},
+    traffic={"timeout": TIMEOUT_S},
+    logging={"access": {"request_content_type": False}},  # BentoML's log fails on one that is not ASCII
     threads=4,
     workers=int(os.environ.get("PAIRWRIGHT_SERVE_WORKERS", "1")),
 )
@@ -62,27 +82,29 @@ class Pairwright:
         stored = bentoml.models.BentoModel(FACTS["model"])
 
     def __init__(self) -> None:
-        from serving.encoder import Encoder
         from serving.index import SearchIndex
 
         started = time.perf_counter()
         if not FACTS:
             raise ModelError(f"{ROOT} is no Bento; `pairwright run` a recipe, then `pairwright serve`")
-        self.encoder = Encoder(self.stored.path, os.environ.get("PAIRWRIGHT_DEVICE", "auto"))
+        device = os.environ.get("PAIRWRIGHT_DEVICE", "auto")
+        self.encoder = Encoder(self.stored.path, device, MOST_IN_BATCH, _observe)
+        self.searches = Turns[Question, wire.Found]("search", self._answer_searches, workers=usable_cores())
         folder = os.environ.get(INDEX_VARIABLE) or (ROOT / "index" if FACTS["index_inside"] else FACTS["index"])
         self.index = SearchIndex.load(folder) if folder else None
         self.index_version = sha256_text(canonical(self.index.about))[:12] if self.index else ""
         self._check_index()
-        self.receipt = json.loads((ROOT / "receipt.json").read_text())
+        self.receipt = publishable(json.loads((ROOT / "receipt.json").read_text()))
         self._warm_up()
+        threading.Thread(target=_follow, args=[os.getppid()], name="follow", daemon=True).start()
         WEB.state.service = self
         logger.info("serving %s from %s in %.1f s", self.bento_tag, ROOT, time.perf_counter() - started)
 
     def _warm_up(self) -> None:
         """The first forward pass and the first search open files; no caller should wait for them."""
-        vector = self.encoder.text("warm up")
+        vectors = self.encoder.model.encode_text(["warm up"]).numpy()
         if self.index:
-            self.index.search(vector[None], 1)
+            self.index.search(vectors, 1)
 
     def _check_index(self) -> None:
         """Vectors of one model mean nothing to another."""
@@ -97,33 +119,23 @@ class Pairwright:
     def bento_tag(self) -> str:
         return str(FACTS.get("bento", "pairwright"))
 
-    @bentoml.api(
-        input_spec=wire.Texts,
-        output_spec=wire.Embeddings,
-        batchable=BATCHING,
-        max_batch_size=max(TEXT_BATCH, 2),
-        max_latency_ms=MAX_LATENCY_MS,
-    )
-    def embed_text(self, texts: list[str]) -> list[dict[str, Any]]:
+    @bentoml.api(input_spec=wire.Texts, output_spec=wire.Embeddings)
+    async def embed_text(self, texts: list[str]) -> list[dict[str, Any]]:
         """Unit vectors of texts. Requests that arrive together share a batch; a bad text fails alone."""
-        return [_result(outcome) for outcome in self.encoder.texts(texts)]
+        check_total(texts)
+        return [_result(outcome) for outcome in await self.encoder.texts(texts)]
 
-    @bentoml.api(
-        input_spec=wire.Images,
-        output_spec=wire.Embeddings,
-        batchable=BATCHING,
-        max_batch_size=max(IMAGE_BATCH, 2),
-        max_latency_ms=MAX_LATENCY_MS,
-    )
-    def embed_image(self, images: list[str | bytes]) -> list[dict[str, Any]]:
+    @bentoml.api(input_spec=wire.Images, output_spec=wire.Embeddings)
+    async def embed_image(self, images: list[str | bytes]) -> list[dict[str, Any]]:
         """Unit vectors of pictures. Requests that arrive together share a batch; a bad picture fails alone."""
-        return [_result(outcome) for outcome in self.encoder.images(images)]
+        return [_result(outcome) for outcome in await self.encoder.images(images)]
 
     @bentoml.api(input_spec=wire.Pair, output_spec=wire.Scores)
-    def score(self, image: str | bytes, texts: list[str]) -> wire.Scores:
+    async def score(self, image: str | bytes, texts: list[str]) -> wire.Scores:
         """How well each text fits the picture: the cosine of their vectors."""
-        picture = self.encoder.image(image)
-        cosines = self.encoder.all_texts(texts) @ picture
+        check_total(texts)
+        picture = await self.encoder.image(image)
+        cosines = await self.encoder.all_texts(texts) @ picture
         return wire.Scores(
             scores=[
                 wire.Score(text=text, cosine=round(float(cosine), DIGITS))
@@ -132,20 +144,17 @@ class Pairwright:
         )
 
     @bentoml.api(input_spec=wire.Classify, output_spec=wire.Classes)
-    def classify(
+    async def classify(
         self, image: str | bytes, labels: list[str] | None, templates: list[str] | None, top: int
     ) -> wire.Classes:
         """Which label fits the picture best, without training for it; by default the curated set's categories."""
         labels = list(dict.fromkeys(labels or self._categories()))
         templates = templates or FACTS["templates"]
-        for template in templates:
-            if "{}" not in template:
-                raise Refusal(422, f'the template "{template}" has no {{}} for the label')
-        cosines, odds = self.encoder.classify(image, labels, templates)
+        cosines, odds = await self.encoder.classify(image, labels, templates)
         best = np.argsort(-cosines, kind="stable")[:top]
         return wire.Classes(
             labels=[
-                wire.Label(
+                wire.LabelScore(
                     label=labels[i], probability=round(float(odds[i]), 6), cosine=round(float(cosines[i]), DIGITS)
                 )
                 for i in best
@@ -160,14 +169,23 @@ class Pairwright:
         return categories
 
     @bentoml.api(input_spec=wire.Query, output_spec=wire.Found)
-    def search(self, text: str | None, image: str | bytes | None, k: int, exact: bool) -> wire.Found:
+    async def search(self, text: str | None, image: str | bytes | None, k: int, exact: bool) -> wire.Found:
         """The curated pictures nearest to a text or a picture, with captions, licence and origin."""
         if self.index is None:
             raise Refusal(422, f"this server has no search index; set {INDEX_VARIABLE} to an index folder")
         started = time.perf_counter()
-        query = self.encoder.text(text) if text is not None else self.encoder.image(image or b"")
-        exact = exact or not self.index.approximate
-        hits = self.index.search(query[None], k, exact)
+        query = await (self.encoder.text(text) if text is not None else self.encoder.image(image or b""))
+        [found] = await self.searches.ask([Question(query, k, exact)])
+        found.milliseconds = round(1000 * (time.perf_counter() - started), 2)
+        return found
+
+    def _answer_searches(self, questions: list[Question]) -> list[wire.Found]:
+        return [self._found(question) for question in questions]
+
+    def _found(self, question: Question) -> wire.Found:
+        assert self.index is not None
+        exact = question.exact or not self.index.approximate
+        hits = self.index.search(question.vector[None], question.k, exact)
         items = [
             wire.Item(
                 n=int(number),
@@ -182,11 +200,11 @@ class Pairwright:
             exact=exact,
             recall_at_10=None if exact else self.index.about["approximate"]["recall_at_10"],
             searched=len(self.index),
-            milliseconds=round(1000 * (time.perf_counter() - started), 2),
+            milliseconds=0,
         )
 
     @bentoml.api(input_spec=wire.Nothing, output_spec=wire.Lineage)
-    def lineage(self) -> wire.Lineage:
+    async def lineage(self) -> wire.Lineage:
         """What is being served: the Bento, its model, its index, and the receipt of what made them."""
         return wire.Lineage(**self.what_is_served())
 
@@ -195,9 +213,13 @@ class Pairwright:
         return {
             "bento": self.bento_tag,
             "model": {"tag": FACTS["model"], "digest": FACTS["model_digest"]},
-            "index": about,
+            "index": publishable(about),
             "receipt": self.receipt,
         }
+
+
+def _observe(queue: str, size: int) -> None:
+    BATCHES.labels(queue).observe(size)
 
 
 def _result(outcome: np.ndarray | Refusal) -> dict[str, Any]:
@@ -211,4 +233,16 @@ def _rounded(vector: np.ndarray) -> Sequence[float]:
     return rounded
 
 
-Pairwright.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service
+def _follow(parent: int) -> None:
+    """End this worker when the server that started it is gone, however it went: nothing stays on the port."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)  # what is under way is answered
+    time.sleep(5)
+    os._exit(1)
+
+
+NAMES = names_of(os.environ.get(HOST_VARIABLE, "0.0.0.0"))
+# The decorator made it a Service. The first is the outermost.
+Pairwright.add_asgi_middleware(Guard, names=NAMES, key=api_key(), pages=PAGES)  # type: ignore[attr-defined]
+Pairwright.add_asgi_middleware(Intake)  # type: ignore[attr-defined]

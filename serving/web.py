@@ -6,7 +6,6 @@ BentoML's own page, which loads a tag manager, is not shown.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from components.errors import DatasetError
-from serving.limits import MAX_BODY_BYTES, MIB, Refusal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-TOO_BIG = f"the request is larger than {MAX_BODY_BYTES // MIB} MiB; send fewer or smaller pictures"
 PAGE = Path(__file__).parent / "page"
 POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 DOCS_POLICY = POLICY + "; style-src 'self' 'unsafe-inline'"  # Swagger UI styles itself
@@ -66,7 +62,7 @@ async def _lineage(request: Request) -> Response:
     return JSONResponse(request.app.state.service.what_is_served())
 
 
-async def _openapi(request: Request) -> Response:
+def _openapi(request: Request) -> Response:
     from serving.openapi import openapi
 
     return JSONResponse(openapi(request.app.state.service.bento_tag))
@@ -86,77 +82,6 @@ def web_app() -> Starlette:
             Route("/docs.json", _openapi),
         ]
     )
-
-
-class OneErrorShape:
-    """Every error is `{"error": "one line"}`; a body over MAX_BODY_BYTES is refused while it arrives."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            await self._too_big(scope, receive, send)
-            return
-        await _Exchange(self, scope, receive, send).run()
-
-    @staticmethod
-    async def _too_big(scope: Scope, receive: Receive, send: Send) -> None:
-        response = JSONResponse({"error": TOO_BIG}, 413, headers={"Connection": "close"})
-        await response(scope, receive, send)
-
-
-class _Exchange:
-    """One request: counts what comes in, holds back what goes out if it is an error in JSON."""
-
-    def __init__(self, shape: OneErrorShape, scope: Scope, receive: Receive, send: Send) -> None:
-        self.shape, self.scope, self.receive, self.send = shape, scope, receive, send
-        self.arrived = 0
-        self.held: Message | None = None
-        self.body = b""
-
-    async def run(self) -> None:
-        await self.shape.app(self.scope, self._receive, self._send)
-
-    async def _receive(self) -> Message:
-        message = await self.receive()
-        self.arrived += len(message.get("body", b""))
-        if self.arrived > MAX_BODY_BYTES:
-            raise Refusal(413, TOO_BIG)
-        return message
-
-    async def _send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_json_error(message):
-            self.held = message
-            return
-        if self.held is None:
-            await self.send(message)
-            return
-        self.body += message.get("body", b"")
-        if not message.get("more_body", False):
-            await self._send_error(self.held)
-
-    async def _send_error(self, start: Message) -> None:
-        try:
-            content = json.loads(self.body)
-            if isinstance(content, list) and content:  # BentoML wraps its own in a list
-                content = content[0]
-            body = json.dumps(content).encode()
-        except ValueError:
-            body = self.body
-        headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-        headers.append((b"content-length", str(len(body)).encode()))
-        await self.send({**start, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
-
-
-def _is_json_error(start: Message) -> bool:
-    kind = dict(start.get("headers", ())).get(b"content-type", b"")
-    return start["status"] >= 400 and kind.startswith(b"application/json")
 
 
 class QuietRefusals(logging.Filter):

@@ -9,6 +9,7 @@ BentoML's own file fields would fetch a URL that stands where a picture should; 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -19,7 +20,16 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from components.errors import nearest
-from serving.limits import MAX_IMAGES, MAX_LABELS, MAX_RESULTS, MAX_TEXTS, Refusal
+from serving.limits import (
+    MAX_IMAGES,
+    MAX_LABELS,
+    MAX_PROMPT_PART_CHARS,
+    MAX_RESULTS,
+    MAX_TEMPLATES,
+    MAX_TEXT_CHARS,
+    MAX_TEXTS,
+    Refusal,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -32,11 +42,24 @@ def _encoded(value: Any) -> str | bytes:
 
 
 # Left encoded here: decoding belongs to the route, where a bad picture fails alone.
-Picture = Annotated[
-    Any,
-    BeforeValidator(_encoded),
-    WithJsonSchema({"type": "string", "format": "byte", "description": "a picture file, base64; at most 10 MiB"}),
-]
+PICTURE = {
+    "type": "string",
+    "format": "byte",
+    "contentEncoding": "base64",
+    "contentMediaType": "image/*",
+    "description": "a picture file, base64; at most 10 MiB",
+}
+Picture = Annotated[Any, BeforeValidator(_encoded), WithJsonSchema(PICTURE)]
+
+
+def _words(longest: int, pattern: str = r"[^\s\x00-\x1f\x85]") -> WithJsonSchema:
+    """What a text should be. Its breach is told by the route, where a bad text fails alone."""
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern})
+
+
+Text = Annotated[str, _words(MAX_TEXT_CHARS)]
+Label = Annotated[str, _words(MAX_PROMPT_PART_CHARS)]
+Template = Annotated[str, _words(MAX_PROMPT_PART_CHARS, r"^[^{}]*\{\}[^{}]*$")]
 
 
 class Input(bentoml.IODescriptor):
@@ -77,7 +100,7 @@ class Input(bentoml.IODescriptor):
 
     @classmethod
     def _refusal(cls, error: ValidationError) -> Refusal:
-        problems = error.errors(include_url=False)
+        problems = error.errors(include_url=False, include_input=False)
         # A misspelt key is the cause, the key it leaves missing the consequence.
         first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
         field = ".".join(str(part) for part in first["loc"])
@@ -129,16 +152,22 @@ class Input(bentoml.IODescriptor):
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(body or b"{}")
-    except (ValueError, RecursionError) as error:
+        values = json.loads(body or b"{}", parse_constant=_no_number)
+    except RecursionError:
+        raise Refusal(422, "the body is nested too deeply") from None
+    except ValueError as error:
         raise Refusal(422, f"the body is not JSON ({error})") from None
     if not isinstance(values, dict):
         raise Refusal(422, 'the body must be a JSON object, e.g. {"texts": ["a red car"]}')
     return values
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 class Texts(Input):
-    texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS, description="captions or queries")
+    texts: list[Text] = Field(min_length=1, max_length=MAX_TEXTS, description="captions or queries")
 
 
 class Images(Input):
@@ -149,24 +178,33 @@ class Images(Input):
 class Pair(Input):
     picture_field: ClassVar[str | None] = "image"
     image: Picture
-    texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS, description="each is scored against the image")
+    texts: list[Text] = Field(min_length=1, max_length=MAX_TEXTS, description="each is scored against the image")
 
 
 class Classify(Input):
     picture_field: ClassVar[str | None] = "image"
     image: Picture
-    labels: list[str] | None = Field(
+    labels: list[Label] | None = Field(
         None, min_length=1, max_length=MAX_LABELS, description="default: the categories of the curated set"
     )
-    templates: list[str] | None = Field(
-        None, min_length=1, max_length=32, description="prompts with {} for the label; averaged"
+    templates: list[Template] | None = Field(
+        None, min_length=1, max_length=MAX_TEMPLATES, description="prompts with one {} for the label; averaged"
     )
     top: int = Field(5, ge=1, le=MAX_LABELS, description="how many labels to answer, best first")
 
 
+def _one_of_text_and_image(schema: dict[str, Any]) -> None:
+    fields = schema["properties"]
+    for name in ("text", "image"):
+        [kind] = [one for one in fields[name].pop("anyOf") if one["type"] != "null"]
+        fields[name] = kind | {"description": fields[name].get("description") or kind["description"]}
+    schema["oneOf"] = [{"required": ["text"]}, {"required": ["image"]}]
+
+
 class Query(Input):
+    model_config = ConfigDict(json_schema_extra=_one_of_text_and_image)
     picture_field: ClassVar[str | None] = "image"
-    text: str | None = Field(None, description="what to look for; or give an image")
+    text: Text | None = Field(None, description="what to look for; or give an image")
     image: Picture | None = None
     k: int = Field(12, ge=1, le=MAX_RESULTS, description="how many pictures to answer, best first")
     exact: bool = Field(False, description="compare with every picture instead of walking the approximate index")
@@ -206,7 +244,14 @@ class Embeddings(bentoml.IODescriptor):
         if not good:
             first = results[0]["error"]
             return JSONResponse({"error": first["reason"], "results": results}, first["status"])
-        return JSONResponse({"results": results, "dimensions": len(good[0]["vector"])})
+        parts = []
+        for result in results:
+            parts.append(json.dumps(result))
+            await asyncio.sleep(0)  # a large answer is written while others are heard
+        return Response(
+            f'{{"results": [{", ".join(parts)}], "dimensions": {len(good[0]["vector"])}}}',
+            media_type="application/json",
+        )
 
 
 class Score(BaseModel):
@@ -218,14 +263,14 @@ class Scores(bentoml.IODescriptor):
     scores: list[Score]
 
 
-class Label(BaseModel):
+class LabelScore(BaseModel):
     label: str
     probability: float = Field(description="softmax of the cosines at the model's temperature, over all labels")
     cosine: float
 
 
 class Classes(bentoml.IODescriptor):
-    labels: list[Label]
+    labels: list[LabelScore]
     templates: list[str]
 
 

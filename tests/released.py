@@ -22,6 +22,7 @@ RECEIPT = {  # of components.tracking.lineage's shape
     "gates": [{"name": "raw", "passed": True}, {"name": "curated", "passed": True}],
     "metrics": {"dev.retrieval.recall_at_1": 0.5},
     "promotion": None,
+    "run": {"id": "00aa", "tracking": "sqlite:////home/ann/workspace/mlflow.db"},
 }
 
 

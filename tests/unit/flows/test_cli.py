@@ -69,6 +69,8 @@ def command(*arguments, cwd=None, **variables):
         (["run", "quickstart", "--data", "nowhere"], "is not a dataset"),
         (["lineage", "--workspace", "{tmp}"], "no"),
         (["serve", "--workspace", "{tmp}"], "nothing is packaged yet"),
+        (["serve", "--workspace", "{tmp}", "--host", "0.0.0.0"], "so a key is needed; give --api-key-file"),
+        (["serve", "--workspace", "{tmp}", "--api-key-file", "absent"], "absent holds no key"),
         (["why", "x", "--workspace", "{tmp}"], "run a recipe"),
     ],
 )

@@ -1,0 +1,26 @@
+"""`pairwright serve` before it starts a server."""
+
+from __future__ import annotations
+
+import socket
+
+from click.testing import CliRunner
+
+from components.dataset import storage
+from components.environment import Environment
+from components.errors import EngineError
+from flows.champion import RECORD, bento_folder, bento_home
+from flows.commands.serve import command
+
+
+def test_a_busy_port_is_said_before_a_server_starts(tmp_path):
+    environment = Environment(workspace=str(tmp_path))
+    bento_folder(environment, "pairwright:1").mkdir(parents=True)
+    storage.write_json(str(bento_home(environment) / RECORD), {"tag": "pairwright:1", "version": 1})
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = CliRunner().invoke(command, ["--workspace", str(tmp_path), "--port", str(port)])
+    assert isinstance(done.exception, EngineError)
+    assert f"port {port} of 127.0.0.1 cannot be had" in str(done.exception)

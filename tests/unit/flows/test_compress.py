@@ -36,6 +36,7 @@ def test_a_point_is_named_by_all_it_is_trained_on_and_by_nothing_that_only_choos
     other = [
         _said(planned(), section(source="fused")),
         _said(planned(image_features="other"), section()),
+        _said(planned(evaluation_overlap="e"), section()),  # who is held out for evaluation
         _said(planned(), section(image_features="image_features.turned")),
     ]
     assert all(one != said for one in other)

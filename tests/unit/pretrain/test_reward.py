@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from learning import TINY_TEXT, features_view
 from shapes import caption_text, facts_of, shapes_dataset
@@ -169,6 +170,19 @@ def test_no_group_and_no_preferred_caption_crosses_the_folds(base: ColumnsView) 
     judged = read_judged(held, ["labels.judgements"], accept=["human"], held_out=["random.judgements"])
     _, everywhere = with_folds(judged, held, None, 4, seed=0)
     assert everywhere[0] == everywhere[48] == HELD_OUT
+
+
+def test_no_judgement_of_a_pair_that_models_are_evaluated_on_is_read(base: ColumnsView) -> None:
+    view = with_judgements(base, "labels", [taste(i) for i in range(PAIRS)])
+    apart, start = np.arange(PAIRS) % 5 == 0, 0
+    step = StepColumns("evaluation_overlap", "apart")
+    for shard in view.dataset.shards:
+        columns = {"drop": to_arrow(apart[start : start + shard.rows], pa.bool_())}
+        view.store.write(step, shard.digest, columns, shard.rows)
+        start += shard.rows
+    held = replace(view, steps={**view.steps, "evaluation_overlap": step})
+    assert set(read_judged(view, ["labels.judgements"], accept=["human"]).rows) == set(range(PAIRS))
+    assert set(read_judged(held, ["labels.judgements"], accept=["human"]).rows) == set(np.flatnonzero(~apart))
 
 
 def test_too_few_judged_pairs_are_refused_with_what_to_do(base: ColumnsView, tmp_path: Path) -> None:

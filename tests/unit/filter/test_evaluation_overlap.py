@@ -82,6 +82,7 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("among", [{}, {"even": "numbered.value % 2 = 0"}])
 def test_what_is_held_out_takes_part_in_no_selection_and_no_fit(tmp_path: Path, among: dict[str, str]) -> None:
     apart = [False, True, None, False, True, False]
-    view = view_of(tmp_path, {"numbered.value": pa.array(range(6)), "evaluation_overlap.drop": pa.array(apart)}, shards=2)
+    columns = {"numbered.value": pa.array(range(6)), "evaluation_overlap.drop": pa.array(apart)}
+    view = view_of(tmp_path, columns, shards=2)
     expected = [not held and (not among or row % 2 == 0) for row, held in enumerate(apart)]
     assert participants(view, among).tolist() == expected

@@ -40,7 +40,7 @@ def why(folders: Folders, view: ColumnsView, key: str) -> list[dict[str, Any]]:
         and columns (name: value). Without a folder, or where none judged the pair, `status` is "not judged".
 
     Raises:
-        DatasetError: no pair is called that, or several hold that part.
+        DatasetError: no pair is called that (it may be lost with a tar cut short), or several hold that part.
     """
     dataset = view.dataset
     key = key.removeprefix(f"{dataset.name}/")
@@ -75,7 +75,23 @@ def _called(dataset: Dataset, key: str) -> tuple[str, list[tuple[Shard, int]]]:
     if keys:
         shown = ", ".join(f'"{k}"' for k in keys[:MATCHES]) + (", ..." if len(keys) > MATCHES else "")
         raise DatasetError(f'{len(keys)} keys of {dataset.name} hold "{key}": {shown}; name one of them')
-    raise DatasetError(f'no pair of {dataset.name} is called "{key}"; keys look like {_examples(dataset)}')
+    raise DatasetError(
+        f'no pair of {dataset.name} is called "{key}"{_lost(dataset)}; keys look like {_examples(dataset)}'
+    )
+
+
+def _lost(dataset: Dataset) -> str:
+    """What is to be said of a key that nobody knows where tars were not read to their end; "" where all were."""
+    cut = [shard for shard in dataset.shards if shard.problem]
+    if not cut:
+        return ""
+    named = ", ".join(f"{shard.name} ({shard.problem})" for shard in cut[:MATCHES]) + (
+        ", ..." if len(cut) > MATCHES else ""
+    )
+    return (
+        f", but it may be one of the pairs lost with {named}, some {dataset.unknown} as far as can be told: "
+        "restore the tar and ingest again"
+    )
 
 
 def _verdicts(folder: Path, key: str) -> list[dict[str, Any]]:

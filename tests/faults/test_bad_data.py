@@ -8,8 +8,10 @@ import pytest
 from shapes import encoded
 from tars import make_tar, pair, pairs
 
+from components.dataset.columns import ColumnStore, ColumnsView
 from components.dataset.ingest import ingest
 from components.errors import DatasetError
+from components.filter.why import why
 
 
 def _ingest(tar: Path, kind: str = "webdataset"):
@@ -42,6 +44,10 @@ def test_what_a_truncated_tar_lost_is_estimated_from_its_neighbours(tmp_path):
     dataset = ingest("webdataset", str(tmp_path / "in"), str(tmp_path / "index"))
     assert [(shard.rows, shard.unknown) for shard in dataset.shards] == [(10, 0), (4, 6), (10, 0)]
     assert dataset.unknown == 6
+    view = ColumnsView(dataset, ColumnStore(f"{tmp_path}/columns"), {})
+    said = r'is called "00007x", but it may be one of the pairs lost with 00001 \(.*\), some 6 as .*: restore the tar'
+    with pytest.raises(DatasetError, match=said):
+        why([], view, "00007x")
 
 
 def test_a_damaged_header_costs_its_own_member_only(tmp_path):

@@ -74,6 +74,16 @@ def pairwright() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: a user's mistake is one line on standard error, never a traceback."""
+    try:
+        _answered(arguments)
+    except BaseException:
+        code = _signalled()
+        if code is None:
+            raise
+        leave(code)  # whatever a library made of the interruption
+
+
+def _answered(arguments: list[str] | None) -> None:
     from components.errors import InvalidRecipe, PairwrightError
 
     try:
@@ -81,20 +91,34 @@ def main(arguments: list[str] | None = None) -> None:
         leave(0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.Abort:
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt):  # click makes the first of the second
+        leave(_signalled() or 130)  # a run has said what it had to say
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except PairwrightError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         leave(2 if isinstance(error, InvalidRecipe) else 1)
-    except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on where this one stopped", err=True)
-        leave(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        from flows.full_disk import is_full
+
+        if not is_full(error):
+            raise
+        click.echo(
+            "WorkspaceError: the disk is full; free space or set PAIRWRIGHT_WORKSPACE elsewhere, then run the same "
+            "command, which goes on where this one stopped",
+            err=True,
+        )
+        leave(1)
+
+
+def _signalled() -> int | None:
+    """The exit code of a run that a signal ended."""
+    interrupt = sys.modules.get("flows.interrupt")
+    return interrupt.exit_code() if interrupt else None
 
 
 def leave(code: int) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from components.environment import Environment, silence
 from flows.curate import curate_stages
+from flows.interrupt import answer_again
 from flows.recipes import load_recipe
 from flows.release import release_stages
 from flows.report import report_stage
@@ -31,6 +32,7 @@ def _opened(
     name: str, recipe: str, data: str | None, labels: str | None, limit: int | None, workspace: str | None, quiet: bool
 ) -> Iterator[Run]:
     silence()
+    answer_again()  # Prefect takes SIGTERM when a flow begins
     environment = Environment.load(workspace=workspace)
     check_workspace(environment.workspace)
     loaded = load_recipe(recipe, labels)

@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from components.engine.cluster import check_socket_paths
 from components.environment import Environment, silence
 from components.errors import WorkspaceError
+from flows.full_disk import said_once
+from flows.interrupt import answered_signals
 from flows.prefect_server import own_server
 
 # (folder, dataset) -> (kind of source, what it is made from), for recipes that need more than the demo corpus.
@@ -47,9 +50,24 @@ def run_from_command(
 
     Mistakes in the recipe, the data or the environment are found before Prefect is imported.
     """
+    with answered_signals(), said_once():
+        return _run(recipe, data, limit, only, workspace, quiet, labels)
+
+
+def _run(
+    recipe: str,
+    data: str | None,
+    limit: int | None,
+    only: str | None,
+    workspace: str | None,
+    quiet: bool,
+    labels: str | None,
+) -> dict[str, Any]:
     silence()
     environment = Environment.load(workspace=workspace)
     check_workspace(environment.workspace)
+    if not environment.ray_address:
+        check_socket_paths()
     from flows.recipes import load_recipe
 
     loaded = load_recipe(recipe, labels)

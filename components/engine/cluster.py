@@ -12,8 +12,12 @@ import contextlib
 import logging
 import os
 import random
+import signal
 import socket
+import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +28,8 @@ from components.errors import EngineError
 OBJECT_STORE_BYTES = 256 << 20  # reports and settings travel through it, never a picture
 STARTS = 3  # a raylet dies if its agents need over 15 s on a busy machine
 KNOCK_SECONDS = 10
+SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
+LONGEST_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 # What Ray would print, probe or change by itself on every start.
 QUIET = {
@@ -68,11 +74,19 @@ class Session:
             self._owned = True
         self.started = True
 
+    @property
+    def local(self) -> bool:
+        """Of this machine alone, and so on loopback alone; else somebody named a cluster."""
+        return self.address in (None, "local")
+
     def _start(self, ray: Any) -> None:
         self._knock()
+        if self.local:
+            check_socket_paths()
         for attempt in range(1, STARTS + 1):
             try:
-                ray.init(**self._options())
+                with _signals_kept():
+                    ray.init(**self._options())
                 return
             except Exception as error:  # ray raises ValueError, RuntimeError, ConnectionError, TimeoutError ...
                 with contextlib.suppress(Exception):
@@ -83,7 +97,7 @@ class Session:
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if self.address in (None, "local"):
+        if self.local:
             return options | {
                 "address": "local",
                 "num_cpus": usable_cores(),
@@ -108,7 +122,7 @@ class Session:
 
     def _why_not(self, error: Exception) -> str:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if self.address in (None, "local"):
+        if self.local:
             return f"Ray did not start in {STARTS} tries: {reason}; free memory or CPUs and run the same command"
         return (
             f"no Ray cluster answers at {self.address}: {reason}; start it, or unset RAY_ADDRESS and "
@@ -133,6 +147,33 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_socket_paths() -> None:
+    """Refuse a temporary folder in which Ray's sockets would have names too long for the kernel.
+
+    Raises:
+        EngineError: it is; names the folder and the variable.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    needed = len(os.fsencode(f"{folder.rstrip('/')}/{LONGEST_SOCKET}"))
+    if needed > SOCKET_PATH_BYTES:
+        raise EngineError(
+            f"the temporary folder {folder} is {needed - SOCKET_PATH_BYTES} bytes too long for Ray's sockets (the path "
+            f"of one has at most {SOCKET_PATH_BYTES}); set RAY_TMPDIR to a shorter one, e.g. /tmp"
+        )
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it starts in the main thread; how it is answered is the command's matter."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                signal.signal(number, handler)
 
 
 def import_ray() -> Any:

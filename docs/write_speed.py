@@ -12,7 +12,8 @@ RESULTS = ROOT / "workspace/benchmarks"
 HEAD = """# How fast, and in how much memory
 
 Each line is what a script in [benchmarks/](../benchmarks) printed, on the machine named beside it. A speed is a ratio
-against a reference of the same run, or a time within a stated budget. Machines are shared: the second digit is noise.
+against a reference of the same run, or a time within a stated budget; of several runs the median is told, with the
+least and the greatest in brackets. Machines are shared: the second digit is noise.
 
     make bench        # hours, and this page; each also runs alone: python -m benchmarks.NAME
 
@@ -27,46 +28,45 @@ some, for those who would rather have it sooner. Lines are what its bands promis
 """
 
 
+def spread(value: dict[str, float], digits: int = 2) -> str:
+    """Median of the runs, with the least and the greatest."""
+    return f"**{value['median']:.{digits}f}** [{value['min']:.{digits}f}, {value['max']:.{digits}f}]"
+
+
 def other_system(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    ours, _, theirs, fused = found["rows"]
-    ratios = found["ratios"]
     goal = f"{found['goal']:.0f} times"
-    return [
-        (
-            "ten scorers against data-juicer's operators, one pair a batch",
-            f"**{ratios['in_operators']:.1f} times** its pairs/s "
-            f"({ratios['in_operators_of_its_fastest']:.1f} of its fastest)",
-            goal,
-        ),
-        (
-            "the same, the whole command",
-            f"**{ratios['end_to_end']:.1f} times** ({ratios['end_to_end_of_its_fastest']:.1f} of its fastest); "
-            f"{ours['seconds']:.0f} s against {theirs['seconds']:.0f} s and {fused['seconds']:.0f} s",
-            goal,
-        ),
-        (
-            f"planted near-duplicates found and corrupt pictures kept, of {found['pairs']:,} pairs",
-            f"{ours['copies_found']} and {ours['corrupt_kept']}; data-juicer {theirs['copies_found']} and "
-            f"{theirs['corrupt_kept']}",
-            "more, and none",
-        ),
-    ]
+    lines = []
+    for row in found["rows"][1:]:
+        name, times = row["system"], found["times"][row["system"]]
+        wanted = goal if name == found["compared"] else ""
+        what = f"ten scorers against {name} ({row['pictures_a_batch']}), {found['runs']} runs"
+        lines.append((what, f"{spread(times['in_operators'], 1)} times its pairs/s in the operators", wanted))
+        lines.append(("the same, the whole command", f"{spread(times['end_to_end'], 1)} times", wanted))
+    for what, head, wanted in (
+        ("planted near-duplicates found", "copies_found", "more"),
+        ("planted corrupt pictures kept", "corrupt_kept", "none"),
+        ("sound pairs dropped (the corpus repeats itself, so some are near-duplicates, too)", "sound_dropped", ""),
+    ):
+        told = "; ".join(f"{row['system']} {row[head]}" for row in found["rows"])
+        lines.append((f"{what}, of {found['pairs']:,} pairs", told, wanted))
+    return lines
 
 
 def throughput(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [
-        (
-            f"filter stage against the same library calls in a bare loop of two processes, {one['corpus']}",
-            f"**{one['ratio_warm']:.2f}** of it, {one['pairs_per_second']['engine_warm']:.0f} pairs/s",
-            f"{found['goal']}",
-        )
-        for one in found["corpora"]
-    ]
+    lines = []
+    for one in found["corpora"]:
+        rate = one["pairs_per_second"]
+        what = f"filter stage against the same library calls in a bare loop of two processes, {one['corpus']}"
+        warm = f"{spread(one['ratio_warm'])} of it, {rate['engine_warm']['median']:.0f} pairs/s"
+        cold = f"{spread(one['ratio_whole_command'])} of it, {rate['engine_cold']['median']:.0f} pairs/s"
+        lines.append((f"{what}, both warm, {one['runs']} runs", warm, f"{found['goal']}"))
+        lines.append(("the same from nothing, Ray's start against a fork", cold, ""))
+    return lines
 
 
 def scaling(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    said = f"**{found['ratio']:.2f} times** (a bare fork pool: {found['ratio_of_a_bare_pool']:.2f})"
-    return [("filter stage with two workers against one", said, f"{found['goal']} times")]
+    said = f"{spread(found['ratio'])} times (a bare fork pool: {spread(found['ratio_of_a_bare_pool'])})"
+    return [(f"filter stage with two workers against one, {found['runs']} runs", said, f"{found['goal']} times")]
 
 
 def memory(found: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import math
 import numbers
 import re
@@ -87,7 +88,7 @@ def record_captions(record: Any, named: str | None = None) -> list[CaptionText]:
         return []
     if named is not None:
         return captions_of(record.get(named))
-    for names in _candidates(record):
+    for names in _candidates(tuple(name for name in record if isinstance(name, str))):
         found = [
             text
             for name in names
@@ -101,9 +102,10 @@ def record_captions(record: Any, named: str | None = None) -> list[CaptionText]:
 
 def caption_fields(names: Iterable[str]) -> list[str]:
     """Those of a table's columns in which `record_captions` looks."""
-    return [name for group in _candidates(dict.fromkeys(names)) for name in group]
+    return [name for group in _candidates(tuple(dict.fromkeys(names))) for name in group]
 
 
+@functools.lru_cache(maxsize=1024)
 def name_language(name: str) -> str | None:
     """The language that a caption's name carries: `caption_pt_BR` is pt-BR."""
     plain = plain_name(name)
@@ -144,9 +146,10 @@ def encoding_labels(texts: Iterable[CaptionText]) -> list[tuple[str, str]]:
     return [("caption_encoding", encoding) for encoding in sorted(read - {"utf-8", "utf-8-sig"})]
 
 
-def _candidates(record: Mapping[str, Any]) -> list[list[str]]:
+@functools.lru_cache(maxsize=1024)  # the records of a table have the same fields
+def _candidates(names: tuple[str, ...]) -> list[list[str]]:
     """Groups of a record's fields that may hold captions, the likeliest first."""
-    plain = {name: plain_name(name) for name in record if isinstance(name, str)}
+    plain = {name: plain_name(name) for name in names}
     exact = [[name for name in plain if plain[name] == wanted] for wanted in CAPTION_NAMES]
     languages = [
         [name for name in plain if plain[name].startswith(wanted + "_") and name_language(name)]
@@ -156,7 +159,8 @@ def _candidates(record: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _captions(value: Any, lang: str | None, depth: int) -> Iterable[CaptionText]:
-    value = _plain(value)
+    if not isinstance(value, str):
+        value = _plain(value)
     if depth == 0 or value is None or isinstance(value, bool):
         return
     if isinstance(value, str):

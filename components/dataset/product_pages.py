@@ -41,6 +41,7 @@ from components.dataset.dataset import Dataset
 from components.dataset.download import PAGE, PICTURE, SUCCESS, FetchOptions, Wanted, fetch_all, is_disallowed
 from components.dataset.folder import MISSING_FILE, Folder
 from components.dataset.image_type import image_suffix
+from components.dataset.imagefolder import BAD_METADATA
 from components.dataset.img2dataset import DOWNLOAD_FAILED
 from components.dataset.keys import Keys
 from components.dataset.product_markup import decode_page
@@ -115,7 +116,7 @@ def read_product_pages(source: str, dest: str, options: ProductPagesOptions, pro
     if root.lower().endswith(LISTS):
         options = options.model_copy(update={"fetch": True})
         listed = UrlOptions(url_column=options.url_column)
-        entries = [Entry(link.key, link.url) for link in read_links(source, listed)]
+        entries = [Entry(link.key, link.url, error=_unread(link.problem)) for link in read_links(source, listed)]
         shop = _Shop("", frozenset(), dest, options)
     else:
         if (dest + "/").startswith(root + "/"):
@@ -163,8 +164,10 @@ class _Shop:
     def read(self, run: Sequence[Entry]) -> None:
         """Fill in each entry's page, or the reason why it has none, and which pictures must be fetched."""
         if not self.root:
-            fetched = self.fetch([entry.url or "" for entry in run], PAGE)
+            fetched = self.fetch([entry.url or "" for entry in run if entry.error is None], PAGE)
         for entry in run:
+            if entry.error is not None:
+                continue
             if self.root:
                 entry.data, entry.error = self.folder.read(entry.path)
             else:
@@ -312,6 +315,10 @@ def _meta(entry: Entry, product: Product) -> bytes:
     except RecursionError:  # nested as deep as a parser just bears
         whole = b""
     return whole if 0 < len(whole) <= LONGEST_STATEMENT else as_json(facts | {"images": list(product.images)[:5]})
+
+
+def _unread(problem: str | None) -> str | None:
+    return f"{BAD_METADATA}:{problem}" if problem else None
 
 
 def _joined(base: str | None, reference: str) -> str | None:

@@ -50,14 +50,19 @@ class Record:
     Attributes:
         number: of its first line, or of its row, from 1.
         facts: its fields.
-        raw: the line itself (JSON), or its fields as JSON.
         problem: why it could not be read, or None.
+        line: the line itself, where it is JSON.
     """
 
     number: int
     facts: dict[str, Any]
-    raw: bytes
     problem: str | None = None
+    line: bytes | None = None
+
+    @property
+    def raw(self) -> bytes:
+        """The line itself (JSON), or the fields as JSON."""
+        return as_json(_readable(self.facts)) if self.line is None else self.line
 
 
 def read_records(path: str, columns: Sequence[str] | None = None) -> Generator[Record]:
@@ -142,7 +147,7 @@ def _parquet(stream: IO[bytes], columns: Sequence[str] | None) -> Iterator[Recor
     for batch in pq.ParquetFile(stream).iter_batches(BATCH_ROWS, columns=columns):
         for facts in plain_rows(batch):
             number += 1
-            yield Record(number, facts, as_json(facts))
+            yield Record(number, facts)
 
 
 class _Lines:
@@ -205,16 +210,16 @@ def _json_lines(lines: _Lines) -> Iterator[Record]:
             continue
         raw = _bytes_of(line.rstrip("\r\n"))
         if _too_long(line):
-            yield Record(lines.number, {}, b"", f"line {lines.number} is longer than {RECORD_LIMIT} characters")
+            yield Record(lines.number, {}, f"line {lines.number} is longer than {RECORD_LIMIT} characters", b"")
             continue
         try:
             facts = parse_json(raw)
         except ValueError:
             facts = None
         if isinstance(facts, dict):
-            yield Record(lines.number, facts, raw)
+            yield Record(lines.number, facts, None, raw)
         else:
-            yield Record(lines.number, {}, raw, f"line {lines.number} is no JSON object")
+            yield Record(lines.number, {}, f"line {lines.number} is no JSON object", raw)
 
 
 @dataclass
@@ -258,7 +263,7 @@ def _names_without_header(fields: list[str]) -> list[str]:
 def _record(line: str, lines: _Lines, form: _Form) -> Record:
     number = lines.number
     if _too_long(line):
-        return Record(number, {}, b"", f"line {number} is longer than {RECORD_LIMIT} characters")
+        return Record(number, {}, f"line {number} is longer than {RECORD_LIMIT} characters", b"")
     fields = _split(line, lines, form)
     facts: dict[str, Any] = {}
     for name, text in zip(form.names, fields, strict=False):
@@ -269,7 +274,7 @@ def _record(line: str, lines: _Lines, form: _Form) -> Record:
             facts[name] = [*(facts[name] if isinstance(facts[name], list) else [facts[name]]), value]
     surplus = len(fields) - len(form.names)
     problem = f"line {number} has {len(fields)} fields, the header names {len(form.names)}" if surplus > 0 else None
-    return Record(number, facts, as_json(_readable(facts)), problem)
+    return Record(number, facts, problem)
 
 
 def _readable(value: Any) -> Any:

@@ -46,7 +46,7 @@ def decode_text(data: bytes) -> Decoded:
 
 def storable(text: str) -> str:
     """Text without lone surrogates, which JSON can spell and Arrow cannot hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def one_line(text: str, limit: int = 200) -> str:

@@ -12,6 +12,7 @@ shards alone but for their failed URLs, which are tried once more; a killed one 
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -27,10 +28,11 @@ from components.dataset import storage
 from components.dataset.captions_of import CaptionText, plain_name, record_captions
 from components.dataset.dataset import Dataset
 from components.dataset.download import FAILED, SUCCESS, FetchOptions, Outcome, fetch_all
+from components.dataset.folder import Folder, suffix_of
 from components.dataset.image_type import header_size
 from components.dataset.records import TABLES, column_names, first_records, read_records, text_field
 from components.dataset.source import Progress, absolute, caption_columns, check_column, list_files
-from components.dataset.tar_index import index_tar
+from components.dataset.tar_index import IMAGE_SUFFIXES, index_tar
 from components.dataset.text import as_json, one_line, storable
 from components.dataset.webdataset_source import WebDatasetOptions, index_downloads, index_tars
 from components.dataset.writer import DeterministicTar
@@ -88,7 +90,12 @@ class Link:
 
 
 def looks_like_urls(source: str) -> bool:
+    """Whether a table there has a column of URLs, and no pictures lie beside it: those it would speak of."""
     try:
+        folder = absolute(source)
+        here = Folder(folder).listing().files if not storage.is_remote(folder) and os.path.isdir(folder) else []
+        if any(suffix_of(path) in IMAGE_SUFFIXES for path in here):
+            return False
         path = list_tables(source)[0]
         column = url_column(column_names(path), None, path)
         found = [text_field(record.facts.get(column)) for record in first_records(path, LOOKED_AT)]

@@ -127,5 +127,7 @@ def test_metadata_is_no_list_of_urls(tmp_path):
     (tmp_path / "in/0.jpg").write_bytes(encoded(0, 16))
     (tmp_path / "in/metadata.csv").write_text("image,text\n0.jpg,words\n")
     assert detect(str(tmp_path / "in")) == "imagefolder"
+    (tmp_path / "in/metadata.csv").write_text("file_name,text,url\n0.jpg,words,https://example.org/0.jpg\n")
+    assert detect(str(tmp_path / "in")) == "imagefolder"
     (tmp_path / "list.csv").write_text("image,text\nhttps://example.org/0.jpg,words\n")
     assert detect(str(tmp_path / "list.csv")) == "urls"

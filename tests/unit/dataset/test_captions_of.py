@@ -92,6 +92,7 @@ ANY = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_no_value_raises_and_what_it_gives_can_be_stored(value):
     found = captions_of(value)

@@ -15,6 +15,7 @@ HOSTILE = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 @example(["x.1.jpg", "x:1.jpg", "x_1.jpg", "x?1.jpg", "x_1_jpg.png", "x_1_jpg"])
 def test_different_paths_get_different_keys_that_name_members(paths):

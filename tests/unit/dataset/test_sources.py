@@ -11,26 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ingested import alts_of, picture_of, rows_of
 from shapes import caption_text, encoded
 from tars import make_tar, pair, pairs
 
 from components.dataset.dataset import open_dataset
 from components.dataset.ingest import SOURCES, detect, ingest
 from components.errors import DatasetError, InvalidRecipe
-
-
-def _rows(dataset):
-    return [row for _, table in dataset.iter_sidecars() for row in table.to_pylist()]
-
-
-def _alts(row):
-    return [one["text"] for one in row["captions"] if one["source"] == "alt"]
-
-
-def _image(dataset, number=0):
-    shard = dataset.shards[0]
-    medium = shard.read_sidecar().to_pylist()[number]["media"][0]
-    return shard.read_member(medium)
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -84,7 +71,7 @@ def test_an_img2dataset_folder_is_indexed_in_place_with_its_failures_as_rows(tmp
     before = _snapshot(source)
     assert detect(str(source)) == "img2dataset"
     dataset = ingest("img2dataset", str(source), str(tmp_path / "index"))
-    rows = _rows(dataset)
+    rows = rows_of(dataset)
     assert [(row["key"], row["error"]) for row in rows] == [
         ("00000", None),
         ("00900", "download_failed:HTTP Error 404: Not Found"),
@@ -93,8 +80,8 @@ def test_an_img2dataset_folder_is_indexed_in_place_with_its_failures_as_rows(tmp
         ("00901", "resize_failed:Image decoding error"),
         ("00902", "missing_member"),
     ]
-    assert (rows[1]["origin"], _alts(rows[1])) == ("http://gone.example/", ["gone"])
-    assert _image(dataset, 2) == encoded(1, 48)
+    assert (rows[1]["origin"], alts_of(rows[1])) == ("http://gone.example/", ["gone"])
+    assert picture_of(dataset, 2) == encoded(1, 48)
     assert _snapshot(source) == before
     assert dataset.shards[0].tar == str(source / "00000.tar")
 
@@ -106,7 +93,7 @@ def test_img2datasets_loose_files_are_copied_with_their_failures_as_rows(tmp_pat
     (source / "00000.tar").unlink()
     assert detect(str(source)) == "img2dataset"
     dataset = ingest("img2dataset", str(source), str(tmp_path / "out"))
-    assert [row["error"] for row in _rows(dataset)] == [
+    assert [row["error"] for row in rows_of(dataset)] == [
         None,
         "download_failed:HTTP Error 404: Not Found",
         None,
@@ -114,8 +101,8 @@ def test_img2datasets_loose_files_are_copied_with_their_failures_as_rows(tmp_pat
         "resize_failed:Image decoding error",
         "missing_member",
     ]
-    assert _image(dataset, 2) == encoded(1, 48)
-    assert _alts(_rows(dataset)[2]) == [caption_text(1)]
+    assert picture_of(dataset, 2) == encoded(1, 48)
+    assert alts_of(rows_of(dataset)[2]) == [caption_text(1)]
     before = _snapshot(tmp_path / "out")
     ingest("img2dataset", str(source), str(tmp_path / "out"))
     assert _snapshot(tmp_path / "out") == before
@@ -199,15 +186,15 @@ def test_an_imagefolder_keeps_pictures_captions_and_every_other_column(tmp_path,
     (tmp_path / "outside.jpg").write_bytes(b"secret")
     assert detect(str(source)) == "imagefolder"
     dataset = ingest("imagefolder", str(source), str(tmp_path / "out"))
-    rows = {row["origin"]: row for row in _rows(dataset)}
+    rows = {row["origin"]: row for row in rows_of(dataset)}
     first = rows["train/0.v1.png"]
-    assert (first["key"], _alts(first), first["error"]) == ("train/0_v1", [caption_text(0)], None)
+    assert (first["key"], alts_of(first), first["error"]) == ("train/0_v1", [caption_text(0)], None)
     assert json.loads(first["meta"])["split"] == "train"
     assert {"name": "label", "value": "0"} in first["labels"]
     assert rows["train/missing.jpg"]["error"] == "missing_file"
     assert rows["outside.jpg" if "outside.jpg" in rows else "../outside.jpg"]["error"] == "unsafe_path"
     assert rows["train/unnamed.webp"]["error"] is None
-    assert _alts(rows["train/unnamed.webp"]) == []
+    assert alts_of(rows["train/unnamed.webp"]) == []
     assert sum(row["error"] is None for row in rows.values()) == 5
     if form == "jsonl":
         assert first["meta"] == (source / "metadata.jsonl").read_bytes().splitlines()[0]
@@ -220,7 +207,8 @@ def test_two_files_that_differ_in_suffix_alone_are_two_pairs(tmp_path):
     (tmp_path / "in/a.jpg").write_bytes(encoded(0, 32))
     (tmp_path / "in/a.png").write_bytes(encoded(1, 32, "PNG"))
     assert [
-        (row["key"], row["error"]) for row in _rows(ingest("imagefolder", str(tmp_path / "in"), str(tmp_path / "out")))
+        (row["key"], row["error"])
+        for row in rows_of(ingest("imagefolder", str(tmp_path / "in"), str(tmp_path / "out")))
     ] == [
         ("a", None),
         ("a_png", None),
@@ -261,18 +249,18 @@ def test_coco_gives_each_picture_its_five_captions_in_order(tmp_path, named):
     source = _coco(tmp_path / "coco")
     assert detect(str(source / named)) == "coco"
     dataset = ingest("coco", str(source / named), str(tmp_path / "out"))
-    rows = _rows(dataset)
+    rows = rows_of(dataset)
     assert [(row["key"], row["error"]) for row in rows] == [
         ("000000000000", None),
         ("000000000001", None),
         ("000000000002", "missing_file"),
     ]
-    assert _alts(rows[1]) == [f"caption {n} of 1" for n in (4, 3, 2, 1, 0)]  # by annotation id
+    assert alts_of(rows[1]) == [f"caption {n} of 1" for n in (4, 3, 2, 1, 0)]  # by annotation id
     assert [one["ordinal"] for one in rows[1]["captions"]] == [0, 1, 2, 3, 4]
     assert (rows[0]["licence"], rows[0]["origin"]) == ("CC BY 2.0", "http://coco.example/000000000000.jpg")
     assert dataset.facts["annotations_of_no_picture"] == 1
     assert dataset.facts["notes"] == ["captions of no picture in the JSON: 1"]
-    assert _image(dataset, 1) == encoded(1, 32)
+    assert picture_of(dataset, 1) == encoded(1, 32)
 
 
 def test_boxes_instead_of_captions_are_one_clear_error(tmp_path):
@@ -309,10 +297,10 @@ def test_a_hugging_face_parquet_keeps_bytes_captions_and_columns(tmp_path):
     assert detect(str(source.parent)) == "parquet"
     dataset = ingest("parquet", str(source.parent), str(tmp_path / "out"), pairs_per_shard=50)
     assert [shard.rows for shard in dataset.shards] == [50, 50, 30]
-    rows = _rows(dataset)
+    rows = rows_of(dataset)
     assert [row["error"] for row in rows[:4]] == [None, "no_image", "empty_image", None]
-    assert _image(dataset, 3) == encoded(3, 24, "PNG")
-    assert _alts(rows[3]) == [caption_text(3), "second"]
+    assert picture_of(dataset, 3) == encoded(3, 24, "PNG")
+    assert alts_of(rows[3]) == [caption_text(3), "second"]
     assert json.loads(rows[3]["meta"]) == {"text": [caption_text(3), "second"], "score": 1.5, "id": 3}
     assert rows[3]["media"][0]["member"] == "000000003.png"
 

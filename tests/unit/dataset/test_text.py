@@ -7,7 +7,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.dataset.text import as_json, decode_text, parse_json
@@ -15,6 +15,7 @@ from components.dataset.text import as_json, decode_text, parse_json
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_a_text_is_the_same_in_every_encoding_with_its_mark(text):
     assert decode_text(codecs.BOM_UTF8 + text.encode()) == (text, "utf-8-sig")
@@ -23,6 +24,7 @@ def test_a_text_is_the_same_in_every_encoding_with_its_mark(text):
     assert decode_text(codecs.BOM_UTF16_BE + text.encode("utf-16-be")) == (text, "utf-16")
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_a_text_and_sound_utf_8_is_itself(data):
     text, encoding = decode_text(data)
@@ -52,6 +54,7 @@ FOREIGN = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(FOREIGN)
 def test_whatever_is_written_as_json_is_json_without_nan(value):
     def refuse(name: str) -> None:

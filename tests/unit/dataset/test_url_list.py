@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ingested import rows_of
 from strangers import LOCAL, Web
 
 from components.dataset.download import FetchOptions, fetch_all
@@ -35,16 +36,12 @@ def _list(path: Path, web: str, paths: list[str]) -> Path:
     return path
 
 
-def _rows(dataset):
-    return [row for _, table in dataset.iter_sidecars() for row in table.to_pylist()]
-
-
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 def test_a_list_becomes_a_dataset_in_img2datasets_layout(web, tmp_path, suffix):
     source = _list(tmp_path / f"list{suffix}", web, ["/ok?0", "/nowhere", "/ok?1", "/html", "/ok?2"])
     assert detect(str(source)) == "urls"
     dataset = ingest("urls", str(source), str(tmp_path / "out"), pairs_per_shard=3, **LOCAL)
-    rows = _rows(dataset)
+    rows = rows_of(dataset)
     assert [row["error"] for row in rows] == [
         None,
         "download_failed:HTTP 404",
@@ -70,7 +67,7 @@ def test_a_list_keeps_numbers_nulls_line_breaks_and_broken_text_as_captions(web,
     texts = [b"007", b"null", b'"two\nlines, and ""quotes"""', b"caf\xe9", b""]
     lines = [f"{web}/ok?{n},".encode() + text for n, text in enumerate(texts)]
     source.write_bytes(b"\xef\xbb\xbfurl,text\n" + b"\n".join(lines) + b"\n")
-    rows = _rows(ingest("urls", str(source), str(tmp_path / "out"), **LOCAL))
+    rows = rows_of(ingest("urls", str(source), str(tmp_path / "out"), **LOCAL))
     found = [[one["text"] for one in row["captions"]] for row in rows]
     assert found == [["007"], ["null"], ['two\nlines, and "quotes"'], ["caf\ufffd"], []]
     assert rows[3]["labels"] == [{"name": "caption_encoding", "value": "replaced"}]
@@ -89,7 +86,7 @@ def test_a_list_that_is_no_list_is_one_clear_error(tmp_path):
 def test_a_second_run_tries_only_what_failed(web, tmp_path):
     source = _list(tmp_path / "list.csv", web, ["/ok?0", "/later", "/nowhere", "/ok?1"])
     first = ingest("urls", str(source), str(tmp_path / "out"), retries=0, **LOCAL)
-    assert [row["error"] for row in _rows(first)] == [
+    assert [row["error"] for row in rows_of(first)] == [
         None,
         "download_failed:HTTP 503",
         "download_failed:HTTP 404",
@@ -98,7 +95,7 @@ def test_a_second_run_tries_only_what_failed(web, tmp_path):
     Web.hits.clear()
     Web.mended = True
     second = ingest("urls", str(source), str(tmp_path / "out"), retries=0, **LOCAL)
-    assert [row["error"] for row in _rows(second)] == [None, None, "download_failed:HTTP 404", None]
+    assert [row["error"] for row in rows_of(second)] == [None, None, "download_failed:HTTP 404", None]
     assert Web.hits == {"/later": 1, "/nowhere": 1}
     Web.hits.clear()
     third = ingest("urls", str(source), str(tmp_path / "out"), retries=0, retry_failed=False, **LOCAL)
@@ -117,7 +114,7 @@ def test_a_killed_download_goes_on_at_the_shard_it_was_at(web, tmp_path):
         ingest("urls", str(source), str(tmp_path / "out"), pairs_per_shard=2, progress=stop, concurrency=1, **LOCAL)
     Web.hits.clear()
     dataset = ingest("urls", str(source), str(tmp_path / "out"), pairs_per_shard=2, **LOCAL)
-    assert [row["error"] for row in _rows(dataset)] == [None] * 6
+    assert [row["error"] for row in rows_of(dataset)] == [None] * 6
     assert Web.hits == {"/ok?4": 1, "/ok?5": 1}
 
 
@@ -155,7 +152,7 @@ def test_all_captions_of_a_url_come_through_and_a_change_in_one_is_fetched_again
         source.write_text("\n".join(json.dumps({"url": u, "caption": v}) for u, v in zip(urls, values, strict=True)))
 
     def said():
-        rows = _rows(ingest("urls", str(source), str(tmp_path / "out"), **LOCAL))
+        rows = rows_of(ingest("urls", str(source), str(tmp_path / "out"), **LOCAL))
         return [[(one["text"], one["lang"]) for one in row["captions"]] for row in rows]
 
     write()
@@ -177,7 +174,7 @@ def test_all_captions_of_a_url_come_through_and_a_change_in_one_is_fetched_again
 
 def test_a_line_of_a_list_that_cannot_be_read_is_a_row_with_its_reason(web, tmp_path):
     (tmp_path / "a.csv").write_text(f"url,text\n{web}/ok?0,one, comma too many\n{web}/ok?1,fine\n,no address\n")
-    rows = _rows(ingest("urls", str(tmp_path / "a.csv"), str(tmp_path / "out"), **LOCAL))
+    rows = rows_of(ingest("urls", str(tmp_path / "a.csv"), str(tmp_path / "out"), **LOCAL))
     assert [row["error"] for row in rows] == [
         "download_failed:line 2 has 3 fields, the header names 2",
         None,

@@ -31,6 +31,8 @@ MAX_TEMPLATES = 32
 MAX_PROMPT_PART_CHARS = 256  # of a label, of a template
 MAX_PROMPTS = 4096  # labels x templates
 MAX_RESULTS = 100
+MAX_KEYS = 32  # of a request's object
+MAX_KEY_CHARS = 100
 
 MAX_BODY_BYTES = 64 * MIB  # of pictures: base64 adds a third
 MAX_TEXT_BODY_BYTES = 4 * MIB  # where no picture is sent: MAX_TOTAL_CHARS, each at its longest escaped form

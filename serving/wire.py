@@ -22,6 +22,8 @@ from starlette.responses import JSONResponse, Response
 from components.errors import nearest
 from serving.limits import (
     MAX_IMAGES,
+    MAX_KEY_CHARS,
+    MAX_KEYS,
     MAX_LABELS,
     MAX_PROMPT_PART_CHARS,
     MAX_RESULTS,
@@ -93,6 +95,9 @@ class Input(bentoml.IODescriptor):
         Raises:
             Refusal: 413 for a list that is too long, else 422.
         """
+        if len(values) > MAX_KEYS or any(len(name) > MAX_KEY_CHARS for name in values):
+            # Each unknown one would be a problem of its own, and compared with those we know.
+            raise Refusal(413, f"there are too many keys or too long ones; known: {', '.join(cls.model_fields)}")
         try:
             return cls.model_validate(values)
         except ValidationError as error:

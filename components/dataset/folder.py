@@ -19,6 +19,7 @@ import posixpath
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,10 +58,12 @@ class Folder:
         if storage.is_remote(self.root):
             fs, name = storage.filesystem(self.root)
             prefix = len(name.rstrip("/")) + 1
-            return Listing(sorted(str(path)[prefix:] for path in fs.find(name) if not hidden(path)))
+            with reaching(self.root):
+                return Listing(sorted(str(path)[prefix:] for path in fs.find(name) if not hidden(path)))
         found = dict(self._walk("", (os.path.realpath(self.root),)))
         if "" in found:
-            raise DatasetError(f"{self.root} cannot be read ({found['']}); check the path and its permissions")
+            reason = (found[""] or "").partition(":")[2]
+            raise DatasetError(f"{self.root} cannot be read ({reason}); check the path and its permissions")
         refused = {path: reason for path, reason in sorted(found.items()) if reason is not None}
         return Listing(sorted(path for path, reason in found.items() if reason is None), refused)
 
@@ -134,6 +137,18 @@ class Folder:
         except OSError:
             return {"bytes": None, "stamp": None}
         return {"bytes": found.st_size, "stamp": str(found.st_mtime)}
+
+
+@contextmanager
+def reaching(path: str) -> Iterator[None]:
+    """Whatever the client of a store raises where it finds nothing, or nobody lets it in, is one line."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except Exception as error:
+        reason = one_line(str(error)) or type(error).__name__
+        raise DatasetError(f"{path} cannot be reached ({reason}); check the address and its credentials") from None
 
 
 def hidden(path: str) -> bool:

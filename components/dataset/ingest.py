@@ -17,6 +17,7 @@ from components.dataset import storage
 from components.dataset.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
 from components.dataset.dataset import MANIFEST, Dataset, open_dataset
 from components.dataset.demo_shop import DemoShopOptions, read_demo_shop
+from components.dataset.folder import reaching
 from components.dataset.imagefolder import ImageFolderOptions, looks_like_imagefolder, read_imagefolder
 from components.dataset.parquet_bytes import ParquetBytesOptions, looks_like_parquet_bytes, read_parquet_bytes
 from components.dataset.product_pages import (
@@ -163,7 +164,9 @@ def detect(source: str) -> str:
         DatasetError: it does not exist, or looks like none.
     """
     path = absolute(source)
-    if storage.exists(storage.join(path, MANIFEST)):
+    with reaching(path):
+        made = storage.exists(storage.join(path, MANIFEST))
+    if made:
         raise DatasetError(f"{source} is a dataset already; name it in a recipe as it is")
     for kind in sources().values():
         if kind.looks_like(source):

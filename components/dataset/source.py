@@ -18,7 +18,7 @@ from pydantic import Field
 from components.dataset import storage
 from components.dataset.captions_of import caption_fields
 from components.dataset.dataset import Dataset
-from components.dataset.folder import Folder, count_by_suffix, hidden
+from components.dataset.folder import Folder, count_by_suffix, hidden, reaching
 from components.dataset.writer import Medium, ShardWriter
 from components.errors import DatasetError, nearest
 from components.settings import Settings
@@ -119,6 +119,11 @@ def what_lies_in(path: str) -> str:
 
 
 def _matching(path: str, suffixes: tuple[str, ...]) -> list[str]:
+    with reaching(path):
+        return _found(path, suffixes)
+
+
+def _found(path: str, suffixes: tuple[str, ...]) -> list[str]:
     fs, name = storage.filesystem(path)
     scheme = path.partition("://")[0] + "://" if storage.is_remote(path) and not path.startswith("http") else ""
     if path.startswith(("http://", "https://")):
@@ -194,11 +199,13 @@ def fingerprint(path: str) -> dict[str, Any]:
 def fingerprints(path: str) -> dict[str, Any]:
     """The fingerprint of a file, or of every file below a folder, by path."""
     fs, name = storage.filesystem(path)
-    if fs.isfile(name):
-        return {path: fingerprint(path)}
+    with reaching(path):
+        if fs.isfile(name):
+            return {path: fingerprint(path)}
     if not storage.is_remote(path):
         return Folder(name).fingerprints()
-    found = fs.find(name, detail=True)
+    with reaching(path):
+        found = fs.find(name, detail=True)
     return {
         one: {"bytes": info.get("size"), "stamp": str(info.get("ETag") or info.get("mtime"))}
         for one, info in sorted(found.items())

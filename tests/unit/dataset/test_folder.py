@@ -7,6 +7,7 @@ import os
 import pytest
 
 from components.dataset.folder import Folder, count_by_suffix
+from components.dataset.ingest import ingest
 from components.errors import DatasetError
 
 
@@ -94,6 +95,18 @@ def test_fingerprints_hold_in_spite_of_dangling_links(folder):
     os.utime(os.path.join(folder.root, "a.jpg"), ns=(1, 1))
     after = folder.fingerprints()
     assert {path for path in before if before[path] != after[path]} == {"a.jpg"}
+
+
+@pytest.mark.platform
+@pytest.mark.parametrize("kind", ["imagefolder", "webdataset", "auto"])
+def test_a_store_that_lets_nobody_in_is_one_line(tmp_path, monkeypatch, kind):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(DatasetError, match="cannot be reached"):
+        ingest(kind, "s3://nobody/x", str(tmp_path / "out"))
 
 
 def test_files_are_counted_by_suffix():

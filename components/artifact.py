@@ -24,7 +24,7 @@ from pathlib import Path
 
 from components.dataset import storage
 from components.dataset.integrity import verified
-from components.digest import file_sha256
+from components.digest import canonical, file_sha256, sha256_text
 from components.errors import DatasetError, WorkspaceError
 
 COMMIT = "COMMIT.json"
@@ -91,6 +91,16 @@ class ArtifactStore:
             raise storage.workspace_error(str(final), error) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def content_digest(folder: str | Path) -> str:
+    """Of the files of a committed folder, as its record has them: neither its place nor its name counts.
+
+    Raises:
+        DatasetError: it holds no commit record.
+    """
+    files = storage.read_json(str(Path(folder) / COMMIT))["files"]
+    return sha256_text(canonical({name: entry["sha256"] for name, entry in files.items()}))
 
 
 def check_committed(folder: str | Path) -> None:

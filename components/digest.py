@@ -22,11 +22,14 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.component import Component
 from components.errors import ModelError
 from components.settings import ModelFolder, Named, Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DIGEST_CHARS = 32
 OURS = frozenset(("components", "flows", "serving"))
@@ -49,6 +52,14 @@ def file_sha256(path: str | Path, chunk: int = 1 << 20) -> str:
         while data := stream.read(chunk):
             hasher.update(data)
     return hasher.hexdigest()
+
+
+def rows_digest(rows: pa.Table) -> str:
+    """Of pairs (shard, row) in their order."""
+    encoded = rows["shard"].dictionary_encode().unify_dictionaries().combine_chunks()
+    numbers = rows["row"].to_numpy().astype("<i8").tobytes()
+    places = encoded.indices.to_numpy(zero_copy_only=False).astype("<i4").tobytes()
+    return sha256_text(canonical(encoded.dictionary.to_pylist()) + (places + numbers).hex())
 
 
 def op_digest(component: Component, *, inputs: Mapping[str, str] | None = None, precision: str = "float32") -> str:

@@ -15,17 +15,14 @@ from typing import Any
 import numpy as np
 
 from components.dataset import storage
-from components.dataset.groups import OVERLAP, held_out
-from components.digest import canonical, sha256_text, source_digest
+from components.dataset.groups import held_out
 from components.errors import InvalidRecipe, nearest
 from components.recipe import CompressionSection
+from flows.digests import CURVE_SPLIT, curve_digest, curve_inputs, point_digest
 from flows.run import Run
 from flows.stage import Stage, run_stage
 
 CHANCE = "random"
-SPLIT = "dev"
-JUDGES = "components.evaluate.compression_curve"
-CODE = ("components.evaluate.compression", "components.models.heads", "components.filter.caption_column")
 
 
 def check_compression(run: Run, section: CompressionSection) -> None:
@@ -47,9 +44,7 @@ def compression_stage(run: Run) -> Path | None:
     section = run.recipe.evaluate.compression if run.recipe.evaluate else None
     if section is None:
         return None
-    order = run.plan.steps[_step(section.order)].digest
-    said = ["compression", section.model_dump(mode="json"), order, *_said(run, section), source_digest(JUDGES)]
-    digest = sha256_text(canonical(said))
+    digest = curve_digest(run, section)
     folder = run.artifacts.path("curves", digest)
 
     def reuse() -> Path | None:
@@ -65,24 +60,6 @@ def compression_stage(run: Run) -> Path | None:
     run_stage(run, "compression", digest, reuse=reuse, work=work)
     run.results["compression"] = str(folder)
     return folder
-
-
-def _said(run: Run, section: CompressionSection) -> list[Any]:
-    """Everything a point of the curve follows from, but its rows and seed."""
-    columns = (section.image_features, section.text_features)
-    steps = {*map(_step, columns), section.source, OVERLAP} & run.plan.steps.keys()
-    return [
-        columns,
-        section.source,
-        {step: run.plan.steps[step].digest for step in sorted(steps)},
-        run.dataset.digest,
-        run.splits[SPLIT].digest,
-        [source_digest(module) for module in CODE],
-    ]
-
-
-def _step(column: str) -> str:
-    return column.partition(".")[0]
 
 
 class _Curve:
@@ -101,10 +78,10 @@ class _Curve:
         self.order = order if section.best == "high" else -order
         features = [as_features(view.numpy(c)[rows]) for c in (section.image_features, section.text_features)]
         self.pairs = TrainingPairs(features[0], features[1], _caption_ids(view, section.source)[rows])
-        self.queries = _queries(run, section, run.splits[SPLIT])
+        self.queries = _queries(run, section, run.splits[CURVE_SPLIT])
         self.groups = self.queries.groups
         self.settings = HeadSettings(section.steps, section.batch_size, section.lr, section.dim)
-        self.said = _said(run, section)
+        self.inputs = curve_inputs(run, section)
         self.shares = _reachable(section, self.order)
         self.total = (1 + 2 * len(self.shares)) * len(section.seeds)
         self.done = 0
@@ -136,7 +113,7 @@ class _Curve:
             "whole": float(whole.mean()),
             "pairs": n,
             "queries": len(self.groups),
-            "split": {"name": SPLIT, "digest": self.run.splits[SPLIT].digest},
+            "split": {"name": CURVE_SPLIT, "digest": self.run.splits[CURVE_SPLIT].digest},
             "margin": section.margin,
             "seeds": len(section.seeds),
             "definition": DEFINITION,
@@ -160,8 +137,7 @@ class _Curve:
         self.done += 1
         self.stage.progress(self.done, self.total, f"{name} {share:.0%}, seed {seed}")
         artifacts = self.run.artifacts
-        said = [self.said, vars(self.settings), seed, sha256_text(rows.astype(np.int64).tobytes().hex())]
-        digest = sha256_text(canonical(said))
+        digest = point_digest(self.inputs, seed, rows)
         if not artifacts.has("points", digest):
             with artifacts.commit("points", digest) as partial:
                 np.save(partial / "items.npy", train_and_query(self.pairs, rows, [self.queries], self.settings, seed))

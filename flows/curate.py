@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from components.dataset.columns import to_arrow
-from components.digest import canonical, sha256_text, source_digest
 from components.errors import BudgetExceeded
 from components.filter.ledger import Ledger
 from components.filter.rules import Rule
 from components.filter.selection import read_summary, write_selection
 from flows.check import check_recipe
+from flows.digests import keep_digest, score_digest
 from flows.fitted import fit_step
 from flows.gates import run_gate
 from flows.held_out import hold_out_stage
@@ -69,7 +69,7 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
     if not steps:
         return
     shards = run.dataset.shards
-    digest = sha256_text(canonical([[s.digest for s in steps], [s.digest for s in shards]]))
+    digest = score_digest(steps, shards)
 
     def reuse() -> bool | None:
         return True if not any(run.store.missing(step.columns, shards) for step in steps) else None
@@ -160,17 +160,7 @@ def select_step(run: Run, step: PlannedStep) -> None:
 def keep_stage(run: Run, rules: list[Rule]) -> Path:
     """Apply the keep-rules; the folder holds kept rows, a verdict a pair, thresholds and the ledger."""
     recipe = run.recipe
-    digest = sha256_text(
-        canonical(
-            {
-                "rules": [[rule.name, rule.expression] for rule in rules],
-                "frozen": recipe.filter.frozen,
-                "steps": {s.name: s.digest for s in run.plan.steps.values() if s.section == "filter"},
-                "dataset": run.dataset.digest,
-                "source": source_digest("components.filter.rules"),
-            }
-        )
-    )
+    digest = keep_digest(run)
     folder = run.artifacts.path("selections", digest)
 
     def reuse() -> Path | None:

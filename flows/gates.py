@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from components.artifact import content_digest
 from components.dataset import storage
-from components.digest import canonical, sha256_text, source_digest
 from components.errors import InvalidRecipe, nearest
 from components.validation.result import GateResult
 from components.validation.settings import (
@@ -16,6 +16,7 @@ from components.validation.settings import (
     RawGateSettings,
 )
 from components.workspace_paths import found, named
+from flows.digests import gate_digest
 from flows.plan import PlannedStep
 from flows.run import Run
 from flows.stage import Stage, run_stage
@@ -55,13 +56,7 @@ def run_gate(run: Run, name: str) -> None:
         GateFailed: a critical expectation does not hold; expectation, observed value and worst shards are named.
     """
     settings = _settings(run, name, run.recipe.gates.get(name, {}))
-    about = {
-        "raw": run.dataset.digest,
-        "curated": run.results.get("selection"),
-        "evaluation": run.results.get("evaluation"),
-    }
-    said = [name, settings.model_dump(mode="json"), about[name], source_digest("components.validation.gates")]
-    digest = sha256_text(canonical(said))
+    digest = gate_digest(name, settings, about_gate(run, name))
     path = run.artifacts.path("gates", digest)
 
     def reuse() -> GateResult | None:
@@ -83,6 +78,15 @@ def run_gate(run: Run, name: str) -> None:
         f"gate {name}: {c['name']} is {c['observed']}, expected {c['expected']}" for c in result.warnings
     )
     result.raise_if_failed()
+
+
+def about_gate(run: Run, name: str) -> Any:
+    """Digest of what a gate looks at."""
+    if name == "raw":
+        return run.dataset.digest
+    if name == "curated":
+        return run.results["selection"]
+    return {split: content_digest(folder) for split, folder in _released_folders(run).items()}
 
 
 def _settings(run: Run, name: str, values: dict[str, Any]) -> Any:
@@ -121,14 +125,19 @@ def _judge(run: Run, name: str, settings: Any, docs: Path) -> GateResult:
     return evaluation_gate(_released_metrics(run), settings=settings, docs=docs)
 
 
-def _released_metrics(run: Run) -> list[dict[str, Any]]:
-    """Metrics of the model that would be released, as `split.benchmark.metric`."""
+def _released_folders(run: Run) -> dict[str, str]:
+    """Split -> the metrics' folder of the model that would be released."""
     release = run.recipe.release
     arms = run.results["metrics"]
     arm = release.arm if release else next(iter(arms))
-    seed = str(release.seed) if release else next(iter(arms[arm]))
+    folders: dict[str, str] = arms[arm][str(release.seed) if release else next(iter(arms[arm]))]
+    return folders
+
+
+def _released_metrics(run: Run) -> list[dict[str, Any]]:
+    """Metrics of the model that would be released, as `split.benchmark.metric`."""
     return [
         metric | {"name": f"{split}.{metric['name']}"}
-        for split, folder in arms[arm][seed].items()
+        for split, folder in _released_folders(run).items()
         for metric in storage.read_json(str(Path(folder) / "metrics.json"))
     ]

@@ -6,11 +6,10 @@ evaluation sets are hashed by the same step, once.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from components.dataset.groups import OVERLAP
-from components.digest import canonical, sha256_text
+from flows.digests import score_digest
 from flows.evaluation_sets import KIND, caption_sources
 from flows.plan import job_of
 from flows.run import Run
@@ -23,7 +22,7 @@ def hold_out_stage(run: Run) -> None:
     if step is None:
         return
     shards = run.dataset.shards
-    digest = sha256_text(canonical([step.digest, [shard.digest for shard in shards]]))
+    digest = score_digest([step], shards)
 
     def reuse() -> bool | None:
         return True if not run.store.missing(step.columns, shards) else None
@@ -31,7 +30,7 @@ def hold_out_stage(run: Run) -> None:
     def work(stage: Stage) -> bool:
         from components.dataset.scan import ScanTask, run_local
 
-        _write_evaluation(run, Path(step.component.settings.groups.path))
+        _write_evaluation(run, str(step.component.settings.groups.weights))
         todo = run.store.missing(step.columns, shards)
         task = ScanTask([job_of(step)], run.store.root, inputs=run.plan.where(set(step.reads)))
         run_local(task, todo, lambda report: stage.progress(0, len(todo), report.shard))
@@ -43,9 +42,9 @@ def hold_out_stage(run: Run) -> None:
     run.results["held_out"] = counted(run)
 
 
-def _write_evaluation(run: Run, folder: Path) -> None:
+def _write_evaluation(run: Run, digest: str) -> None:
     """Hash the evaluation pairs, where that was not done before, and commit their groups."""
-    if run.artifacts.has(KIND, folder.name):
+    if run.artifacts.has(KIND, digest):
         return
     from components.dataset.scan import ScanTask, run_local
     from components.filter.evaluation_overlap import write_groups
@@ -54,7 +53,7 @@ def _write_evaluation(run: Run, folder: Path) -> None:
     sets = run.evaluation_sets
     for dataset in sets.values():
         run_local(ScanTask([job_of(step)], run.store.root), dataset.shards)
-    with run.artifacts.commit(KIND, folder.name) as partial:
+    with run.artifacts.commit(KIND, digest) as partial:
         write_groups(sets, caption_sources(run.recipe), run.store, step.columns, partial)
 
 

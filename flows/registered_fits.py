@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from components.dataset import storage
-from components.digest import canonical, folder_digest, sha256_text
+from components.models.resolve import hash_folder
+from flows.digests import fit_registration_digest
 from flows.pedigree import code_commit, lock_hash, raw_data_version
 from flows.plan import PlannedStep
-from flows.run import Run
+from flows.run import Run, registry_of, version_of
 from flows.stage import Stage, run_stage
 
 METRICS_FILE = "metrics.json"
@@ -35,18 +36,17 @@ def register_fit(run: Run, step: PlannedStep, folder: Path) -> int | None:
     if storage.read_json(str(folder / "config.json")).get("format") not in SERVABLE:
         return None
     name = registered_name(run, step)
-    model_digest = folder_digest(folder)
-    digest = sha256_text(canonical([model_digest, name, run.environment.tracking]))
+    model_digest = hash_folder(folder)
+    digest = fit_registration_digest(run, model_digest, name)
 
     def reuse() -> int | None:
         if not run.artifacts.has("releases", digest):
             return None
-        return int(storage.read_json(str(run.artifacts.path("releases", digest) / "release.json"))["version"])
+        number = int(storage.read_json(str(run.artifacts.path("releases", digest) / "release.json"))["version"])
+        return number if version_of(run.environment, model_digest, name) == number else None
 
     def work(stage: Stage) -> int:
-        from components.tracking.registry import Registry
-
-        registry = Registry(run.environment.tracking, name, cache=Path(run.environment.workspace) / "downloads")
+        registry = registry_of(run.environment, name=name)
         metrics = storage.read_json(str(folder / METRICS_FILE)) if (folder / METRICS_FILE).is_file() else {}
         number = registry.register(folder, run_id=run.tracked.id, pedigree=_pedigree(run, step), metrics=metrics)
         if registry.champion() is None:

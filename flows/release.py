@@ -6,28 +6,34 @@ is built for whatever is champion then.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from components.dataset import storage
 from components.dataset.splits import drawn_elsewhere
-from components.digest import canonical, folder_digest, sha256_text, source_digest
-from components.errors import InvalidRecipe, nearest
+from components.errors import InvalidRecipe, NoChampion, nearest
+from components.models.resolve import hash_folder
 from components.recipe import EvaluateSection, ReleaseSection
 from components.tracking.promotion import Comparison, Decision, PromotionRule, decide
-from components.workspace_paths import PLACE, found, named
-from flows.champion import bento_folder
+from components.workspace_paths import named
+from flows.champion import BENTO_RECORD, bento_home, is_built, point_at_champion
+from flows.digests import bento_digest, decision_digest, index_digest, version_digest
 from flows.measure import GROUPS
 from flows.pedigree import pedigree_of
-from flows.run import Run, registry_of
+from flows.run import Run, champion_of, registry_of, version_of
 from flows.stage import Stage, run_stage
-from flows.train import evaluate_one
+from flows.train import evaluate_one, planned_benchmarks
+
+if TYPE_CHECKING:
+    from components.tracking.registry import Registry
 
 
 def release_stages(run: Run, selection: Path, models: dict[str, dict[int, Path]]) -> None:
-    """Version, register, decide, index and package."""
+    """Version, register, decide, index and package; then what is served is what the registry calls champion."""
     release, evaluate = run.recipe.release, run.recipe.evaluate
     if release is None or evaluate is None or not models:
         return
@@ -38,11 +44,27 @@ def release_stages(run: Run, selection: Path, models: dict[str, dict[int, Path]]
     if released["champion"] == released["version"]:
         index = index_stage(run, selection, model)
         run.results["bento"] = bento_stage(run, model, index, released)
+    serve_champion(run, run.results.get("bento"))
+
+
+def serve_champion(run: Run, tag: str | None) -> None:
+    """Point `serve` at the champion's Bento, `tag` if it is this run's; say so where there is none.
+
+    Done on every run, reused or not: a process may have been killed between any two of the alias, the Bento
+    and the record that `serve` reads.
+    """
+    if champion_of(run.environment) is None:
+        return
+    try:
+        point_at_champion(run.environment, tag)
+    except NoChampion as error:
+        run.warnings.append(str(error))
+        run.console.say(f"  {error}")
 
 
 def version_stage(run: Run, selection: Path) -> dict[str, Any]:
     """The curated set as a DVC version of the workspace's own repository, pushed to its remote."""
-    digest = sha256_text(canonical([run.dataset.digest, selection.name, source_digest("components.versioning")]))
+    digest = version_digest(run)
 
     def reuse() -> dict[str, Any] | None:
         if not run.artifacts.has("versions", digest):
@@ -54,7 +76,7 @@ def version_stage(run: Run, selection: Path) -> dict[str, Any]:
         from components.versioning.curated import REMOTE_FOLDER, CuratedVersions
 
         remote = run.environment.dvc_remote or f"{run.environment.workspace}/{REMOTE_FOLDER}"
-        made = CuratedVersions(run.environment.workspace, remote).snapshot(run.recipe.name, _files_of(run, selection))
+        made = CuratedVersions(run.environment.workspace, remote).snapshot(run.recipe.name, files_of(run, selection))
         version = {
             "md5": made.md5,
             "dvc_text": made.dvc_text,
@@ -71,7 +93,7 @@ def version_stage(run: Run, selection: Path) -> dict[str, Any]:
     return version
 
 
-def _files_of(run: Run, selection: Path) -> dict[str, Path]:
+def files_of(run: Run, selection: Path) -> dict[str, Path]:
     """What a curated version holds: manifest, sidecars, local shards, the selection and the captions made.
 
     Shards on object storage stay where they are; the manifest names them by path and hash.
@@ -96,48 +118,66 @@ def register_stage(
     """Register the model as challenger; make it champion if the rule says so."""
     rule = PromotionRule.parse(release.promote, f"{run.recipe.name}: release.promote")
     foreign = judged_elsewhere(run)
-    said = [
-        folder_digest(model),
-        version["md5"],
-        rule.model_dump(mode="json"),
-        run.environment.tracking_uri or PLACE,
-    ]
-    digest = sha256_text(canonical([*said, run.environment.registered_model, foreign]))
+    weights, benchmarks = hash_folder(model), planned_benchmarks(run, evaluate)
+
+    def digest_against(champion: str | None) -> str:
+        return decision_digest(run, weights, version["md5"], rule, benchmarks, champion, foreign)
+
+    before = champion_of(run.environment)
+    digest = digest_against(before.digest if before else None)
 
     def reuse() -> dict[str, Any] | None:
         if not run.artifacts.has("releases", digest):
             return None
         record: dict[str, Any] = storage.read_json(str(run.artifacts.path("releases", digest) / "release.json"))
-        return found(record, run.environment.workspace)
+        known = version_of(run.environment, weights)
+        stands = known == record["version"] and not (before is None and record["promoted"])
+        return record if stands else None  # else the registry is another than the one it was written in
 
     def work(stage: Stage) -> dict[str, Any]:
         registry = registry_of(run.environment)
-        metrics = _metrics_of(run, release)
-        pedigree = pedigree_of(run, version)
+        pedigree, metrics = pedigree_of(run, version), _metrics_of(run, release)
         number = registry.register(model, run_id=run.tracked.id, pedigree=pedigree, metrics=metrics)
-        registry.set_challenger(number)
-        champion = registry.champion()
-        if champion == number:
-            reason, promoted = "it is the champion already", False
-        elif foreign:
-            reason, promoted = foreign, False
+        if before is not None and before.version == number:
+            record, against = _as_promoted(registry, number)
         else:
-            decision = weigh(run, rule, evaluate, model, champion)
-            reason, promoted = decision.reason, decision.promote
-            if promoted:
+            registry.set_challenger(number)
+            champion = before.version if before else None
+            decision = Refusal(foreign) if foreign else weigh(run, rule, evaluate, model, champion)
+            if decision.promote:
                 registry.promote(number, decision.reason)
-        record = {"version": number, "champion": number if promoted else champion, "promoted": promoted}
-        with run.artifacts.commit("releases", digest) as partial:
-            whole = record | {"reason": reason, "model": str(model)}
-            storage.write_json(str(partial / "release.json"), named(whole, run.environment.workspace))
-        stage.facts(version=number, promoted="yes" if promoted else "no", reason=reason)
-        return record | {"reason": reason, "model": str(model)}
+            record, against = {"promoted": decision.promote, "reason": decision.reason}, champion
+        record |= {"version": number}
+        # Found again by the next run, which meets this champion, and after a rollback, which brings back that one.
+        met = {digest, digest_against(registry.digest(against) if against is not None else None)}
+        for one in met | ({digest_against(weights)} if record["promoted"] else set()):
+            with run.artifacts.commit("releases", one) as partial:
+                storage.write_json(str(partial / "release.json"), record)
+        stage.facts(version=number, promoted="yes" if record["promoted"] else "no", reason=record["reason"])
+        return record
 
     released = run_stage(run, "register", digest, reuse=reuse, work=work)
+    now = champion_of(run.environment)
+    released = released | {"champion": now.version if now else None}
     if foreign:
         run.warnings.append(foreign)
         run.console.say(f"  {foreign}")
     return released
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """No comparison was made, since no model of the run may be promoted."""
+
+    reason: str
+    promote: bool = False
+
+
+def _as_promoted(registry: Registry, number: int) -> tuple[dict[str, Any], int | None]:
+    """The record of a version that is champion already, and whose place it took: a run was killed right after."""
+    registry.promote(number, "it is the champion already")  # only ends what a kill left undone of it
+    move = registry.came_to_be(number) or {"reason": "it is the champion already", "replaced": None}
+    return {"promoted": True, "reason": move["reason"]}, move["replaced"]
 
 
 def judged_elsewhere(run: Run) -> str | None:
@@ -200,26 +240,22 @@ def _metrics_of(run: Run, release: ReleaseSection) -> dict[str, float]:
 
 def index_stage(run: Run, selection: Path, model: Path) -> Path:
     """The search index over the curated set, by the released model."""
-    said = [folder_digest(model), run.dataset.digest, selection.name, source_digest("serving.index")]
-    digest = sha256_text(canonical(said))
+    kept = pq.read_table(selection / "kept.parquet", columns=["shard", "row", "key"])
+    weights = hash_folder(model)
+    digest = index_digest(run, weights, kept)
     folder = run.artifacts.path("indexes", digest)
 
     def reuse() -> Path | None:
         return folder if run.artifacts.has("indexes", digest) else None
 
     def work(stage: Stage) -> Path:
-        import pyarrow.parquet as pq
-
         from flows.measure import embed_captions, embed_kept
         from serving.index import build_index
 
-        kept = pq.read_table(selection / "kept.parquet", columns=["shard", "row", "key"])
         vectors = embed_kept(run, model, kept)
         queries = embed_captions(run, model)
         with run.artifacts.commit("indexes", digest) as partial:
-            facts = build_index(
-                run.dataset, kept, vectors, partial, query_vectors=queries, model_digest=folder_digest(model)
-            )
+            facts = build_index(run.dataset, kept, vectors, partial, query_vectors=queries, model_digest=weights)
         stage.facts(items=facts["n"], recall_at_10=(facts["approximate"] or {}).get("recall_at_10", 1.0))
         return folder
 
@@ -228,26 +264,28 @@ def index_stage(run: Run, selection: Path, model: Path) -> Path:
 
 def bento_stage(run: Run, model: Path, index: Path, released: dict[str, Any]) -> str:
     """The champion's Bento, with its lineage frozen as a receipt."""
-    said = [folder_digest(model), index.name, released["version"], source_digest("serving.service")]
-    digest = sha256_text(canonical([*said, source_digest("serving.packaging"), run.environment.registered_model]))
+    weights = hash_folder(model)
+    digest = bento_digest(run, weights, index, released["version"])
 
     def reuse() -> str | None:
         if not run.artifacts.has("bentos", digest):
             return None
-        record = storage.read_json(str(run.artifacts.path("bentos", digest) / "bento.json"))
-        return record["tag"] if bento_folder(run.environment, record["tag"]).is_dir() else None
+        tag = str(storage.read_json(str(run.artifacts.path("bentos", digest) / BENTO_RECORD))["tag"])
+        return tag if is_built(run.environment, tag) else None
 
     def work(stage: Stage) -> str:
         from components.tracking.lineage import lineage
         from serving.packaging import build_bento
 
         receipt = lineage(registry_of(run.environment), released["version"])
-        home = Path(run.environment.workspace) / "bentoml"
-        tag = build_bento(model, index, receipt, home=home, tag_version=f"v{released['version']}-{digest[:8]}")
+        tag = build_bento(
+            *(model, index, receipt),
+            home=bento_home(run.environment),
+            tag_version=f"v{released['version']}-{digest[:8]}",
+        )
         with run.artifacts.commit("bentos", digest) as partial:
-            record = {"tag": tag, "version": released["version"]}
-            storage.write_json(str(partial / "bento.json"), record)
-        storage.write_json(str(home / "champion.json"), record)
+            record = {"tag": tag, "version": released["version"], "model_digest": weights}
+            storage.write_json(str(partial / BENTO_RECORD), record)
         stage.facts(tag=tag)
         return tag
 

@@ -12,7 +12,6 @@ import yaml
 
 from components.component import Metric
 from components.dataset import storage
-from components.digest import canonical, sha256_text, source_digest
 from components.report.data import (
     Ablation,
     Arm,
@@ -29,7 +28,7 @@ from components.report.data import (
     Spared,
     StageCost,
 )
-from components.workspace_paths import named
+from flows.digests import report_digest
 from flows.fitted import fitted_figures
 from flows.run import Run
 from flows.stage import Stage, run_stage
@@ -39,12 +38,7 @@ CURVE_METRICS = ("loss", "lr")
 
 def report_stage(run: Run) -> None:
     """Write the report of what stands now; a run that changed nothing keeps the page it has."""
-    from components.report.html import look_digest
-
-    drawn_by = [look_digest(), *(source_digest(f"components.report.{name}") for name in ("gallery", "distributions"))]
-    shown = {name: step.digest for name, step in run.plan.where(run.made).items()}
-    results = named(run.results, run.environment.workspace)
-    digest = sha256_text(canonical([run.recipe.digest, run.dataset.digest, shown, results, drawn_by]))
+    digest = report_digest(run)
     page = run.artifacts.path("reports", digest) / "report.html"
 
     def reuse() -> Path | None:

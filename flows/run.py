@@ -25,6 +25,8 @@ from components.errors import DatasetError
 from components.models.resolve import resolve_model
 from components.recipe import Recipe
 from components.settings import ModelFolder
+from components.tracking.registry import Registry, Standing
+from components.tracking.store import sqlite_path
 from flows.console import Console
 from flows.evaluation_sets import evaluation_sets, with_hold_out
 from flows.labels import with_labels
@@ -215,12 +217,26 @@ def open_run(
         yield run
 
 
-def registry_of(environment: Environment, light: bool = False) -> Any:
-    """The model registry this environment names; `light` for verbs that only read it or move the champion."""
-    from components.tracking.registry import Registry
+def champion_of(environment: Environment) -> Standing | None:
+    """The champion of the registry this environment names; asked on every run, so MLflow is not imported for it."""
+    return None if _no_store(environment) else registry_of(environment, light=True).standing()
 
+
+def version_of(environment: Environment, digest: str, name: str | None = None) -> int | None:
+    """The version whose files have this digest, of the model registered as `name`; None if there is none."""
+    return None if _no_store(environment) else registry_of(environment, light=True, name=name).find(digest)
+
+
+def _no_store(environment: Environment) -> bool:
+    """Whether nothing was registered here yet: asking must not make a store."""
+    path = sqlite_path(environment.tracking)
+    return path is not None and not path.is_file()
+
+
+def registry_of(environment: Environment, light: bool = False, name: str | None = None) -> Registry:
+    """The model registry this environment names; `light` for verbs that only read it or move the champion."""
     cache = Path(environment.workspace) / "downloads"
-    return Registry(environment.tracking, environment.registered_model, cache=cache, light=light)
+    return Registry(environment.tracking, name or environment.registered_model, cache=cache, light=light)
 
 
 def _is_plain(value: Any) -> bool:

@@ -85,9 +85,6 @@ def run_stage(run: Run, name: str, digest: str, *, reuse: Callable[[], T | None]
 
     A failure that is not the user's is retried once with jitter: the work skips what it had committed.
     """
-    from prefect import task
-    from prefect.cache_policies import NO_CACHE
-
     record = StageRecord(name, digest)
     run.stages.append(record)
 
@@ -106,7 +103,20 @@ def run_stage(run: Run, name: str, digest: str, *, reuse: Callable[[], T | None]
             record.seconds = time.monotonic() - started
         return made
 
-    prefect_task = task(
+    made = _as_task(name, execute)()
+    run.finish_stage(record)
+    return made
+
+
+def _as_task(name: str, execute: Callable[[], T]) -> Callable[[], T]:
+    """A task of the flow that runs; outside of one (a notebook, a test) a stage is the function it is."""
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.context import FlowRunContext
+
+    if FlowRunContext.get() is None:
+        return execute
+    return task(
         execute,
         name=name,
         retries=1,
@@ -116,9 +126,6 @@ def run_stage(run: Run, name: str, digest: str, *, reuse: Callable[[], T | None]
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    made = prefect_task()
-    run.finish_stage(record)
-    return made
 
 
 def _not_the_users(task: Any, task_run: Any, state: Any) -> bool:

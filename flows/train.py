@@ -18,20 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.component import Benchmark, Fit
+from components.component import Fit
 from components.dataset import storage
 from components.dataset.dataset import Dataset
-from components.dataset.groups import OVERLAP
-from components.digest import canonical, op_digest, sha256_text, source_digest
 from components.errors import InvalidRecipe, nearest
+from components.models.resolve import hash_folder
 from components.recipe import EvaluateSection, PretrainSection, StepSpec
 from flows.compress import check_compression, compression_stage
+from flows.digests import ablation_digest, metrics_digest, model_digest
 from flows.evaluation_sets import RULE as HELD_OUT
 from flows.gates import run_gate
 from flows.plan import build, fit_reads
 from flows.run import Run
 from flows.stage import Stage, accelerator, run_stage
-from flows.start import find_dataset
 
 if TYPE_CHECKING:
     from components.engine.launch import TrainingGroup
@@ -141,18 +140,14 @@ def planned_benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
 def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, seed: int, group: TrainingGroup) -> Path:
     """One model, trained by the group; a killed run goes on from its last checkpoint."""
     fit = planned_fit(run, section, seed)
-    reads = {name: run.plan.steps[name].digest for name in sorted(fit_reads(fit, run.plan))}
-    apart = run.plan.steps[OVERLAP].digest if OVERLAP in run.plan.steps else None
-    said = [op_digest(fit, inputs=reads), [run.dataset.digest, apart], arm, selection.name, run.recipe.seed]
-    said += [["draw", seed]] if arm == "random" else []
-    digest = sha256_text(canonical(said if arm != "raw" else [*said[:3], "raw"]))
+    rows = pairs_of_arm(selection, arm, run.recipe.seed, seed)
+    digest = model_digest(run, fit, rows)
     folder = run.artifacts.path("models", digest)
 
     def reuse() -> Path | None:
         return folder if run.artifacts.has("models", digest) else None
 
     def work(stage: Stage) -> Path:
-        rows = pairs_of_arm(selection, arm, run.recipe.seed, seed)
         scratch = Path(run.environment.workspace) / "checkpoints" / digest
         scratch.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, scratch / "pairs.parquet")
@@ -160,11 +155,12 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
             config = fit.train_config(  # type: ignore[attr-defined]
                 dataset=run.dataset,
                 store_root=run.store.root,
-                steps=run.plan.where(set(reads)),
+                steps=run.plan.where(fit_reads(fit, run.plan)),
                 pairs=scratch / "pairs.parquet",
                 checkpoints=scratch,
                 folder=partial,
                 device=run.device,
+                precision=run.precision,
             )
             result = group.train(
                 "components.pretrain.loop:train",
@@ -232,8 +228,7 @@ def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None
 def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Dataset, name: str) -> Path:
     """`metrics.json` (a list of metrics) and `items.npz` (a value an item, for paired tests)."""
     benchmarks = planned_benchmarks(run, section)
-    digests = {key: op_digest(one, inputs=_also_read(one)) for key, one in benchmarks.items()}
-    digest = sha256_text(canonical([model.name, dataset.digest, digests]))
+    digest = metrics_digest(hash_folder(model), dataset, benchmarks)
     folder = run.artifacts.path("metrics", digest)
 
     def reuse() -> Path | None:
@@ -250,17 +245,9 @@ def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Datas
     return run_stage(run, f"evaluate {name}", digest, reuse=reuse, work=work)
 
 
-def _also_read(benchmark: Benchmark[Any]) -> dict[str, str]:
-    """Digests of the datasets a benchmark names in its settings."""
-    return {f"dataset {number}": find_dataset(path).digest for number, path in enumerate(benchmark.datasets())}
-
-
 def ablation_stage(run: Run, metrics: dict[str, Any]) -> Path:
     """The arms side by side: mean over seeds with interval, and paired differences."""
-    names = {
-        arm: {s: {k: Path(p).name for k, p in v.items()} for s, v in seeds.items()} for arm, seeds in metrics.items()
-    }
-    digest = sha256_text(canonical([names, source_digest("components.evaluate.ablation")]))
+    digest = ablation_digest(metrics)
     folder = run.artifacts.path("ablations", digest)
 
     def reuse() -> Path | None:

@@ -28,6 +28,7 @@ from components.dataset import storage
 from components.dataset.dataset import Dataset, Shard
 from components.dataset.members import checked
 from components.dataset.pairs import caption_of
+from components.digest import rows_digest
 from components.errors import DatasetError, MissingDependency
 from components.finite import require_finite
 from serving.thumbnails import ThumbnailPack, ThumbnailWriter, thumbnail_of
@@ -116,6 +117,7 @@ def build_index(
         "model_digest": model_digest,
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
+        "items_digest": rows_digest(kept.take(pa.array(order))),  # pages keep thumbnails by what they are of
         "tars": {shard.digest: shard.tar for shard in dataset.shards},
         "approximate": _write_graph(vectors, folder, query_vectors, seed) if approximate else None,
         **facts,

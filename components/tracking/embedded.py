@@ -10,6 +10,7 @@ of a server, the verb asks MLflow.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from components.tracking.store import sqlite_path
 REVISIONS = frozenset({"dc11669786a5"})  # of mlflow 3.17.2, as its `alembic_version` says
 WORKSPACE = "default"  # MLflow's own workspaces, which we do not use
 LOCK_SECONDS = 30.0
+TAGGED_VERSIONS = re.compile(r"name = '(.*)' and tags\.`(.*)` = '(.*)'")
 
 
 class NotRegistered(LookupError):
@@ -123,6 +125,22 @@ class EmbeddedClient:
             found = db.execute("SELECT 1 FROM registered_models WHERE workspace = ? AND name = ?", key).fetchone()
             tags = db.execute("SELECT key, value FROM registered_model_tags WHERE workspace = ? AND name = ?", key)
             return [Registered(name, dict(tags.fetchall()))] if found else []
+
+    def search_model_versions(self, filter_string: str, max_results: int = 100) -> list[Version]:
+        """The versions of `name = 'NAME' and tags.`KEY` = 'VALUE'`, the one filter that the registry asks with."""
+        asked = TAGGED_VERSIONS.fullmatch(filter_string)
+        if asked is None:
+            raise ValueError(f"only a name and one tag can be searched by, not {filter_string}")
+        name, key, value = asked.groups()
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT tag.version FROM model_version_tags AS tag JOIN model_versions AS made "
+                "ON made.workspace = tag.workspace AND made.name = tag.name AND made.version = tag.version "
+                "WHERE tag.workspace = ? AND tag.name = ? AND tag.key = ? AND tag.value = ? "
+                "AND made.current_stage != 'Deleted_Internal' ORDER BY tag.version LIMIT ?",
+                (WORKSPACE, name, key, value, max_results),
+            ).fetchall()
+        return [self.get_model_version(name, version) for (version,) in rows]
 
     def set_registered_model_tag(self, name: str, key: str, value: Any) -> None:
         self._put("registered_model_tags", "key, value, name, workspace", (key, str(value), name, WORKSPACE))

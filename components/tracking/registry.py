@@ -22,6 +22,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,14 @@ EVENT_TAG = "event."
 TAGGED = ("data_version", "dataset_digest", "recipe_digest", "code_commit", "lock_hash", "selection_digest")
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A champion: its version, and the digest of its model's files as they were registered."""
+
+    version: int
+    digest: str
+
+
 class Registry:
     """One registered model in one MLflow store.
 
@@ -52,7 +61,7 @@ class Registry:
         name: of the registered model.
         cache: folder where `resolve` keeps models it had to fetch from a server.
         light: read and move aliases without importing MLflow where the store allows (embedded.py); versions cannot
-            be registered, promoted or searched then.
+            be registered or promoted then.
 
     Raises:
         TrackingError: on first use, when the store cannot be reached.
@@ -278,6 +287,19 @@ class Registry:
             "registered_at": created.isoformat(timespec="seconds"),
             "run_id": found.run_id,
         }
+
+    def digest(self, version: int | str) -> str:
+        """Digest of a version's model files, as they were registered."""
+        return str(self._version(version).tags.get(DIGEST_TAG) or "")
+
+    def standing(self) -> Standing | None:
+        """The champion as it stands now; None if there is none."""
+        version = self.champion()
+        return None if version is None else Standing(version, self.digest(version))
+
+    def came_to_be(self, version: int) -> dict[str, Any] | None:
+        """The latest move that made a version champion, if there was one."""
+        return self._latest(self.history(), version)
 
     def download(self, version: int | str, dest: str | Path) -> Path:
         """The model folder of a version (or alias), as it was registered, at `dest`.

@@ -51,7 +51,16 @@ def command(workspace: str | None, as_json: bool) -> None:
 
 def checks(workspace: str | None) -> list[Callable[[], Iterator[Finding]]]:
     """Every check; one that fails on its own is a finding, not a crash."""
-    return [_python, _packages, _weights, lambda: _workspace(workspace), _memory, _data, lambda: _servers(workspace)]
+    return [
+        _python,
+        _packages,
+        _weights,
+        lambda: _workspace(workspace),
+        _memory,
+        _data,
+        lambda: served(workspace),
+        lambda: _servers(workspace),
+    ]
 
 
 def _python() -> Iterator[Finding]:
@@ -123,6 +132,30 @@ def _data() -> Iterator[Finding]:
     here = is_current(Path())
     yield Finding(
         "demo corpus", True, "data/ as data.dvc pins it" if here else "not pulled yet; the first run pulls it"
+    )
+
+
+def served(workspace: str | None) -> Iterator[Finding]:
+    """The registry's champion and the Bento that `serve` starts must be the same version."""
+    from components.environment import Environment
+    from components.errors import NoChampion, TrackingError
+    from flows.champion import disagreement, served_bento
+    from flows.run import champion_of
+
+    environment = Environment.load(workspace=workspace)
+    try:
+        champion = champion_of(environment)
+        if champion is None and served_bento(environment) is None:
+            yield Finding("served model", True, "no version is champion yet")
+            return
+        problem = disagreement(environment)
+    except (NoChampion, TrackingError) as error:
+        said, _, remedy = str(error).partition("; ")
+        yield Finding("served model", False, said, remedy)
+        return
+    says = f"version {champion.version}, the champion" if champion else ""
+    yield Finding(
+        "served model", problem is None, problem or says, "start `pairwright serve` anew: it takes the champion"
     )
 
 

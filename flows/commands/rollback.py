@@ -21,13 +21,10 @@ def command(reason: str, workspace: str | None, as_json: bool) -> None:
     from components.environment import Environment, silence
 
     silence()
-    from flows.champion import use_bento_of
-    from flows.run import registry_of
+    from flows.champion import roll_back
 
-    environment = Environment.load(workspace=workspace)
-    version = registry_of(environment, light=True).rollback(reason)
-    tag = use_bento_of(environment, version)
+    version, tag, problem = roll_back(Environment.load(workspace=workspace), reason)
     if as_json:
         click.echo(json.dumps({"champion": version, "bento": tag}))
     else:
-        click.echo(f"champion is version {version} again; {tag or 'no Bento of it is here, run its recipe'}")
+        click.echo(f"champion is version {version} again; {tag or problem}")

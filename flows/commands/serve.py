@@ -38,6 +38,8 @@ def command(port: int, host: str, api_key_file: str | None, workers: int, worksp
     environment = Environment.load(workspace=workspace)
     bento = champion_bento(environment)
     listening_socket(host, port).close()  # a busy port is said in one line; BentoML's server takes it next
+    if "behind" in bento:
+        click.echo(f"warning: {bento['behind']}", err=True)
     click.echo(f"version {bento['version']} ({bento['tag']}) on http://{host}:{port}", err=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by `make down` as by Ctrl-C
     server = serve(bento["tag"], port, host, home=bento_home(environment), workers=workers, key=key)

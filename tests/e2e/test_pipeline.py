@@ -73,6 +73,9 @@ def test_the_ledger_balances_and_every_pair_has_a_verdict(project):
 
 def test_again_reuses_everything_and_starts_nothing(project):
     recipe, first = project
+    served = recipe.parent / "workspace" / "bentoml" / "champion.json"
+    before = served.read_text()
+    served.unlink()  # as if the first run had been killed before it wrote what `serve` reads
     code = """
 import json, sys
 from flows.cli import leave
@@ -89,6 +92,7 @@ leave(0)
     assert heavy == []
     assert record["results"]["selection"] == first["results"]["selection"]
     assert record["results"]["report"] == first["results"]["report"]
+    assert served.read_text() == before
 
 
 def test_a_changed_threshold_decodes_nothing_and_makes_another_selection(project):

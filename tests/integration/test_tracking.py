@@ -22,7 +22,7 @@ pytest.importorskip("mlflow")
 from components.digest import folder_digest
 from components.errors import ModelError, NoChampion, TrackingError
 from components.tracking.lineage import lineage, render
-from components.tracking.registry import Registry
+from components.tracking.registry import Registry, Standing
 from components.tracking.runs import Tracker
 from components.tracking.store import connect
 
@@ -415,3 +415,28 @@ def test_asking_for_the_champion_loads_no_other_version(uri: str, model_folder: 
         sqlalchemy.event.remove(SqlModelVersion, "load", note)
     assert version in loaded
     assert len(loaded) <= 2  # it, and the newest, which MLflow shows with the model
+
+
+def test_who_is_champion_is_told_as_the_registry_tells_it(
+    model_folder: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from components.environment import Environment
+    from flows.run import champion_of, version_of
+
+    environment = Environment(workspace=str(tmp_path / "workspace"))
+    assert champion_of(environment) is None
+    assert not (tmp_path / "workspace").exists(), "asking makes no store"
+    registry, run = Registry(environment.tracking, "pairwright"), a_run(environment.tracking)
+    assert champion_of(environment) is None
+    first, second = (registry.register(model_folder(seed), run_id=run, pedigree=PEDIGREE) for seed in (1, 2))
+    digests = [folder_digest(model_folder(seed)) for seed in (1, 2)]
+    assert champion_of(environment) is None
+    registry.promote(second, "better")
+    assert champion_of(environment) == registry.standing() == Standing(second, digests[1])
+    assert [version_of(environment, one) for one in (*digests, "unknown")] == [first, second, None]
+    assert [registry.find(one) for one in (*digests, "unknown")] == [first, second, None]
+    assert version_of(environment, digests[0], "another") is None
+    connect(environment.tracking).delete_model_version("pairwright", str(first))
+    assert version_of(environment, digests[0]) is None
+    monkeypatch.setattr("components.tracking.embedded.REVISIONS", frozenset())  # as if MLflow had changed its tables
+    assert champion_of(environment) == Standing(second, digests[1])

@@ -11,7 +11,7 @@ import pytest
 
 from components import digest
 from components.component import Scorer
-from components.digest import canonical, code_digest, folder_digest, op_digest, source_digest
+from components.digest import canonical, code_digest, folder_digest, op_digest, rows_digest, source_digest
 from components.errors import ModelError
 from components.settings import ModelFolder, Settings
 
@@ -365,3 +365,18 @@ def test_a_path_in_settings_is_its_bytes_not_its_place(tmp_path):
     assert a == b != c
     with pytest.raises(ModelError, match="cannot be read"):
         digest.digestible(PathSettings(words=tmp_path / "nowhere"))
+
+
+def test_rows_are_known_by_shard_row_and_order_however_they_are_chunked():
+    import pyarrow as pa
+
+    def of(*pairs) -> pa.Table:
+        return pa.table(
+            {"shard": [shard for shard, _ in pairs], "row": pa.array([row for _, row in pairs], pa.int32())}
+        )
+
+    one, other = of(("a", 1), ("b", 2)), of(("b", 2), ("a", 1))
+    assert rows_digest(pa.concat_tables([of(("a", 1)), of(("b", 2))])) == rows_digest(one)
+    assert rows_digest(one.append_column("key", pa.array(["x", "y"]))) == rows_digest(one)
+    different = [one, other, of(("a", 1)), of(("a", 2), ("b", 1)), of(("c", 1), ("b", 2)), one.slice(0, 0)]
+    assert len({rows_digest(rows) for rows in different}) == len(different)

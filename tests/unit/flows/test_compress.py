@@ -10,7 +10,8 @@ import pytest
 
 from components.errors import InvalidRecipe
 from components.recipe import CompressionSection
-from flows.compress import _reachable, _said
+from flows.compress import _reachable
+from flows.digests import curve_inputs
 
 pytestmark = pytest.mark.platform
 
@@ -30,17 +31,17 @@ def planned(**changes: str) -> Any:
 
 
 def test_a_point_is_named_by_all_it_is_trained_on_and_by_nothing_that_only_chooses_its_rows() -> None:
-    said = _said(planned(), section())
-    assert _said(planned(), section(shares=[0.5], seeds=[4], margin=0.1, order="image_features.vector")) == said
-    assert _said(planned(best="other"), section()) == said
+    said = curve_inputs(planned(), section())
+    assert curve_inputs(planned(), section(shares=[0.5], seeds=[4], margin=0.1, order="image_features.vector")) == said
+    assert curve_inputs(planned(best="other"), section()) == said
     other = [
-        _said(planned(), section(source="fused")),
-        _said(planned(image_features="other"), section()),
-        _said(planned(evaluation_overlap="e"), section()),  # who is held out for evaluation
-        _said(planned(), section(image_features="image_features.turned")),
+        curve_inputs(planned(), section(source="fused")),
+        curve_inputs(planned(image_features="other"), section()),
+        curve_inputs(planned(evaluation_overlap="e"), section()),  # who is held out for evaluation
+        curve_inputs(planned(), section(image_features="image_features.turned")),
     ]
     assert all(one != said for one in other)
-    assert _said(planned(fused="other"), section(source="fused")) != other[0], "the captions a step made"
+    assert curve_inputs(planned(fused="other"), section(source="fused")) != other[0], "the captions a step made"
 
 
 def test_a_share_that_too_few_pairs_are_ordered_for_is_not_drawn_as_if_it_were_smaller() -> None:
@@ -53,8 +54,8 @@ def test_a_share_that_too_few_pairs_are_ordered_for_is_not_drawn_as_if_it_were_s
 def test_the_curve_is_drawn_on_dev_alone() -> None:
     """Another test split names the same points: it is read once, for the report."""
     run = planned()
-    said = _said(run, section())
+    said = curve_inputs(run, section())
     run.splits["test"] = SimpleNamespace(digest="another")
-    assert _said(run, section()) == said
+    assert curve_inputs(run, section()) == said
     run.splits["dev"] = SimpleNamespace(digest="another")
-    assert _said(run, section()) != said
+    assert curve_inputs(run, section()) != said

@@ -151,6 +151,15 @@ def test_facts_name_model_data_and_categories(built):
     assert about["licences"] == {"CC0-1.0": 96}
 
 
+def test_an_index_of_as_many_other_pairs_says_it_is_another(shapes, tmp_path):
+    dataset = shapes(12, 1)
+    kept, vectors = kept_of(dataset), unit_vectors(6, 8)
+    one, other = (
+        build_index(dataset, kept.slice(start, 6), vectors, tmp_path / str(start), thumbnails=False) for start in (0, 6)
+    )
+    assert one["items_digest"] != other["items_digest"]
+
+
 def test_the_same_inputs_make_the_same_bytes(built, tmp_path):
     dataset, vectors, folder, _ = built
     build_index(dataset, kept_of(dataset), vectors, tmp_path / "again", model_digest="m" * 32)

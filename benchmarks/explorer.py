@@ -56,27 +56,29 @@ PAGE = 60  # pairs
 TARGETS = {"page_ms": 300, "thumbnail_ms": 50}
 
 
-def make_tars(root: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(path, offsets, sizes) of each tar's pictures: textured JPEGs of 400 to 640 px."""
+Facts = dict[str, np.ndarray]
+
+
+def make_tars(root: Path) -> list[tuple[str, Facts]]:
+    """(path, `media` facts) of each tar's pictures: textured JPEGs of 400 to 640 px."""
     made = []
     for shard, said in make_crawl(f"{root}/pictures", PICTURES, TARS).iter_sidecars(["media"]):
         media = [media[0] for media in said["media"].to_pylist()]
-        made.append((shard.tar, np.array([m["offset"] for m in media]), np.array([m["size"] for m in media])))
+        facts = {name: np.array([m[name] for m in media]) for name in ("member", "offset", "size", "crc32")}
+        made.append((shard.tar, facts))
     return made
 
 
-def sidecar(number: int, rows: int, offsets: np.ndarray, sizes: np.ndarray) -> pa.Table:
+def sidecar(number: int, rows: int, pictures: Facts) -> pa.Table:
     """Keys, one picture and two captions a pair, a licence and a label."""
-    which = (np.arange(rows) * 7 + number) % len(offsets)
+    which = (np.arange(rows) * 7 + number) % len(pictures["size"])
     each = pa.array(np.arange(rows + 1, dtype=np.int32))
     media = SIDECAR.field("media").type.value_type
     fields = {
         "role": pa.array(["image"] * rows),
         "kind": pa.array(["image"] * rows),
         "ordinal": pa.array(np.zeros(rows, np.int32)),
-        "member": pa.array([f"{w:06d}.jpg" for w in which]),
-        "offset": pa.array(offsets[which]),
-        "size": pa.array(sizes[which]),
+        **{name: pa.array(values[which]) for name, values in pictures.items()},
     }
     struct = pa.StructArray.from_arrays(
         [fields.get(f.name, pa.nulls(rows, f.type)).cast(f.type) for f in media], fields=list(media)
@@ -141,9 +143,9 @@ def make(root: Path, rows: int, per_shard: int) -> Exploration:
     shards = []
     for number in range(-(-rows // per_shard)):
         size = min(per_shard, rows - number * per_shard)
-        path, offsets, sizes = tars[number % TARS]
+        path, pictures = tars[number % TARS]
         digest, said = f"{number:032x}", f"{root}/data/{number:05d}.parquet"
-        write_sidecar(sidecar(number, size, offsets, sizes), said)
+        write_sidecar(sidecar(number, size, pictures), said)
         shards.append(Shard(f"{number:05d}", path, said, digest, size, 0))
         for step, arrays in columns(number, size).items():
             store.write(STEPS[step], digest, arrays, size)

@@ -6,19 +6,21 @@ with listening_socket("127.0.0.1", 8321) as listening:       # before any long w
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from components.errors import EngineError, MissingDependency
+from components.errors import EngineError, MissingDependency, PairwrightError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
+MOST_BODY = 64 << 10  # bytes of one request
 LAST_SECONDS = 3  # for requests under way when the server is stopped
 
 
@@ -96,6 +98,33 @@ def error_handlers() -> dict[Any, Any]:
         return JSONResponse({"error": "this failed; the server's terminal says how"}, 500)
 
     return {HTTPException: refused, Exception: broken}
+
+
+class BadRequest(PairwrightError):
+    """A request whose body cannot be right."""
+
+
+async def json_body(request: Request, most: int = MOST_BODY) -> dict[str, Any]:
+    """The request's JSON object. JSON alone is taken: a form on another site cannot send it.
+
+    Raises:
+        BadRequest: it is another thing, longer than `most` bytes, or holds NaN or half a character.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise BadRequest("send application/json")
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > most:
+            raise BadRequest(f"the request is larger than {most >> 10} KiB")
+    try:
+        said = json.loads(data)
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise BadRequest("the request is not JSON") from None
+    if not isinstance(said, dict):
+        raise BadRequest("the request is not a JSON object")
+    return said
 
 
 def whole_number(text: str) -> int | None:

@@ -19,9 +19,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 from components.environment import Environment, silence
 from components.explore.explorer import Explorer, open_explorer
-from components.explore.web import bound_socket, web_app
+from components.explore.web import web_app
 from components.filter.rules import Rule
 from components.filter.selection import read_summary, write_selection
+from components.web_server import listening_socket
 from flows.commands.explore import exploration_of
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -71,7 +72,7 @@ def main() -> None:
         exploration = exploration_of(Environment.load(workspace=workspace), "quickstart", (str(folder),))
         second = exploration.selections[-1].name
         with open_explorer(exploration) as explorer, sync_playwright() as playwright:
-            listening = bound_socket(0)
+            listening = listening_socket("127.0.0.1", 0)
             address = f"http://127.0.0.1:{listening.getsockname()[1]}"
             server = uvicorn.Server(uvicorn.Config(web_app(explorer), log_level="warning", lifespan="off"))
             threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True).start()

@@ -36,7 +36,7 @@ DEFAULT_TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photograph o
 MODEL_NAME = "pairwright_model"
 ROOT = Path(__file__).resolve().parents[1]
 # What the service imports of ours, and nothing else: a Bento has no flows and no filters.
-PARTS = ("components/dataset", "components/models", "components/evaluate", "serving")
+PARTS = ("components/dataset", "components/models", "components/evaluate", "components/look", "serving")
 CODE = ("components/*.py", *(f"{part}/**/*" for part in PARTS))
 REQUIREMENTS = (
     "bentoml", "faiss-cpu", "fsspec", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydantic",

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from components.errors import DatasetError
+from components.look import LOOK
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,7 +26,13 @@ PAGE = Path(__file__).parent / "page"
 POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 DOCS_POLICY = POLICY + "; style-src 'self' 'unsafe-inline'"  # Swagger UI styles itself
 SCRIPT = "text/javascript"
-FILES = {"app.js": SCRIPT, "docs.js": SCRIPT, "style.css": "text/css", "icon.svg": "image/svg+xml"}
+FILES = {
+    "app.js": SCRIPT,
+    "docs.js": SCRIPT,
+    "icon.svg": "image/svg+xml",
+    "look.css": "text/css",
+    "style.css": "text/css",
+}
 
 
 def _page(name: str, policy: str = POLICY) -> Any:
@@ -39,7 +46,7 @@ async def _file(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in FILES:
         return JSONResponse({"error": f"there is no /page/{name}"}, 404)
-    return FileResponse(PAGE / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+    return FileResponse(LOOK.get(name, PAGE / name), media_type=FILES[name], headers={"Cache-Control": "no-cache"})
 
 
 def _thumbnail(request: Request) -> Response:
@@ -75,7 +82,7 @@ def web_app() -> Starlette:
             Route("/", _page("index.html")),
             Route("/docs", _page("docs.html", DOCS_POLICY)),
             Route("/page/{name}", _file),
-            Route("/favicon.ico", lambda _: FileResponse(PAGE / "icon.svg", media_type="image/svg+xml")),
+            Route("/favicon.ico", lambda _: FileResponse(LOOK["icon.svg"], media_type="image/svg+xml")),
             Route("/thumbnails/{number:int}.jpg", _thumbnail),
             Route("/lineage", _lineage, methods=["GET"]),
             Route("/openapi.json", _openapi),

@@ -44,7 +44,7 @@ def explored(root: Path, pairs: int = 96, shards: int = 4) -> Exploration:
         run = f"2026112{number}-101010-000-{name}"
         places.append(SelectionPlace(name, folder, run))
         _record(root, run, name, dataset, steps, folder)
-    return Exploration(places[0].label, view, tuple(places), "loose", ("fused",))
+    return Exploration(places[0].label, view, tuple(places), "loose", ("fused",), f"{root}/workspace")
 
 
 def planted(pairs: int) -> dict[str, dict[str, pa.Array]]:
@@ -95,6 +95,7 @@ def _record(root: Path, run: str, recipe: str, dataset: Any, steps: dict[str, St
     record = {
         "id": run,
         "recipe": recipe,
+        "started": f"{run[:4]}-{run[4:6]}-{run[6:8]}T10:10:10",
         "dataset": {"name": dataset.name, "digest": dataset.digest, "root": dataset.root},
         "columns": {name: asdict(place) for name, place in steps.items()},
         "captions": ["fused"],

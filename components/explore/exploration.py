@@ -3,7 +3,7 @@
     exploration = Exploration("quickstart", view, (SelectionPlace("20261121-...", folder, "quickstart"),))
     exploration.gaps()          # which step lacks which shards
 
-Nothing here writes: what the explorer lays down goes to a scratch database of its own.
+The data is only read: what the explorer lays down goes to a scratch folder, what a person saves to the workspace.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Exploration:
     Attributes:
         own: name of the run's own selection, shown first; None if it made none.
         captioners: steps whose `text` column is a caption.
+        workspace: where saved selections lie; None: nothing is saved.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Exploration:
     selections: tuple[SelectionPlace, ...] = ()
     own: str | None = None
     captioners: tuple[str, ...] = ()
+    workspace: str | None = None
 
     @property
     def shards(self) -> Sequence[Shard]:

@@ -10,25 +10,29 @@ import functools
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from components.errors import PairwrightError
+from components.errors import DatasetError, PairwrightError
 from components.explore.bins import Histograms
 from components.explore.exploration import Exploration
 from components.explore.filtering import LABELS
 from components.explore.history import brief, captions_of, history
 from components.explore.pictures import Pictures
 from components.explore.plain_values import plain
+from components.explore.saved import RULE, SavedSelections
+from components.explore.scratch import BASE, rows_of
 from components.explore.search import Search, Wanted
 from components.explore.tables import Tables, open_tables
 from components.explore.verdict_tables import VERDICT, Verdicts
 from components.filter.expression import Names, Rule, bind
 from components.filter.ledger import Ledger
 from components.filter.sql_functions import ask, quoted
+from components.filter.verdicts import VERDICT as VERDICT_SCHEMA
 
 MOST_ITEMS = 400  # of one answer
 MOST_CAPTIONS = 8  # of one tile
@@ -48,6 +52,11 @@ class Explorer:
         self.histograms = Histograms(self.search)
         self.pictures = Pictures(tables)
         self.closing = threading.Event()
+        self._saving = threading.Lock()
+        workspace = tables.exploration.workspace
+        self.saved = SavedSelections(workspace, tables.exploration.view.dataset.name) if workspace else None
+        for one in self.saved.all() if self.saved else ():
+            self.verdicts.add(one.place)
 
     def about(self) -> dict[str, Any]:
         """The run, its columns and selections, and what is missing."""
@@ -67,6 +76,7 @@ class Explorer:
             "columns": [{"name": c.name, "sql": sql_name(c.name), "type": c.type, "kind": c.kind} for c in columns],
             "selections": selections,
             "own": own,
+            "saves": self.saved is not None,
             "histograms": self._telling(own),
             "gaps": [gap.says() for gap in self.tables.gaps.values()] + broken,
         }
@@ -91,6 +101,49 @@ class Explorer:
             return None
         chosen = [name for name in (wanted.first, wanted.second) if name]
         return history(self.search, number, chosen) | self._neighbours(wanted, number)
+
+    def save(self, name: Any, tags: Any, wanted: Wanted, asked: Mapping[str, str]) -> dict[str, Any]:
+        """Save what is found as a selection. Raises DatasetError, WorkspaceError, InvalidQuery."""
+        with self._saving:
+            verdicts = self._verdict_table(self.search.shown(wanted))
+            made = self._saves().save(name, tags, verdicts, asked, self.exploration.view)
+            self.verdicts.add(made.place)
+        return {"saved": made.place.name, "label": made.place.label}
+
+    def delete(self, name: Any) -> dict[str, Any]:
+        """Delete a saved selection. Raises DatasetError, WorkspaceError."""
+        with self._saving:
+            places = [one.place.name for one in self._saves().all() if one.name == name]
+            self._saves().delete(name)
+            for place in places:
+                self.verdicts.remove(place)
+        return {"deleted": name, "places": places}
+
+    def _saves(self) -> SavedSelections:
+        if self.saved is None:
+            raise DatasetError("nothing can be saved here; open a run of a workspace")
+        return self.saved
+
+    def _verdict_table(self, shown: np.ndarray) -> pa.Table:
+        """Kept: the pairs shown, but those that could not be read, which failed whatever was asked."""
+        found = self.tables.numbers(f'SELECT "key", error IS NOT NULL AS broken, error FROM {rows_of(BASE)}')
+        broken = np.asarray(found["broken"], dtype=bool)
+        status = np.where(broken, "failed", np.where(shown, "kept", "dropped"))
+        rule = pa.array(np.where(status == "dropped", RULE, ""), mask=status != "dropped")
+        shards = [shard.digest for shard in self.exploration.shards]
+        rows = [shard.rows for shard in self.exploration.shards]
+        columns = {
+            "shard": pa.array(np.repeat(np.array(shards, dtype=object), rows)),
+            "row": pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in rows] or [np.zeros(0, np.int32)])),
+            "key": pa.array(found["key"].tolist(), pa.string()),
+            "status": pa.array(status),
+            "rule": rule,
+            "detail": pa.array(np.ma.filled(found["error"], "").tolist(), mask=~broken),
+        }
+        nulls = {field.name: pa.nulls(len(shown), field.type) for field in VERDICT_SCHEMA}
+        return pa.table(
+            [columns.get(f.name, nulls[f.name]).cast(f.type) for f in VERDICT_SCHEMA], schema=VERDICT_SCHEMA
+        )
 
     def warm(self) -> None:
         """Lay down every table, so that nobody waits for one; ends early when the explorer closes."""
@@ -146,7 +199,8 @@ class Explorer:
     def _selections(self) -> tuple[list[dict[str, Any]], list[str]]:
         """The selections that can be read, and in words those that cannot."""
         readable, broken = [], []
-        for place in self.exploration.selections:
+        saved = {one.place.name: one for one in self.saved.all()} if self.saved else {}
+        for place in list(self.verdicts.places.values()):
             try:
                 summary = self.verdicts.summary(place.name)
                 ledger = Ledger.from_dict(summary["ledger"])
@@ -154,7 +208,11 @@ class Explorer:
             except (PairwrightError, KeyError, TypeError) as error:
                 broken.append(f"the selection {place.label} cannot be shown: {error}")
                 continue
-            readable.append({"name": place.name, "label": place.label, "counts": counts, "rules": summary["rules"]})
+            entry = {"name": place.name, "label": place.label, "counts": counts, "rules": summary["rules"]}
+            if place.name in saved:
+                one = saved[place.name]
+                entry["saved"] = {"name": one.name, "tags": one.tags, "asked": one.asked}
+            readable.append(entry)
         return readable, broken
 
     def _telling(self, own: str | None) -> list[str]:

@@ -39,11 +39,22 @@ class Verdicts:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.places = {place.name: place for place in tables.exploration.selections}
-        self._tables = {place.name: f"selection{i}" for i, place in enumerate(tables.exploration.selections)}
+        self.places: dict[str, SelectionPlace] = {}
+        self._tables: dict[str, str] = {}
         self._statuses: dict[str, np.ndarray] = {}
+        self._made = 0
         for place in tables.exploration.selections:
-            tables.add(Part(self._tables[place.name], self._filler(place)))
+            self.add(place)
+
+    def add(self, place: SelectionPlace) -> None:
+        """Show one more."""
+        self._made += 1
+        self._tables[place.name] = f"selection{self._made}"
+        self.tables.add(Part(self._tables[place.name], self._filler(place)))
+        self.places[place.name] = place
+
+    def remove(self, name: str) -> None:
+        self.places.pop(name, None)
 
     def check(self, name: str | None) -> str | None:
         """The name of a selection that there is, or None for "".

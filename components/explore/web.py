@@ -1,4 +1,4 @@
-"""The explorer's web application: one page, its facts as JSON, its pictures. Everything is read, nothing written.
+"""The explorer's web application: one page, its facts as JSON, its pictures. The data is read; selections are saved.
 
     with listening_socket("127.0.0.1", 8321) as listening, open_explorer(exploration) as explorer:
         serve(explorer, listening)
@@ -11,12 +11,13 @@ from strangers, so nothing may run but the page's own scripts. A filter that is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -27,7 +28,8 @@ from components.explore.explorer import Explorer
 from components.explore.pictures import Picture
 from components.explore.search import Wanted
 from components.guard import Guard, names_of
-from components.web_server import error_handlers, serve_until_ended, whole_number
+from components.look import LOOK
+from components.web_server import error_handlers, json_body, serve_until_ended, whole_number
 
 if TYPE_CHECKING:
     import socket
@@ -45,9 +47,12 @@ FILES = {
     "grid.js": SCRIPT,
     "histograms.js": SCRIPT,
     "icon.svg": "image/svg+xml",
+    "look.css": "text/css",
     "pair.js": SCRIPT,
+    "saved.js": SCRIPT,
     "style.css": "text/css",
 }
+ASKED = ("filter", "sort", "desc", "show", "a", "b")  # of an address, what a saved selection was found by
 FOR_EVER = "public, max-age=31536000, immutable"
 NO_PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="160" height="160" viewBox="0 0 160 160">'
@@ -61,12 +66,14 @@ def web_app(explorer: Explorer, names: Collection[str] = ("localhost",), key: st
     """The application of one explorer, behind the guard."""
     routes = [
         Route("/", lambda _: FileResponse(PAGE / "index.html", media_type="text/html", headers=SAFE)),
-        Route("/favicon.ico", lambda _: FileResponse(PAGE / "icon.svg", media_type=FILES["icon.svg"], headers=SAFE)),
+        Route("/favicon.ico", lambda _: FileResponse(LOOK["icon.svg"], media_type=FILES["icon.svg"], headers=SAFE)),
         Route("/page/{name}", _file),
         Route("/api/about", _answer(lambda request: explorer.about())),
         Route("/api/pairs", _answer(lambda request: _pairs(explorer, request))),
         Route("/api/histogram", _answer(lambda request: _histogram(explorer, request))),
         Route("/api/pair/{digest}/{row}", _answer(lambda request: _pair(explorer, request))),
+        Route("/api/selections", _changed(lambda request, said: _save(explorer, request, said)), methods=["POST"]),
+        Route("/api/selections/delete", _changed(lambda _, said: explorer.delete(said.get("name"))), methods=["POST"]),
         Route("/thumbnails/{digest}/{row}.jpg", _picture(explorer, explorer.pictures.thumbnail)),
         Route("/pictures/{digest}/{row}", _picture(explorer, explorer.pictures.original)),
     ]
@@ -126,6 +133,24 @@ def _pair(explorer: Explorer, request: Request) -> dict[str, Any]:
     return found or {"problem": "there is no such pair in this run's dataset"}
 
 
+def _save(explorer: Explorer, request: Request, said: dict[str, Any]) -> dict[str, Any]:
+    asked = {name: request.query_params[name] for name in ASKED if name in request.query_params}
+    return explorer.save(said.get("name"), said.get("tags", []), _wanted(explorer, request), asked)
+
+
+def _changed(work: Callable[[Request, dict[str, Any]], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
+    """A route that takes a JSON object and changes what is saved."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            found = await run_in_threadpool(work, request, await json_body(request))
+        except PairwrightError as error:
+            found = {"problem": str(error)}
+        return JSONResponse(found, headers=SAFE | {"Cache-Control": "no-store"})
+
+    return answer
+
+
 def _answer(work: Callable[[Request], dict[str, Any]]) -> Callable[[Request], Response]:
     """A route in a thread of its own; a mistake in the question is an answer in one line."""
 
@@ -158,4 +183,6 @@ async def _file(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in FILES:
         return JSONResponse({"error": f"there is no /page/{name}"}, 404, headers=SAFE)
-    return FileResponse(PAGE / name, media_type=FILES[name], headers=SAFE | {"Cache-Control": "no-cache"})
+    return FileResponse(
+        LOOK.get(name, PAGE / name), media_type=FILES[name], headers=SAFE | {"Cache-Control": "no-cache"}
+    )

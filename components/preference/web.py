@@ -17,7 +17,6 @@ where an answer was kept but what is next cannot be told, that comes beside "sav
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
@@ -26,22 +25,22 @@ from typing import TYPE_CHECKING, Any
 from components.dataset.dataset import Dataset
 from components.errors import ColumnError, DatasetError, MissingDependency, PairwrightError
 from components.guard import Guard
+from components.look import LOOK
 from components.preference.answers import BadAnswer
 from components.preference.criteria import Criteria
 from components.preference.handing import Desk, Serving
 from components.preference.picture import Pictures
 from components.preference.reliability import reliability
 from components.preference.store import LabelStore, StoredItem
-from components.web_server import error_handlers, whole_number
+from components.web_server import BadRequest, error_handlers, json_body, whole_number
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
 
 PAGE = Path(__file__).parent / "page"
-FILES = {"app.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml"}
+FILES = {"app.js": "text/javascript", "style.css": "text/css", "look.css": "text/css", "icon.svg": "image/svg+xml"}
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
-MOST_BODY = 64 << 10  # bytes of one request
 AHEAD = 3  # servings a page holds: one shown, two fetched
 LONGEST_NAME = 64
 
@@ -91,7 +90,7 @@ def labelling_app(
         name = request.path_params["name"]
         if name not in FILES:
             return JSONResponse({"error": f"there is no /page/{name}"}, 404)
-        return FileResponse(PAGE / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+        return FileResponse(LOOK.get(name, PAGE / name), media_type=FILES[name], headers={"Cache-Control": "no-cache"})
 
     def session(request: Request) -> Response:
         about = {"dataset": dataset.name, "store": store.name, "labeller": labeller, "command": command}
@@ -111,19 +110,19 @@ def labelling_app(
         async def answer(request: Request) -> Response:
             from starlette.concurrency import run_in_threadpool
 
-            said = await _body(request)
+            said = await json_body(request)
             return JSONResponse(await run_in_threadpool(act, _labeller(said), said))
 
         return answer
 
     def refused(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": str(error)}, 422 if isinstance(error, BadAnswer) else 500)
+        return JSONResponse({"error": str(error)}, 422 if isinstance(error, (BadAnswer, BadRequest)) else 500)
 
     return Starlette(
         routes=[
             Route("/", page),
             Route("/page/{name}", file),
-            Route("/favicon.ico", lambda _: FileResponse(PAGE / "icon.svg", media_type="image/svg+xml")),
+            Route("/favicon.ico", lambda _: FileResponse(LOOK["icon.svg"], media_type="image/svg+xml")),
             Route("/pictures/{item}.jpg", picture),
             Route("/api/session", session),
             Route("/api/reliability", trust),
@@ -204,25 +203,6 @@ def asked(criteria: Criteria) -> dict[str, Any]:
         "rank": [{"name": one.name, "question": one.question, "hint": one.hint} for one in criteria.asked],
         "flags": [flag.model_dump() for flag in criteria.flags],
     }
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """The request's JSON object. JSON alone is taken: a form on another site cannot send it."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise BadAnswer("send application/json")
-    data = b""
-    async for part in request.stream():
-        data += part
-        if len(data) > MOST_BODY:
-            raise BadAnswer(f"the request is larger than {MOST_BODY >> 10} KiB")
-    try:
-        said = json.loads(data)
-        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()  # neither NaN nor half a character is kept
-    except (ValueError, RecursionError):
-        raise BadAnswer("the request is not JSON") from None
-    if not isinstance(said, dict):
-        raise BadAnswer("the request is not a JSON object")
-    return said
 
 
 def _labeller(said: dict[str, Any]) -> str:

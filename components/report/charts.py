@@ -7,15 +7,15 @@ a 440-unit width, so that it can be read on a telephone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
+from components.look import arm_classes
 from components.report.data import Curve, Distribution
 
 WIDTH, HEIGHT = 440, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 26, 34
-ARM_COLOURS = 6
 
 
 def number(value: float) -> str:
@@ -125,8 +125,8 @@ def _threshold(frame: _Frame, value: float) -> str:
     )
 
 
-def curves(metric: str, runs: Sequence[Curve]) -> Markup:
-    """Every seed as a thin line, and each arm's mean as a thick one."""
+def curves(metric: str, runs: Sequence[Curve], classes: Mapping[str, str] | None = None) -> Markup:
+    """Every seed as a thin line, and each arm's mean as a thick one; `classes` are the arms' (look.arm_classes)."""
     steps = [s for run in runs for s in run.steps]
     values = [v for run in runs for v in run.values if math.isfinite(v)]
     if not steps or not values:
@@ -136,9 +136,10 @@ def curves(metric: str, runs: Sequence[Curve]) -> Markup:
     frame = _Frame((min(steps), max(steps)), (low - margin if low < 0 or low > margin else 0, high + margin))
     arms = list(dict.fromkeys(run.arm for run in runs))
     lines = []
-    for index, arm in enumerate(arms):
+    classes = classes or arm_classes(arms)
+    for arm in arms:
         own = [run for run in runs if run.arm == arm]
-        css = f"arm{index % ARM_COLOURS}"
+        css = classes[arm]
         if len(own) > 1:
             lines += [_line(frame, run.steps, run.values, f"seed {css}", f"{arm}, seed {run.seed}") for run in own]
         lines.append(_line(frame, *_mean(own), f"mean {css}", arm))

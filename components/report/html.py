@@ -12,19 +12,21 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.component import Metric
 from components.dataset import storage
 from components.digest import canonical, sha256_text
+from components.look import LOOK, arm_classes
 from components.report import charts
 from components.report.data import Ablation, ReportData, Sample
 from components.report.shares import share_chart
 
 PICTURE_BYTES = 4_200_000  # JPEG bytes in all; base64 makes 5.6 MB of them
 HERE = Path(__file__).parent
-LOOK = ("report.html.j2", "report.css", "report.js")
+OWN = ("report.html.j2", "report.css", "report.js")
 
 
 def write_report(run: ReportData, path: str | Path) -> Path:
@@ -58,17 +60,24 @@ def render(run: ReportData) -> str:
         words=_words,
         listed=_listed,
     )
-    script, style = ((HERE / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
+    arms = arm_classes(_arms(run))
+    environment.filters["arm"] = arms.__getitem__
+    script, own, look, icon = (
+        path.read_text(encoding="utf-8")
+        for path in (HERE / "report.js", HERE / "report.css", LOOK["look.css"], LOOK["icon.svg"])
+    )
     script = f"\n{script}"
     policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         run=run,
-        style=Markup(style),
+        style=Markup(look + own),
+        icon=icon,
+        mark=Markup(icon),
         script=Markup(script),
         script_hash=policy,
         histogram=charts.histogram,
-        share_chart=share_chart,
-        curve_charts=_curve_charts(run),
+        share_chart=partial(share_chart, arms=arms),
+        curve_charts=_curve_charts(run, arms),
         scales=[_scale(ablation) for ablation in run.ablations],
         metric_scale=_metric_scale,
         place=_place,
@@ -80,7 +89,8 @@ def render(run: ReportData) -> str:
 
 def look_digest() -> str:
     """Digest of the template, the style and the script, which are no Python and so in no source digest."""
-    return sha256_text(canonical([(HERE / name).read_text(encoding="utf-8") for name in LOOK]))
+    files = [*(HERE / name for name in OWN), *LOOK.values()]
+    return sha256_text(canonical([path.read_text(encoding="utf-8") for path in files]))
 
 
 def within_size(run: ReportData, most: int = PICTURE_BYTES) -> ReportData:
@@ -125,12 +135,19 @@ def _in_funnel_order(run: ReportData) -> list[tuple[str, list[Sample]]]:
     return sorted(_by_rule(run.gallery), key=lambda group: ranks.get(group[0], len(run.funnel)))
 
 
-def _curve_charts(run: ReportData) -> list[tuple[str, Any, list[str]]]:
+def _arms(run: ReportData) -> list[str]:
+    """Every arm and order of the report, as they come."""
+    compared = [arm.name for ablation in run.ablations for arm in ablation.arms]
+    orders = [point.order for point in run.compression.points] if run.compression else []
+    return [*compared, *(curve.arm for curve in run.curves), *orders]
+
+
+def _curve_charts(run: ReportData, arms: Mapping[str, str]) -> list[tuple[str, Any, list[str]]]:
     """(metric, chart, arms in the order of their colours)."""
     found = []
     for metric in dict.fromkeys(curve.metric for curve in run.curves):
         own = [curve for curve in run.curves if curve.metric == metric]
-        found.append((metric, charts.curves(metric, own), list(dict.fromkeys(curve.arm for curve in own))))
+        found.append((metric, charts.curves(metric, own, arms), list(dict.fromkeys(curve.arm for curve in own))))
     return found
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
-from components.report.charts import ARM_COLOURS, number, ticks
+from components.look import arm_classes
+from components.report.charts import number, ticks
 from components.report.data import Compression, SharePoint
 
 WIDTH, HEIGHT = 720, 340
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 18, 44
 
 
-def share_chart(shown: Compression) -> Markup:
+def share_chart(shown: Compression, arms: Mapping[str, str] | None = None) -> Markup:
     """Shares on a logarithmic axis, largest left; whiskers are the interval of the difference to the whole."""
     plane = _Plane(shown)
     orders = list(dict.fromkeys(point.order for point in shown.points))
+    classes = arms or arm_classes(orders)
     body = plane.axes() + plane.whole()
     for index, order in enumerate(orders):
         own = sorted((p for p in shown.points if p.order == order), key=lambda p: -p.share)
-        body += _order(plane, own, f"arm{index % ARM_COLOURS}", shift=7.0 * (index - (len(orders) - 1) / 2))
+        body += _order(plane, own, classes[order], shift=7.0 * (index - (len(orders) - 1) / 2))
     return Markup(
         f'<svg class="chart shares" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(shown.verdict)}">'
         f"<title>Mean recall over kept share</title>{body}</svg>"

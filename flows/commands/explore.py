@@ -80,7 +80,7 @@ def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) ->
     from components.dataset.dataset import open_dataset
     from components.explore.exploration import Exploration, SelectionPlace
     from components.filter.selection import read_summary
-    from flows.runs import as_it_was, chosen_run, run_records
+    from flows.runs import as_it_was, chosen_run, run_records, title
 
     records = run_records(environment.workspace)
     record = chosen_run(environment.workspace, run, fits=lambda record: True)
@@ -90,7 +90,7 @@ def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) ->
     for other in [record, *reversed(records)]:
         folder = other.get("results", {}).get("selection_folder")
         if folder and other["dataset"]["root"] == record["dataset"]["root"]:
-            places.setdefault(folder, SelectionPlace(Path(folder).name, folder, other["id"]))
+            places.setdefault(folder, SelectionPlace(Path(folder).name, folder, title(other)))
     for given in folders:
         read_summary(given)
         path = str(Path(given).resolve())
@@ -102,4 +102,5 @@ def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) ->
         selections=tuple(places.values()),
         own=places[own].name if own else None,
         captioners=tuple(record.get("captions", ())),
+        workspace=environment.workspace,
     )

@@ -44,9 +44,10 @@ export function query(more = {}) {
   return said.toString();
 }
 
-/** What the server answers; throws with one line if it does not. */
-export async function ask(path) {
-  const response = await fetch(path).catch(() => { throw new Error("The explorer does not answer; is it still running?"); });
+/** What the server answers, to `body` if it is told something; throws with one line if it does not. */
+export async function ask(path, body) {
+  const told = body ? { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) } : {};
+  const response = await fetch(path, told).catch(() => { throw new Error("The explorer does not answer; is it still running?"); });
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.error || `The explorer answered ${response.status}.`);
   if (answer.problem) throw Object.assign(new Error(answer.problem), { mistake: true });

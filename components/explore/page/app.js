@@ -3,6 +3,7 @@ import { ask, count, go, make, number, onAddress, query, state } from "./address
 import { Grid, PER_PAGE } from "./grid.js";
 import { Histograms } from "./histograms.js";
 import { Pair } from "./pair.js";
+import { Saved } from "./saved.js";
 
 const find = (id) => document.getElementById(id);
 const filter = find("filter"), problem = find("problem"), told = find("told"), status = find("status");
@@ -14,6 +15,13 @@ let asked = null; // what the pairs on the page were asked by
 const grid = new Grid(find("grid"), (place) => go({ pair: place }));
 const histograms = new Histograms(find("histograms"), find("add-histogram"));
 const pair = new Pair(() => grid.focus(grid.current));
+const saved = new Saved(async (gone) => {
+  about = await ask("/api/about");
+  describe();
+  const now = state();
+  if (gone.includes(now.a) || gone.includes(now.b)) go({ a: gone.includes(now.a) ? null : now.a, b: "", show: "" });
+  else reflect();
+});
 
 // ---- what there is --------------------------------------------------------------------------
 
@@ -28,12 +36,13 @@ function describe() {
     const own = sortable.filter((column) => column.kind === kind).map((column) => make("option", { value: column.name, textContent: column.name }));
     if (own.length) sort.append(make("optgroup", { label: kind === "number" ? "numbers" : "texts" }, ...own));
   }
-  const options = () => about.selections.map((one) => make("option", { value: one.name, textContent: `${one.label} (${count(one.counts.kept)} kept)` }));
+  const options = () => about.selections.map((one) => make("option", { value: one.name, textContent: `${one.label}: ${count(one.counts.kept)} kept` }));
   first.replaceChildren(make("option", { value: "", textContent: "none" }), ...options());
   second.replaceChildren(make("option", { value: "", textContent: "nothing" }), ...options());
   for (const select of [first, second]) select.closest("label").hidden = !about.selections.length;
   find("column-list").replaceChildren(...columnList());
   histograms.describe(about);
+  saved.describe(about);
 }
 
 function columnList() {

@@ -225,6 +225,22 @@ def test_numbers_that_nothing_can_hold_are_not_found(client: Any, explorer: Expl
     assert client.get("/api/pairs", params={"from": "9" * 18, "count": "9" * 18}).json()["items"] == []
 
 
+def test_a_selection_is_saved_and_deleted_over_http_by_the_page_alone(client: Any) -> None:
+    asked = "/api/selections?a=loose&filter=text.words%20%3E%201"
+    answer = client.post(asked, json={"name": "words", "tags": ["t"]}).json()
+    assert answer["saved"].startswith("saved/words/")
+    told = [one["saved"] for one in client.get("/api/about").json()["selections"] if "saved" in one]
+    assert told == [{"name": "words", "tags": ["t"], "asked": {"a": "loose", "filter": "text.words > 1"}}]
+    for body in (b"{", b"[]", b'{"name": "\\ud800"}', b'{"name": 7}', b"{}", b"[" * 60_000):
+        refused = client.post(asked, content=body, headers={"content-type": "application/json"})
+        assert "problem" in refused.json()
+    form = client.post("/api/selections/delete", content='{"name": "words"}', headers={"content-type": "text/plain"})
+    assert "application/json" in form.json()["problem"]
+    foreign = client.post("/api/selections/delete", json={"name": "words"}, headers={"Origin": "https://evil.example"})
+    assert foreign.status_code == 403
+    assert client.post("/api/selections/delete", json={"name": "words"}).json()["deleted"] == "words"
+
+
 def test_no_other_file_and_no_writing_verb(client: Any) -> None:
     assert client.get("/page/../web.py").status_code == 404
     assert client.get("/page/%2e%2e%2fweb.py").status_code == 404
@@ -253,6 +269,9 @@ def test_a_run_is_found_by_id_by_recipe_and_as_latest(tmp_path: Path) -> None:
     assert found.name == made.name
     assert {place.name for place in found.selections} == {"loose", "strict"}
     assert found.captioners == ("fused",)
+    labels = [place.label for place in found.selections]
+    assert labels[0] == f"loose on shapes, 2026-11-20 10:10, run {made.name}", "recipe, data, time, id"
+    assert len(set(labels)) == 2
     assert found.view.steps == made.view.steps
     with pytest.raises(DatasetError, match="did you mean"):
         exploration_of(environment, "lose")

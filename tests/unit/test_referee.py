@@ -82,9 +82,7 @@ def test_the_page_says_what_the_reward_cannot_see() -> None:
     names = ("reward", "caption frequency")
     damage = [cell(name, *key) for name in names for _, key in _damage_columns()]
     reward, frequency = seen_words({"damage": damage, "selectors": dict.fromkeys(names, "")}).splitlines()
-    assert reward.startswith(
-        "- **reward** finds: boilerplate (0.80); cannot see: swapped (0.50), swapped within (0.50)"
-    )
+    assert reward.startswith("- **reward** finds: boilerplate (0.80); is not told from chance on: swapped (0.50), ")
     assert "40% swapped (0.50)" in reward
     assert "prefers the damage in: truncated (0.40)" in reward
-    assert frequency.startswith("- **caption frequency** cannot see: swapped (0.50)")
+    assert frequency.startswith("- **caption frequency** is not told from chance on: swapped (0.50)")

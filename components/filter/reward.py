@@ -7,7 +7,7 @@
 
 The referee of Compress & Align (Zhang et al., 2023). Scores compare across pictures and across sources, so
 one scorer a source shows which of several captions is best. A pair that the model was fitted on is scored by
-the judge that did not see it (components/models/reward.py).
+the judge that did not see it, whatever its key (components/models/reward.py).
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ class RewardScoreSettings(Settings):
     )
     source: str = "alt"  # which caption is scored; a captioner step's name or a sidecar source
     image: str = "image_features.vector"  # of the image tower the model was fitted with
+    hash: str | None = Field(
+        None, description="column of PDQ hashes, by which a picture that was fitted on is known when it was re-encoded"
+    )
     text: str | None = Field(None, description="column of its text tower's features of `source`, where they are cached")
 
 
@@ -38,7 +41,7 @@ class RewardScoreSettings(Settings):
 class RewardScore(Scorer[RewardScoreSettings]):
     """Columns: `score` float32, null where the picture has no features or the caption is absent."""
 
-    requires = Columns("image", "text") + Captions("source")
+    requires = Columns("image", "text", "hash") + Captions("source")
     libraries = ("torch", "transformers")
     columns = {"score": pa.float32()}
     runs_model = True
@@ -53,4 +56,5 @@ class RewardScore(Scorer[RewardScoreSettings]):
         images = np.stack([np.asarray(vector, np.float32) for vector in pairs.columns[wish.image]])
         texts = [text or "" for text in pairs.captions(wish.source)]
         cached = None if wish.text is None else np.stack([np.asarray(v, np.float32) for v in pairs.columns[wish.text]])
-        return {"score": self.model.score(images, texts, keys=pairs.keys, text_features=cached)}
+        hashes = None if wish.hash is None else pairs.columns[wish.hash]
+        return {"score": self.model.score(images, texts, hashes=hashes, text_features=cached)}

@@ -14,13 +14,12 @@ stand in g where a public dual encoder gives them (`encoder`). Where heads are f
 themselves, the products remember the very pictures they were fitted on, so there only c is used, and in
 training it is that of heads which saw neither the pair's fold nor fold k (stacking, Wolpert 1992).
 
-A pair is never scored by a judge that saw it or its group: `seen` knows the fold of each such pair by
-its key. Any other pair gets the mean of the judges.
+A pair is never scored by a judge that saw it or its group. Whether it was seen, its picture and its caption
+say (`Seen`): a key says nothing, since crawls count theirs anew. Any other pair gets the mean of the judges.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import re
@@ -38,11 +37,12 @@ from torch.nn import functional as F  # noqa: N812
 from components.errors import ModelError
 from components.models.dual_encoder import CARD, CONFIG, WEIGHTS, DualEncoder, load_dual_encoder
 from components.models.heads import Heads, as_features
+from components.models.seen import SEEN, Seen
 from components.models.tower import TextTower
 from components.models.towers import build_tower, share
 
 FORMAT = "pairwright-reward"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 knew the pairs it was fitted on by their keys
 ENCODER = "encoder"  # folder of the dual encoder, where there is one
 STATISTICS = ("words", "characters", "alphabetic", "distinct")
 WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
@@ -100,11 +100,8 @@ class RewardModel(nn.Module):
 
     Attributes:
         heads: pairs of projections by "i-j", fitted on neither fold i nor fold j; empty with an encoder.
-        seen, seen_fold: hashes of the keys of pairs that fitting saw, ascending, and their folds.
+        seen: the pictures and captions that fitting saw, and their folds.
     """
-
-    seen: Tensor
-    seen_fold: Tensor
 
     def __init__(
         self,
@@ -131,8 +128,7 @@ class RewardModel(nn.Module):
         self.heads = nn.ModuleDict({f"{i}-{j}": Heads(image_width, text_width, dim, seed) for i, j in pairs})
         options: dict[str, Any] = {"rank": rank, "hidden": hidden, "dropout": dropout}
         self.judges = nn.ModuleList(Judge(text_width, cross, seed=seed + k, **options) for k in range(folds))
-        self.register_buffer("seen", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("seen_fold", torch.zeros(0, dtype=torch.int64))
+        self.seen = Seen()
         self.card = ""
 
     @property
@@ -181,14 +177,15 @@ class RewardModel(nn.Module):
         image_features: Any,
         texts: Sequence[str],
         *,
-        keys: Sequence[str] | None = None,
+        hashes: Sequence[bytes | None] | None = None,
         text_features: Any = None,
     ) -> Tensor:
         """Rewards of captions of pictures, row for row: (n,) float32, comparable across pictures.
 
         Args:
             image_features: (n, image width), of the image tower it was fitted with.
-            keys: the pairs' keys, so that no judge scores what it was fitted on; None where nobody has seen them.
+            hashes: the pictures' PDQ hashes, 32 bytes each, so that one that was fitted on is known again when it
+                was re-encoded or resized, too; without them only the same features are.
             text_features: (n, text width) of these texts by this model's text tower, where they are cached.
 
         Raises:
@@ -198,24 +195,9 @@ class RewardModel(nn.Module):
         text = self.text_features(texts) if text_features is None else text_features
         text = self._checked(text, self.shape["text_width"], "text")
         each = self.rewards(image, text, caption_statistics(texts).to(self.device))
-        fold = torch.full((len(texts),), -1) if keys is None else self.fold_of(keys)
-        fold = fold.to(self.device)
+        fold = torch.from_numpy(self.seen.fold_of(image.cpu().numpy(), texts, hashes)).to(self.device)
         own = each.gather(1, fold.clamp(min=0)[:, None]).squeeze(1)
         return torch.where(fold < 0, each.mean(1), own)
-
-    def fold_of(self, keys: Sequence[str]) -> Tensor:
-        """The fold each pair was held out in; -1 where fitting never saw it: int64 (n,)."""
-        hashes, seen = key_hashes(keys), self.seen.cpu()
-        if not len(seen):
-            return torch.full((len(keys),), -1)
-        place = torch.searchsorted(seen, hashes).clamp(max=len(seen) - 1)
-        return torch.where(seen[place] == hashes, self.seen_fold.cpu()[place], -1)
-
-    def remember(self, keys: Sequence[str], folds: Sequence[int] | np.ndarray) -> None:
-        """Note the pairs that fitting saw, whole groups of them, and the fold of each."""
-        hashes, order = torch.sort(key_hashes(keys))
-        self.seen = hashes.to(self.device)
-        self.seen_fold = torch.as_tensor(np.asarray(folds), dtype=torch.int64)[order].to(self.device)
 
     def _checked(self, features: Any, width: int, side: str) -> Tensor:
         found = as_features(features).to(self.device)
@@ -230,7 +212,7 @@ class RewardModel(nn.Module):
         """Write the model folder, text side included. The same weights give the same bytes."""
         root = Path(folder)
         root.mkdir(parents=True, exist_ok=True)
-        tensors = dict(self.state_dict())
+        tensors = dict(self.state_dict()) | self.seen.tensors()
         config: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.shape}
         tower = self._text[0]
         if isinstance(tower, TextTower):
@@ -243,12 +225,6 @@ class RewardModel(nn.Module):
         save_file(plain, root / WEIGHTS, metadata={"format": "pt"})
         (root / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         (root / CARD).write_text(card or self.card or "# Reward\n", encoding="utf-8")
-
-
-def key_hashes(keys: Sequence[str]) -> Tensor:
-    """int64 (n,): the first eight bytes of each key's SHA-256."""
-    digests = b"".join(hashlib.sha256(key.encode()).digest()[:8] for key in keys)
-    return torch.from_numpy(np.frombuffer(digests, dtype="<i8").astype(np.int64))
 
 
 def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
@@ -264,6 +240,8 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
             raise ModelError(f"{root} holds no reward model; name the folder that the fit `reward` made")
         if config["format_version"] > FORMAT_VERSION:
             raise ModelError(f"{root} was written by a newer release; upgrade pairwright")
+        if config["format_version"] < FORMAT_VERSION:
+            raise ModelError(f"{root} knows what it was fitted on by keys, which say nothing; fit the reward again")
         return _load(root, config, device)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[-1].strip()
@@ -287,7 +265,7 @@ def _load(root: Path, config: dict[str, Any], device: str) -> RewardModel:
     shape = {name: config[name] for name in ("folds", "dim", "rank", "hidden")}
     model = RewardModel(side, config["image_width"], config["text_width"], **shape)
     mine = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
-    model.seen, model.seen_fold = mine["seen"], mine["seen_fold"]
-    model.load_state_dict(mine)
+    model.seen = Seen.from_tensors(mine)
+    model.load_state_dict({name: value for name, value in mine.items() if not name.startswith(SEEN)})
     model.card = (root / CARD).read_text(encoding="utf-8") if (root / CARD).exists() else ""
     return model.to(device).eval().requires_grad_(False)

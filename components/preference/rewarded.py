@@ -26,7 +26,7 @@ class Reward(Protocol):
 
     image_width: int
 
-    def score(self, image_features: Any, texts: Sequence[str], *, keys: Sequence[str] | None = None) -> Any:
+    def score(self, image_features: Any, texts: Sequence[str]) -> Any:
         """(n, image width), n texts -> (n,) rewards, higher is better."""
 
 
@@ -72,7 +72,6 @@ def _score(pool: Pool, reward: Reward, features: np.ndarray, numbers: list[int],
     counts = [len(pool.candidates[number]) for number in numbers]
     rows = np.repeat([pool.places[number][1] for number in numbers], counts)
     texts = [one.text for number in numbers for one in pool.candidates[number]]
-    keys = [pool.keys[number] for number, count in zip(numbers, counts) for _ in range(count)]
-    found = np.asarray(reward.score(features[rows], texts, keys=keys), dtype=np.float64)
+    found = np.asarray(reward.score(features[rows], texts), dtype=np.float64)
     for number, part in zip(numbers, np.split(found, np.cumsum(counts)[:-1])):
         rewards[number] = part

@@ -18,6 +18,7 @@ from components.dataset.columns import ColumnsView
 from components.dataset.groups import held_out as held_out_pairs
 from components.dataset.groups import joined, labels_of, merged
 from components.dataset.judgements import HUMAN, SILVER
+from components.dataset.splits import normalise
 from components.errors import ColumnError, InvalidRecipe
 
 COMMON = 8  # pictures under which a text may be rejected and still be taken for a caption of one
@@ -208,12 +209,13 @@ def _shared_texts(judged: Judged) -> tuple[np.ndarray, np.ndarray]:
     return judged.rows[np.array(left, dtype=np.int64)], judged.rows[np.array(right, dtype=np.int64)]
 
 
-def _pictures_of(judged: Judged, preferred: bool) -> dict[int, set[int]]:
-    """Text -> the pictures under which it was preferred (or tied), or rejected."""
-    found: dict[int, set[int]] = {}
+def _pictures_of(judged: Judged, preferred: bool) -> dict[str, set[int]]:
+    """Normalised text -> the pictures under which it was preferred (or tied), or rejected."""
+    names = [normalise(text) or text for text in judged.texts]
+    found: dict[str, set[int]] = {}
     for better, worse, picture, tie in zip(judged.better, judged.worse, judged.picture, judged.tie, strict=True):
         for text in (better, worse) if tie and preferred else (better if preferred else worse,):
-            found.setdefault(int(text), set()).add(int(picture))
+            found.setdefault(names[text], set()).add(int(picture))
     return found
 
 

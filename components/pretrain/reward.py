@@ -26,7 +26,9 @@ from components.registry import fit
 from components.settings import ModelFolder, Settings
 
 if TYPE_CHECKING:
+    from components.dataset.columns import ColumnsView
     from components.models.reward import RewardModel
+    from components.models.seen import Seen
     from components.pretrain.judged import Judged
     from components.pretrain.reward_training import Evidence, Options
 
@@ -42,6 +44,9 @@ class RewardSettings(Settings):
     text_tower: ModelFolder = ModelFolder(reference="builtin:minilm")
     encoder: ModelFolder | None = Field(
         None, description="a public dual encoder, instead of the text tower; `image` then holds its image features"
+    )
+    hash: str | None = Field(
+        None, description="column of PDQ hashes, by which a judged picture is known again when it was re-encoded"
     )
     near: str | None = Field("near_duplicates.group", description="labels of near-duplicates, kept in one fold")
     folds: int = Field(4, ge=3, le=10, description="judges, each fitted without one fold of the groups")
@@ -70,7 +75,7 @@ class FitReward(Fit[RewardSettings]):
     of `held_out` columns the same under `human_` and `silver_`.
     """
 
-    requires = Columns("preferences", "held_out", "image", "near")
+    requires = Columns("preferences", "held_out", "image", "near", "hash")
     libraries = ("torch", "transformers", "matplotlib")
 
     def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
@@ -114,11 +119,24 @@ class FitReward(Fit[RewardSettings]):
         judged, everywhere = with_folds(judged, view, wish.near, wish.folds, wish.seed)
         image = as_features(to_numpy(column.take(judged.rows)).astype(np.float32))
         model = self._model(image.shape[1], str(inputs.extra.get("device", "cpu")))
-        known = everywhere >= 0
-        keys = view.sidecar(["key"])["key"].to_pylist()
-        model.remember([keys[row] for row in np.flatnonzero(known)], everywhere[known])
+        model.seen = self._seen(view, judged, everywhere)
         text = model.text_features(judged.texts).cpu()
         return judged, model.to("cpu"), Evidence(image, text, caption_statistics(judged.texts))
+
+    def _seen(self, view: ColumnsView, judged: Judged, everywhere: np.ndarray) -> Seen:
+        """Every picture of a judged group, and every caption that was preferred, with its fold."""
+        from components.dataset.columns import to_numpy
+        from components.models.seen import Seen
+
+        wish = self.settings
+        rows = np.flatnonzero((everywhere >= 0) & view.column(wish.image).is_valid().to_numpy().astype(bool))
+        features = to_numpy(view.column(wish.image).take(rows)).astype(np.float32)
+        hashes = None if wish.hash is None else view.column(wish.hash).take(rows).to_pylist()
+        good = judged.fold_of >= 0
+        tied = good & judged.tie
+        which = np.concatenate([judged.better[good], judged.worse[tied]])
+        folds = np.concatenate([judged.fold_of[good], judged.fold_of[tied]])
+        return Seen.of(features, everywhere[rows], [judged.texts[text] for text in which], folds, hashes)
 
     def _model(self, image_width: int, device: str = "cpu") -> RewardModel:
         from components.models.dual_encoder import load_dual_encoder

@@ -30,7 +30,7 @@ class ServedReward(PythonModel):  # type: ignore[misc]  # mlflow is untyped here
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A frame with `text`, `image_features` and maybe `key` -> a frame with `score` and `error`."""
+        """A frame with `text` and `image_features` -> a frame with `score` and `error`."""
         texts, features = list(model_input["text"]), list(model_input["image_features"])
         good = [n for n, text in enumerate(texts) if isinstance(text, str) and self._fits(features[n])]
         rows: list[dict[str, Any]] = [
@@ -38,8 +38,7 @@ class ServedReward(PythonModel):  # type: ignore[misc]  # mlflow is untyped here
         ]
         if good:
             images = np.stack([np.asarray(features[n], np.float32) for n in good])
-            keys = [str(model_input["key"].iloc[n]) for n in good] if "key" in model_input else None
-            scores = self.model.score(images, [texts[n] for n in good], keys=keys)
+            scores = self.model.score(images, [texts[n] for n in good])
             for n, score in zip(good, scores.tolist(), strict=True):
                 rows[n] = {"score": score, "error": None}
         return pd.DataFrame(rows, columns=["score", "error"])

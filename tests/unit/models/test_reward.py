@@ -15,6 +15,7 @@ from components.errors import ModelError
 from components.models.dual_encoder import new_dual_encoder
 from components.models.resolve import resolve_model
 from components.models.reward import RewardModel, caption_statistics, load_reward
+from components.models.seen import Seen
 from components.pretrain.reward_training import fit_reward
 
 TEXTS = ["A red boat.", "IMG_0012.JPG", "", "日本の船"]
@@ -25,8 +26,12 @@ def fitted() -> RewardModel:
     judged, evidence = planted(40)
     model = fresh_model()
     fit_reward(model, evidence, judged, replace(QUICK, steps=20, alignment_steps=10))
-    model.remember([f"seen-{i}" for i in range(FOLDS)], list(range(FOLDS)))
+    model.seen = Seen.of(pictures(FOLDS).numpy(), np.arange(FOLDS), ["A train"], [2], hashes(FOLDS))
     return model
+
+
+def hashes(n: int) -> list[bytes]:
+    return [row.tobytes() for row in np.random.default_rng(3).integers(0, 256, (n, 32), dtype=np.uint8)]
 
 
 def pictures(n: int) -> torch.Tensor:
@@ -36,8 +41,9 @@ def pictures(n: int) -> torch.Tensor:
 def test_a_folder_gives_the_same_scores_and_the_same_bytes_again(fitted: RewardModel, tmp_path: Path) -> None:
     fitted.save(tmp_path / "a", "# A card\n")
     loaded = load_reward(tmp_path / "a")
-    keys = ["seen-0", "seen-3", "new", "other"]
-    assert (loaded.score(pictures(4), TEXTS, keys=keys) == fitted.score(pictures(4), TEXTS, keys=keys)).all()
+    image = torch.cat([pictures(2), torch.zeros((2, IMAGE_WIDTH))])
+    known = [None, None, hashes(4)[3], None]
+    assert (loaded.score(image, TEXTS, hashes=known) == fitted.score(image, TEXTS, hashes=known)).all()
     assert loaded.card == "# A card\n"
     loaded.save(tmp_path / "b")
     for name in ("config.json", "model.safetensors", "card.md"):
@@ -45,13 +51,17 @@ def test_a_folder_gives_the_same_scores_and_the_same_bytes_again(fitted: RewardM
 
 
 def test_a_pair_that_was_fitted_on_is_scored_by_the_judge_that_did_not_see_it(fitted: RewardModel) -> None:
-    image, texts = pictures(1).repeat(FOLDS + 1, 1), ["A red boat."] * (FOLDS + 1)
-    each = fitted.rewards(image, fitted.text_features(texts), caption_statistics(texts))[0]
-    scores = fitted.score(image, texts, keys=[*(f"seen-{i}" for i in range(FOLDS)), "new"])
-    assert torch.allclose(scores[:FOLDS], each)
-    assert torch.isclose(scores[FOLDS], each.mean())
-    assert torch.isclose(fitted.score(image, texts)[0], each.mean())
-    assert len(set(each.tolist())) == FOLDS
+    image, texts = torch.cat([pictures(FOLDS), torch.ones((2, IMAGE_WIDTH))]), ["A red boat."] * (FOLDS + 2)
+    each = fitted.rewards(image, fitted.text_features(texts), caption_statistics(texts))
+    scores = fitted.score(image, texts, hashes=[*[None] * FOLDS, hashes(2)[1], b"\0" * 32])
+    assert torch.allclose(scores[:FOLDS], each.diag()[:FOLDS])  # by the same features
+    assert torch.isclose(scores[FOLDS], each[FOLDS, 1])  # other features, its hash says it is the second one
+    assert torch.isclose(scores[-1], each[-1].mean())
+    assert torch.isclose(fitted.score(image[-1:], texts[-1:])[0], each[-1].mean())
+    assert len(set(each[-1].tolist())) == FOLDS
+    said = ["a TRAIN."]
+    known = fitted.rewards(image[-1:], fitted.text_features(said), caption_statistics(said))[0]
+    assert torch.isclose(fitted.score(image[-1:], said)[0], known[2])  # its caption under another picture
 
 
 def test_cached_text_features_give_the_same_score(fitted: RewardModel) -> None:
@@ -90,6 +100,11 @@ def test_wrong_features_and_wrong_folders_are_named(fitted: RewardModel, tmp_pat
     (tmp_path / "config.json").write_text(json.dumps({"format": "pairwright-dual-encoder"}))
     with pytest.raises(ModelError, match="holds no reward"):
         load_reward(tmp_path)
+    fitted.save(tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config | {"format_version": 1}))
+    with pytest.raises(ModelError, match="by keys, which say nothing; fit the reward again"):
+        load_reward(tmp_path / "old")
     fitted.save(tmp_path / "cut")
     data = (tmp_path / "cut" / "model.safetensors").read_bytes()
     (tmp_path / "cut" / "model.safetensors").write_bytes(data[: len(data) // 2])

@@ -296,8 +296,8 @@ class FlatReward:
 
     image_width = 16
 
-    def score(self, image_features, texts, *, keys=None):
-        assert len(image_features) == len(texts) == len(keys)
+    def score(self, image_features, texts):
+        assert len(image_features) == len(texts)
         return np.array([features[0] * len(text) for features, text in zip(image_features, texts)])
 
 

@@ -87,6 +87,36 @@ def test_a_scripted_labellers_taste_is_learnt_and_reported(base: ColumnsView, tm
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
 
 
+def test_a_pair_that_was_judged_is_known_by_what_it_shows_whatever_its_key(base: ColumnsView, tmp_path: Path) -> None:
+    """Another crawl counts its keys anew: an unrelated pair has the judged one's key, and the judged one another."""
+    view = with_judgements(base, "labels", [taste(i) if i < 48 else None for i in range(PAIRS)])
+    fit(view, tmp_path / "model", curve=[])
+    folder = ModelFolder(reference="step:reward", path=str(tmp_path / "model"), weights="fit:x")
+    component = RewardScore(RewardScoreSettings(model=folder, source="said"))
+    component.setup("cpu")
+    judged, strange = view.numpy("image_features.vector")[5], np.full(64, 0.5, np.float16)
+
+    def scored(key: str, features: np.ndarray) -> float:
+        columns = {"image_features.vector": [features]}
+        batch = PairBatch(np.arange(1), [key], [{"captions": []}], extra_captions={"said": ["words"]}, columns=columns)
+        return float(component.score(batch)["score"][0])
+
+    assert scored("000005", judged) == scored("another", judged)
+    assert scored("000005", strange) == scored("another", strange)
+    each = component.model.rewards(*component_inputs(component.model, judged, "words"))[0].tolist()
+    assert min(abs(scored("x", judged) - one) for one in each) < 1e-4  # one judge's, not the mean of all
+    assert abs(scored("x", judged) - float(np.mean(each))) > 1e-4
+
+
+def component_inputs(model: Any, features: np.ndarray, text: str) -> tuple[Any, ...]:
+    import torch
+
+    from components.models.reward import caption_statistics
+
+    image = torch.tensor(features, dtype=torch.float32)[None]
+    return image, model.text_features([text]), caption_statistics([text])
+
+
 def test_the_scorer_prefers_what_the_labeller_does_on_pairs_nobody_judged(base: ColumnsView, tmp_path: Path) -> None:
     view = with_judgements(base, "labels", [taste(i) if i < 48 else None for i in range(PAIRS)])
     fit(view, tmp_path / "model", curve=[])

@@ -20,6 +20,7 @@ from components.dataset import sidecar, storage
 from components.dataset.dataset import Dataset, Shard
 from components.dataset.folder import Folder, count_by_suffix, suffix_of
 from components.dataset.img2dataset import is_statuses, loose_folders, merge_downloads, read_loose_files, read_statuses
+from components.dataset.integrity import verified
 from components.dataset.schema import SIDECAR_VERSION
 from components.dataset.source import (
     NOTES,
@@ -225,6 +226,7 @@ def _recorded(path: str, stamp: dict[str, Any]) -> tuple[Shard, int] | None:
         record = storage.read_json(path + ".json")
         if record["stamp"] != stamp or storage.size_of(path) != record["sidecar_bytes"]:
             return None
-        return Shard(**record["shard"]), int(record["ignored"])
+        shard = Shard(**record["shard"])
+        return (shard, int(record["ignored"])) if verified(path, shard.sidecar_sha256) else None
     except (OSError, KeyError, TypeError, ValueError, DatasetError):
         return None

@@ -73,6 +73,7 @@ def map_shards(
 
     Raises:
         EngineError: a shard was given up; every other shard was finished first.
+        DataChanged: a shard is not what was indexed; every other shard was finished first.
         PairwrightError: a cause the user can mend (a bad model, a full disk); running shards are left.
     """
     task = task.pinned()
@@ -104,6 +105,7 @@ class _Map:
         self._done: dict[str, ShardReport] = {}
         self._attempts: dict[str, int] = {}
         self._given_up: dict[str, str] = {}
+        self._changed: dict[str, str] = {}
         self._began = time.monotonic()
         self._first_handed_out: float | None = None
         self._rows = self._rows_left = self._failed = 0
@@ -130,6 +132,11 @@ class _Map:
             self._hand_out(pool)
             for shard, outcome in pool.finished(WAIT_SECONDS):
                 self._settle(shard, outcome)
+        if self._changed:
+            first, *more = (why for _, why in sorted(self._changed.items()))
+            said = f"; of {len(more)} more shards the same is true" if more else ""
+            others = f"; the other {len(self._done)} shards are finished" if self._done else ""
+            raise DataChanged(f"{first}{said}{others}")
         if self._given_up:
             names = "; ".join(f"shard {name}: {why}" for name, why in sorted(self._given_up.items()))
             raise EngineError(
@@ -157,8 +164,9 @@ class _Map:
             self._rows_left -= shard.rows
             self._failed += sum(outcome.failed.values())
             self._tell(outcome)
-        elif isinstance(outcome, DataChanged):  # nothing that waiting mends
-            raise outcome
+        elif isinstance(outcome, DataChanged):  # nothing that another try mends
+            self._changed[shard.name] = str(outcome)
+            self._rows_left -= shard.rows
         elif isinstance(outcome, (WorkerDied, DatasetError)):  # storage, too, may answer next time
             self._try_again(shard, outcome)
         else:

@@ -19,13 +19,15 @@ import pytest
 pytest.importorskip("ray")
 sys.path.insert(0, str(Path(__file__).parent))
 
+from tars import flip
+
 from components.dataset.columns import ColumnsView, StepColumns
 from components.dataset.dataset import Dataset
 from components.dataset.scan import ColumnJob, ScanTask, run_local
 from components.engine.cluster import Session
 from components.engine.launch import TrainingGroup
 from components.engine.shard_map import Progress, map_shards
-from components.errors import EngineError, ModelError, WorkspaceError
+from components.errors import DataChanged, EngineError, ModelError, WorkspaceError
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 
@@ -172,6 +174,19 @@ def test_a_shard_that_cannot_be_read_is_named_after_all_others_are_finished(
     with pytest.raises(EngineError, match=r"shard 00000: .*00000.tar cannot be read"):
         map_shards(task, dataset.shards, session, workers=1, max_restarts=2)
     assert [shard.name for shard in dataset.shards if task.missing(shard)] == ["00000"]
+
+
+def test_a_shard_that_changed_is_named_with_the_remedy_after_all_others_are_finished(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    dataset = shapes(pairs=12, shards=3)
+    for shard in dataset.shards[:2]:
+        flip(Path(shard.tar), shard.read_sidecar(["media"])["media"][2].as_py()[0]["offset"])
+    task = scan_task(tmp_path, witness(tmp_path))
+    said = r"00000.tar changed since it was indexed: member 000002.* of 1 more shards the same is true"
+    with pytest.raises(DataChanged, match=rf"{said}; the other 1 shards are finished$"):
+        map_shards(task, dataset.shards, session, workers=1)
+    assert [shard.name for shard in dataset.shards if task.missing(shard)] == ["00000", "00001"]
 
 
 def test_an_unwritable_store_is_one_clear_error(

@@ -72,8 +72,18 @@ def test_the_remedies_that_are_named_mend_it(tmp_path):
     assert dataset.shards[0].read_member(picture(dataset.shards[0], 2)) == encoded(2, 48)
 
 
+def test_a_damaged_index_is_refused_and_made_again_by_the_same_ingest(tmp_path):
+    dataset = indexed(tmp_path)
+    sidecar = Path(dataset.shards[0].sidecar)
+    flip(sidecar, 200, 1)
+    with pytest.raises(DataChanged, match=f"00000.parquet is damaged.*{REMEDY}"):
+        dataset.shards[0].read_sidecar(["key"])
+    again = ingest("webdataset", str(tmp_path / "in"), str(tmp_path / "index"))
+    assert again.digest == dataset.digest
+    assert again.shards[0].read_sidecar(["key"])["key"].to_pylist() == [f"{n:05d}" for n in range(6)]
+
+
 def test_a_copied_dataset_that_was_damaged_is_made_again_by_the_same_ingest(tmp_path):
-    make_tar(tmp_path / "in/00000.tar", pairs(3))
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(3):

@@ -94,7 +94,14 @@ class Environment(BaseModel):
             first = error.errors(include_url=False)[0]
             name = f"PAIRWRIGHT_{str(first['loc'][0]).upper()}"
             raise InvalidRecipe(f"{name} is {first.get('input')!r}: {first['msg']}") from None
-        return loaded.model_copy(update={"workspace": str(Path(loaded.workspace).resolve())})
+        workspace = str(Path(loaded.workspace).resolve())
+        if loaded.tracking_uri is None and set(workspace) & set("%?#"):
+            # MLflow reads a folder of artifacts as an address, and would write them into another one.
+            raise InvalidRecipe(
+                f'the workspace {workspace} has one of "%", "?" and "#" in its path, which MLflow takes for parts of '
+                "an address; name another with --workspace or PAIRWRIGHT_WORKSPACE"
+            )
+        return loaded.model_copy(update={"workspace": workspace})
 
     @property
     def columns_root(self) -> str:

@@ -6,14 +6,19 @@ evaluation sets are hashed by the same step, once.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
+from components.dataset.dataset import Shard
 from components.dataset.groups import OVERLAP
 from flows.digests import score_digest
 from flows.evaluation_sets import KIND, caption_sources
 from flows.plan import job_of
 from flows.run import Run
 from flows.stage import Stage, run_stage
+
+FEW = 50_000  # pairs that one process holds out in half a minute, sooner than workers start
 
 
 def hold_out_stage(run: Run) -> None:
@@ -28,12 +33,9 @@ def hold_out_stage(run: Run) -> None:
         return True if not run.store.missing(step.columns, shards) else None
 
     def work(stage: Stage) -> bool:
-        from components.dataset.scan import ScanTask, run_local
-
-        _write_evaluation(run, str(step.component.settings.groups.weights))
+        write_evaluation(run)
         todo = run.store.missing(step.columns, shards)
-        task = ScanTask([job_of(step)], run.store.root, inputs=run.plan.where(set(step.reads)))
-        run_local(task, todo, lambda report: stage.progress(0, len(todo), report.shard))
+        hold_out(run, todo, stage.progress)
         stage.facts(shards=len(todo), **counted(run))
         return True
 
@@ -42,8 +44,25 @@ def hold_out_stage(run: Run) -> None:
     run.results["held_out"] = counted(run)
 
 
-def _write_evaluation(run: Run, digest: str) -> None:
+def hold_out(run: Run, shards: list[Shard], progress: Callable[[int, int], None]) -> None:
+    """Make the step's columns of these shards: in this process where they are few, else by the run's workers."""
+    from components.dataset.scan import ScanTask, run_local
+
+    step = run.plan.steps[OVERLAP]
+    task = ScanTask([job_of(step)], run.store.root, inputs=run.plan.where(set(step.reads)))
+    if sum(shard.rows for shard in shards) <= FEW:
+        done = itertools.count(1)
+        run_local(task, shards, lambda _: progress(next(done), len(shards)))
+        return
+    from components.engine.shard_map import map_shards
+
+    workers = run.environment.shard_workers
+    map_shards(task, shards, run.session, workers=workers, on_progress=lambda p: progress(p.done, p.total))
+
+
+def write_evaluation(run: Run) -> None:
     """Hash the evaluation pairs, where that was not done before, and commit their groups."""
+    digest = str(run.plan.steps[OVERLAP].component.settings.groups.weights)
     if run.artifacts.has(KIND, digest):
         return
     from components.dataset.scan import ScanTask, run_local

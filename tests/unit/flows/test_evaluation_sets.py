@@ -102,13 +102,12 @@ def opened(root: Path, recipe: Recipe | None = None, data: str = "train", flow: 
 
 def overlap_of(run: Run) -> ColumnsView:
     """What the stage does, without Prefect around it."""
-    from flows.held_out import _write_evaluation
+    from flows.held_out import hold_out, write_evaluation
 
-    step = run.plan.steps[OVERLAP]
     hashes = run.plan.steps["evaluation_hash"]
     run_local(ScanTask([job_of(hashes)], run.store.root), run.dataset.shards)
-    _write_evaluation(run, Path(step.component.settings.groups.path))
-    run_local(ScanTask([job_of(step)], run.store.root, inputs=run.plan.where(set(step.reads))), run.dataset.shards)
+    write_evaluation(run)
+    hold_out(run, list(run.dataset.shards), lambda done, total: None)
     return ColumnsView(run.dataset, run.store, run.plan.where({OVERLAP}))
 
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 from components.environment import Environment, silence
 
 PICTURES = Path(__file__).parent / "pictures"
-PORTS = {"prefect": 4297, "mlflow": 5297, "bento": 3297}
+PORTS = {"prefect": 4297, "mlflow": 5297, "bento": 3297, "reports": 8397}
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 

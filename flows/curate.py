@@ -24,6 +24,7 @@ from flows.plan import PlannedStep, job_of
 from flows.run import Run
 from flows.sparing import counted, saved, spare
 from flows.stage import Stage, accelerator, run_stage
+from flows.summary import in_words, log_to_flow_run, rounded
 
 FORTY_ROWS = 40  # rows of a table a person reads in Prefect's UI
 
@@ -191,4 +192,5 @@ def show_funnel(run: Run, funnel: list[dict[str, Any]]) -> None:
     """The funnel as a table in Prefect's UI."""
     from prefect.artifacts import create_table_artifact
 
-    create_table_artifact(table=funnel[:FORTY_ROWS], key="funnel", description=f"Funnel of {run.recipe.name}")
+    create_table_artifact(table=rounded(funnel[:FORTY_ROWS]), key="funnel", description=f"Funnel of {run.title}")
+    log_to_flow_run(in_words(run))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from pydantic import Field
@@ -16,14 +16,17 @@ from pydantic import Field
 from components.environment import Environment, silence
 from flows.curate import curate_stages
 from flows.interrupt import answer_again
-from flows.recipes import load_recipe
+from flows.recipes import load_recipe, recipe_names
 from flows.release import release_stages
 from flows.report import report_stage
 from flows.run import Run, open_run
 from flows.runs import read_record
 from flows.start import check_workspace, find_dataset
+from flows.summary import name_flow_run, track_summary
 from flows.train import evaluate_stages, train_stages
 
+# The form offers the shipped recipes, and takes a path.
+RecipeName = Literal[tuple(recipe_names())] | str  # type: ignore[valid-type]
 Limit = Annotated[int | None, Field(ge=1)]
 
 
@@ -41,11 +44,13 @@ def _opened(
         run.console.say(
             f"{loaded.name} on {dataset.name}: {run.dataset.rows:,} pairs in {len(run.dataset.shards)} shards"
         )
+        name_flow_run(run)
         yield run
 
 
 def _finish(run: Run) -> dict[str, Any]:
     """The report, the projection of a sample, and the run's record."""
+    track_summary(run)
     report_stage(run)
     if run.limited:
         run.results["projection"] = projection = project(run)
@@ -81,7 +86,7 @@ def project(run: Run) -> dict[str, float]:
 
 @flow(name="pipeline")
 def pipeline(
-    recipe: str = "quickstart",
+    recipe: RecipeName = "quickstart",
     data: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
@@ -103,7 +108,7 @@ def pipeline(
 
 @flow(name="curate")
 def curate(
-    recipe: str = "quickstart",
+    recipe: RecipeName = "quickstart",
     data: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
@@ -127,7 +132,7 @@ def curate(
 
 @flow(name="train")
 def train(
-    recipe: str = "quickstart",
+    recipe: RecipeName = "quickstart",
     data: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
@@ -152,7 +157,7 @@ def train(
 
 @flow(name="release")
 def release(
-    recipe: str = "quickstart",
+    recipe: RecipeName = "quickstart",
     data: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
@@ -174,7 +179,7 @@ def release(
 
 @flow(name="retrain")
 def retrain(
-    recipe: str = "quickstart",
+    recipe: RecipeName = "quickstart",
     data: str | None = None,
     labels: str | None = None,
     workspace: str | None = None,

@@ -26,6 +26,7 @@ from flows.measure import GROUPS
 from flows.pedigree import pedigree_of
 from flows.run import Run, champion_of, registry_of, version_of
 from flows.stage import Stage, run_stage
+from flows.summary import version_description
 from flows.train import evaluate_one, planned_benchmarks
 
 if TYPE_CHECKING:
@@ -137,7 +138,10 @@ def register_stage(
     def work(stage: Stage) -> dict[str, Any]:
         registry = registry_of(run.environment)
         pedigree, metrics = pedigree_of(run, version), _metrics_of(run, release)
-        number = registry.register(model, run_id=run.tracked.id, pedigree=pedigree, metrics=metrics)
+        described = version_description(run, metrics)
+        number = registry.register(
+            model, run_id=run.tracked.id, pedigree=pedigree, metrics=metrics, description=described
+        )
         if before is not None and before.version == number:
             record, against = _as_promoted(registry, number)
         else:

@@ -32,6 +32,7 @@ from flows.digests import report_digest
 from flows.fitted import fitted_figures
 from flows.run import Run
 from flows.stage import Stage, run_stage
+from flows.summary import report_link
 
 CURVE_METRICS = ("loss", "lr")
 
@@ -59,7 +60,7 @@ def report_stage(run: Run) -> None:
     run.results["report"] = str(page)
     from prefect.artifacts import create_link_artifact
 
-    create_link_artifact(link=page.as_uri(), link_text="The report of this run", key="report")
+    create_link_artifact(link=report_link(run, page), link_text="The report of this run", key="report")
     run.console.say(f"  report: {page}")
 
 

@@ -119,9 +119,10 @@ class Run:
 
         tracker = Tracker(self.environment.tracking, "pairwright")
         same = {"recipe_digest": self.recipe.digest, "dataset_digest": self.dataset.digest, "flow": self.flow}
-        tags = same | {"recipe": self.recipe.name, "run": self.id}
+        tags = same | {"recipe": self.recipe.name, "data": self.dataset.name, "run": self.id}
+        tags |= {"sample": "yes" if self.limited else "no"}
         unfinished = tracker.unfinished(same)
-        tracked = self._exits.enter_context(tracker.pipeline(self.recipe.name, tags, run_id=unfinished))
+        tracked = self._exits.enter_context(tracker.pipeline(self.title, tags, run_id=unfinished))
         tracked.log_dataset(self.dataset.name, self.dataset.digest, self.dataset.root, self.dataset.rows, "raw")
         return tracked
 
@@ -166,6 +167,12 @@ class Run:
     def limited(self) -> bool:
         """Whether this is a sample of the dataset's shards."""
         return len(self.dataset.shards) < len(self.full_dataset.shards)
+
+    @property
+    def title(self) -> str:
+        """The run by recipe and data, as MLflow and Prefect list it."""
+        sample = f", {len(self.dataset.shards)} of {len(self.full_dataset.shards)} shards" if self.limited else ""
+        return f"{self.recipe.name} on {self.dataset.name}{sample}"
 
     @property
     def sample(self) -> dict[str, int] | None:

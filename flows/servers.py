@@ -46,7 +46,11 @@ def servers(environment: Environment, ports: dict[str, int]) -> list[Server]:
     api = f"http://127.0.0.1:{ports['prefect']}/api"
     python = sys.executable
     prefect = {"PREFECT_HOME": f"{workspace}/prefect", "PREFECT_API_URL": api, "PAIRWRIGHT_WORKSPACE": workspace}
+    reports = f"http://127.0.0.1:{ports['reports']}"
+    prefect |= {"PAIRWRIGHT_REPORTS_URL": reports}
+    serve_reports = [python, "-m", "flows.report_server", workspace, str(ports["reports"])]
     started = [
+        Server("reports", serve_reports, {}, reports, f"{reports}/"),
         Server(
             "prefect",
             [python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"])],
@@ -211,7 +215,8 @@ def serve_deployments() -> None:
 @click.option("--prefect-port", default=4200, show_default=True)
 @click.option("--mlflow-port", default=5000, show_default=True)
 @click.option("--bento-port", default=3000, show_default=True)
-def main(verb: str, workspace: str | None, prefect_port: int, mlflow_port: int, bento_port: int) -> None:
+@click.option("--reports-port", default=8323, show_default=True)
+def main(verb: str, workspace: str | None, **ports: int) -> None:
     """Start or end the servers of this machine."""
     silence()
     if verb == "deployments":
@@ -222,7 +227,7 @@ def main(verb: str, workspace: str | None, prefect_port: int, mlflow_port: int, 
         click.echo("ended: " + (", ".join(down(environment)) or "nothing was up"))
         return
     try:
-        running = up(environment, {"prefect": prefect_port, "mlflow": mlflow_port, "bento": bento_port})
+        running = up(environment, {name.removesuffix("_port"): port for name, port in ports.items()})
     except WorkspaceError as error:
         raise click.ClickException(str(error)) from None
     for name, entry in running.items():

@@ -31,6 +31,7 @@ from flows.gates import run_gate
 from flows.plan import build, fit_reads
 from flows.run import Run
 from flows.stage import Stage, accelerator, run_stage
+from flows.summary import rounded
 
 if TYPE_CHECKING:
     from components.engine.launch import TrainingGroup
@@ -184,6 +185,7 @@ def _track_curves(run: Run, name: str, folder: Path) -> None:
             values = json.loads(line)
             numbers = {k: float(v) for k, v in values.items() if k != "step" and isinstance(v, (int, float))}
             child.log_metrics(numbers, step=int(values["step"]))
+            run.tracked.log_metrics({f"curve.{name}.{k}": v for k, v in numbers.items()}, step=int(values["step"]))
 
 
 def pairs_of_arm(selection: Path, arm: str, seed: int, draw: int) -> pa.Table:
@@ -264,5 +266,5 @@ def ablation_stage(run: Run, metrics: dict[str, Any]) -> Path:
     rows = storage.read_json(str(folder / "ablation.json"))["rows"]
     from prefect.artifacts import create_table_artifact
 
-    create_table_artifact(table=rows, key="metrics", description=f"Evaluation of {run.recipe.name}")
+    create_table_artifact(table=rounded(rows), key="metrics", description=f"Evaluation of {run.title}")
     return folder

@@ -41,6 +41,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PEDIGREE = "pedigree.json"
 DIGEST_TAG = "model_digest"
+MAX_DESCRIPTION = 5000  # characters; MLflow's column
 EVENT_TAG = "event."
 TAGGED = ("data_version", "dataset_digest", "recipe_digest", "code_commit", "lock_hash", "selection_digest")
 
@@ -87,6 +88,7 @@ class Registry:
         run_id: str,
         pedigree: Mapping[str, Any],
         metrics: Mapping[str, float] | None = None,
+        description: str = "",
     ) -> int:
         """A model folder as a new version; the version it already has, if the same bytes were registered before.
 
@@ -104,7 +106,9 @@ class Registry:
         record = {**pedigree, "model_digest": digest, "run_id": run_id, "metrics": dict(metrics or {})}
         source, model_id = self._upload(folder, run_id, record)
         tags = {DIGEST_TAG: digest} | {name: str(record[name])[:500] for name in TAGGED if record.get(name)}
-        created = self._client.create_model_version(self.name, source, run_id, tags=tags, model_id=model_id)
+        created = self._client.create_model_version(
+            self.name, source, run_id, tags=tags, model_id=model_id, description=description[:MAX_DESCRIPTION]
+        )
         return self._settle_race(digest, int(created.version))
 
     def find(self, digest: str) -> int | None:

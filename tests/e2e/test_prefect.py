@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 
@@ -28,7 +29,7 @@ def servers(tmp_path_factory):
     root = tmp_path_factory.mktemp("served")
     recipe = tiny_project(root, pairs=48, shards=2)
     environment = Environment.load(workspace=str(root / "workspace"))
-    ports = {name: free_port() for name in ("prefect", "mlflow", "bento")}
+    ports = {name: free_port() for name in ("prefect", "mlflow", "bento", "reports")}
     running = up(environment, ports)
     yield recipe, environment, ports, running
     assert "prefect" in down(environment)
@@ -61,6 +62,7 @@ def test_every_flow_is_deployed_with_a_form_and_retrain_has_a_schedule(api):
     for deployment in found.values():
         form = deployment["parameter_openapi_schema"]["properties"]
         assert form["recipe"]["description"]
+        assert "quickstart" in next(way["enum"] for way in form["recipe"]["anyOf"] if "enum" in way)
         assert form["data"]["description"]
     assert found["retrain"]["schedules"][0]["schedule"]["cron"] == "0 3 * * *"
 
@@ -77,8 +79,18 @@ def test_the_run_carries_its_artifacts(api, flow_run):
     assert artifacts["funnel"]["type"] == "table"
     assert "described" in artifacts["funnel"]["data"]
     assert artifacts["metrics"]["type"] == "table"
-    assert "report.html" in artifacts["report"]["data"]
+    (link,) = re.findall(r"\((http\S+report\.html)\)", artifacts["report"]["data"])
+    assert "<title>" in httpx.get(link).raise_for_status().text, "the link opens in a browser"
     assert any(a["type"] == "progress" and float(a["data"]) == 100.0 for a in artifacts.values())
+
+
+def test_the_run_is_named_tagged_and_says_what_was_kept(api, flow_run):
+    run = api.get(f"/flow_runs/{flow_run['id']}").json()
+    assert run["name"] == "tiny on raw"
+    assert {"recipe:tiny", "data:raw"} <= set(run["tags"])
+    wanted = {"logs": {"flow_run_id": {"any_": [flow_run["id"]]}}}
+    said = "\n".join(log["message"] for log in api.post("/logs/filter", json=wanted).json())
+    assert re.search(r"\d+ of 48 pairs kept; dropped: \w+ \d+", said)
 
 
 def test_every_stage_is_a_task_of_the_run(api, flow_run):
@@ -91,6 +103,21 @@ def test_mlflow_shows_the_registered_champion(servers, flow_run):
     address = f"http://127.0.0.1:{servers[2]['mlflow']}/api/2.0/mlflow"
     found = httpx.get(f"{address}/registered-models/alias", params={"name": "pairwright", "alias": "champion"}).json()
     assert found["model_version"]["version"] == "1"
+    assert re.match(r"tiny on raw: \d+ of 48 pairs kept", found["model_version"]["description"])
+    wanted = {"experiment_ids": ["1"], "filter": "tags.`pairwright.kind` = 'pipeline'"}
+    (parent,) = httpx.post(f"{address}/runs/search", json=wanted).json()["runs"]
+    assert parent["info"]["run_name"] == "tiny on raw"
+    assert {"filter.score.pdq.uses", "pretrain.with.steps", "release.arm"} <= {
+        p["key"] for p in parent["data"]["params"]
+    }
+    metrics = {m["key"]: m["value"] for m in parent["data"]["metrics"]}
+    assert (
+        metrics["pairs.pairs_in"]
+        == 48
+        == metrics["pairs.kept"]
+        + sum(value for name, value in metrics.items() if name.startswith(("dropped.", "pairs.failed")))
+    )
+    assert {"test.curated.retrieval.t2i_r5", "dev.raw.zero_shot.accuracy", "curve.curated 0.loss"} <= set(metrics)
 
 
 def test_up_again_adds_the_bento_and_it_answers(servers, flow_run):

@@ -75,7 +75,9 @@ def run_gate(run: Run, name: str) -> None:
     result = run_stage(run, f"gate {name}", digest, reuse=reuse, work=work)
     run.results.setdefault("gates", {})[name] = result.as_dict()
     run.warnings.extend(
-        f"gate {name}: {c['name']} is {c['observed']}, expected {c['expected']}" for c in result.warnings
+        f"gate {name}: {c['name']} is {c['observed']}, expected {c['expected']}. Nothing was stopped by it; look at "
+        f"the worst shards ({_worst(c)}), or say in gates.{name} of the recipe what is right for this data"
+        for c in result.warnings
     )
     result.raise_if_failed()
 
@@ -87,6 +89,10 @@ def about_gate(run: Run, name: str) -> Any:
     if name == "curated":
         return run.results["selection"]
     return {split: content_digest(folder) for split, folder in _released_folders(run).items()}
+
+
+def _worst(check: dict[str, Any]) -> str:
+    return ", ".join(str(one["shard"]) for one in check["worst_shards"][:3]) or "in the Data Docs"
 
 
 def _settings(run: Run, name: str, values: dict[str, Any]) -> Any:

@@ -26,12 +26,12 @@ from components.report.data import (
     ReportData,
     SharePoint,
     Spared,
-    StageCost,
 )
 from flows.digests import report_digest
 from flows.fitted import fitted_figures
 from flows.run import Run
 from flows.stage import Stage, run_stage
+from flows.stage_costs import stage_costs
 from flows.summary import report_link
 
 CURVE_METRICS = ("loss", "lr")
@@ -76,12 +76,14 @@ def report_data(run: Run) -> ReportData:
     """The run as plain facts."""
     parts: dict[str, Any] = {
         "name": run.recipe.name,
+        "dataset": run.dataset.name,
+        "sample": f"{run.sample['shards']} of {run.sample['of']} shards" if run.sample else "",
         "run_id": run.id,
         "date": datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "recipe": yaml.safe_dump(run.recipe.model_dump(mode="json", by_alias=True), sort_keys=False, width=100),
         "recipe_digest": run.recipe.digest,
         "seed": run.recipe.seed,
-        "stages": [_cost(record) for record in run.stages],
+        "stages": stage_costs(run.stages),
         "spared": [Spared(**one) for one in run.results.get("lazy", ())],
         "not_spared": run.plan.not_spared,
         "gates": [_gate(gate) for gate in run.results.get("gates", {}).values()],
@@ -98,17 +100,8 @@ def report_data(run: Run) -> ReportData:
     parts["figures"] = [Figure(f["title"], f["svg"], f.get("caption", ""), f["step"]) for f in fitted_figures(run)]
     if "release" in run.results:
         parts["lineage"] = _chain(run)
+        parts["decision"] = _decision(run.results["release"])
     return ReportData(**parts)
-
-
-def _cost(record: Any) -> StageCost:
-    rows = record.facts.get("pairs", record.facts.get("items"))
-    detail = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in record.facts.items()
-        if isinstance(value, (int, float, str)) and name not in ("pairs", "items")
-    )
-    return StageCost(record.name, record.status, record.seconds, rows, detail)
 
 
 def _gate(gate: dict[str, Any]) -> Gate:
@@ -225,7 +218,13 @@ def _learning(run: Run) -> dict[str, Any]:
         Ablation(entry["metric"], [Arm(**a) for a in entry["arms"]], entry["definition"], entry["verdict"])
         for entry in found["ablations"]
     ]
-    return {"curves": curves, "metrics": metrics, "ablations": ablations, "headline": found.get("headline", "")}
+    return {
+        "curves": curves,
+        "metrics": metrics,
+        "ablations": ablations,
+        "headline": found.get("headline", ""),
+        "verdicts": [one["words"] for one in found.get("verdicts", ())],
+    }
 
 
 def _compression(folder: Path) -> Compression:
@@ -233,6 +232,12 @@ def _compression(folder: Path) -> Compression:
     points = [SharePoint(**row) for row in found["rows"]]
     told = (found[name] for name in ("whole", "margin", "seeds", "definition", "verdict"))
     return Compression(points, *told)
+
+
+def _decision(released: dict[str, Any]) -> str:
+    """Whether the model of this run is the champion now, and by what."""
+    stands = "champion" if released["champion"] == released["version"] else "challenger, not champion"
+    return f"Version {released['version']} is {stands}: {released['reason']}."
 
 
 def _chain(run: Run) -> dict[str, Any]:

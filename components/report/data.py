@@ -20,6 +20,7 @@ class StageCost:
     seconds: float
     rows: int | None = None
     detail: str = ""
+    phase: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,11 +214,22 @@ class Composition:
 
 @dataclass(frozen=True)
 class ReportData:
-    """One run. `lineage` is drawn as a chain in its own order, from the served model back to the data."""
+    """One run.
+
+    Attributes:
+        dataset: what it ran on; sample: of how many of its shards, where not of all.
+        decision: whether the model was promoted, and why.
+        verdicts: every comparison of arms in words, those that show a difference first.
+        lineage: drawn as a chain in its own order, from the served model back to the data.
+    """
 
     name: str
+    dataset: str = ""
+    sample: str = ""
     run_id: str = ""
     date: str = ""
+    decision: str = ""
+    verdicts: Sequence[str] = ()
     recipe: str = ""
     recipe_digest: str = ""
     seed: int | None = None

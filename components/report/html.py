@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from components.dataset import storage
 from components.digest import canonical, sha256_text
 from components.look import LOOK, arm_classes
 from components.report import charts
-from components.report.data import Ablation, ReportData, Sample
+from components.report.data import Ablation, ReportData, Sample, StageCost
 from components.report.shares import share_chart
 
 PICTURE_BYTES = 4_200_000  # JPEG bytes in all; base64 makes 5.6 MB of them
@@ -59,6 +60,7 @@ def render(run: ReportData) -> str:
         svg=_svg_uri,
         words=_words,
         listed=_listed,
+        by_phase=_by_phase,
     )
     arms = arm_classes(_arms(run))
     environment.filters["arm"] = arms.__getitem__
@@ -213,6 +215,11 @@ def duration(seconds: float) -> str:
 def _score(value: float) -> str:
     """Three decimals within [-1, 1], so that values under each other line up."""
     return f"{value:.3f}" if -1 <= value <= 1 else charts.number(value)
+
+
+def _by_phase(stages: Sequence[StageCost]) -> list[tuple[str, list[StageCost]]]:
+    """Stages in their order, phase by phase."""
+    return [(phase, list(same)) for phase, same in groupby(stages, key=lambda stage: stage.phase)]
 
 
 def _count(value: int | None) -> str:

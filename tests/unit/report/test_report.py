@@ -1,7 +1,9 @@
 """The page: self-contained, true to its numbers, and deaf to what captions try to say to a browser."""
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -173,3 +175,26 @@ def test_importing_the_report_imports_nothing_heavy() -> None:
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_navigation_says_what_the_headings_say(html: str) -> None:
+    listed = dict(re.findall(r'<li><a href="#([a-z]+)">([^<]+)</a></li>', html))
+    headings = dict(re.findall(r'<section id="([a-z]+)"[^>]*><h2[^>]*>([^<]+)</h2>', html))
+    assert listed == headings
+
+
+def test_the_title_names_the_data_and_a_sample_says_so_at_the_top() -> None:
+    html = render(ReportData(name="mine", dataset="crawl", sample="1 of 9 shards", decision="Version 3 is champion."))
+    assert "<title>mine on crawl" in html
+    assert html.index("1 of 9 shards") < html.index("<main")
+    assert html.index("Version 3 is champion.") < html.index("<main")
+
+
+def test_pairs_that_could_not_be_read_explain_the_funnels_first_number(page: Page) -> None:
+    assert re.search(r"pairs that could be read\s*[\d,]+ of [\d,]+ could not, below", page.text)
+
+
+def test_every_verdict_is_told_whatever_it_shows() -> None:
+    told = ("curated is worse than raw in t2i_r1", "curated and raw cannot be told apart in t2i_r5")
+    html = render(replace(synthetic_run(), verdicts=told))
+    assert all(verdict in html for verdict in told)

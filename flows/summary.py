@@ -21,7 +21,7 @@ def track_summary(run: Run) -> None:
     """The parent run's parameters and numbers; nothing is begun for a run that reused everything."""
     if run.reused_everything:
         return
-    run.tracked.log_params(run.recipe.model_dump(mode="json", by_alias=True, exclude={*PROSE}, exclude_defaults=True))
+    run.tracked.log_params(run.recipe.model_dump(mode="json", by_alias=True, exclude={*PROSE}, exclude_none=True))
     run.tracked.log_metrics({**funnel_counts(run), **arm_metrics(run)})
 
 

@@ -262,9 +262,10 @@ def bento_folder(tag: str, home: str | Path) -> Path:
 
 # BentoML's own command, in a process that ends with the one that started it: its first argument. A thread
 # looks, since no system but Linux tells; SIGTERM ends the workers in order, and what is left after that goes
-# with the group. The workers look for this one in turn (serving/service.py).
+# with the group. The workers look for this one in turn (serving/service.py). Each server counts in a folder
+# of its own: BentoML's default is one a store, which every server empties as it starts.
 _SERVE = """
-import os, signal, sys, threading, time
+import os, signal, sys, tempfile, threading, time
 parent = int(sys.argv.pop(1))
 def follow():
     while os.getppid() == parent:
@@ -273,9 +274,12 @@ def follow():
     time.sleep(10)
     os.killpg(os.getpid(), signal.SIGKILL)
 threading.Thread(target=follow, daemon=True).start()
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml_cli.cli import cli
 sys.argv[0] = "bentoml"
-cli()
+with tempfile.TemporaryDirectory(prefix="pairwright-metrics-") as counts:
+    BentoMLContainer.prometheus_multiproc_dir.set(counts)
+    cli()
 """
 
 

@@ -374,6 +374,12 @@ def test_with_a_key_every_route_but_the_probes_demands_it(guarded):
         assert client.get("/", auth=("anyone", KEY)).status_code == 200
 
 
+def test_another_server_of_the_store_leaves_the_first_its_counts(guarded, client):
+    """BentoML empties one folder of counts for all; `guarded` started after the first server had answered."""
+    assert client.post("/embed_text", json={"texts": ["a"]}).status_code == 200
+    assert re.search(r"^pairwright_batch_size_count\{.*?text", client.get("/metrics").text, re.MULTILINE)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_serve_leaves_nothing_on_the_port(guarded):
     parent, url, port = guarded

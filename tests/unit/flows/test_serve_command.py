@@ -16,6 +16,7 @@ from flows.commands.serve import command
 def test_a_busy_port_is_said_before_a_server_starts(tmp_path):
     environment = Environment(workspace=str(tmp_path))
     bento_folder(environment, "pairwright:1").mkdir(parents=True)
+    (bento_folder(environment, "pairwright:1") / "bento.yaml").touch()
     storage.write_json(str(bento_home(environment) / RECORD), {"tag": "pairwright:1", "version": 1})
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

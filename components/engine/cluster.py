@@ -85,7 +85,7 @@ class Session:
             check_socket_paths()
         for attempt in range(1, STARTS + 1):
             try:
-                with _signals_kept():
+                with _signals_kept(), _on_loopback(self.local):
                     ray.init(**self._options())
                 return
             except Exception as error:  # ray raises ValueError, RuntimeError, ConnectionError, TimeoutError ...
@@ -173,7 +173,24 @@ def _signals_kept() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in kept.items():
-                signal.signal(number, handler)
+                if handler is not None:  # else it was not set from Python
+                    signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _on_loopback(wanted: bool) -> Iterator[None]:
+    """Ray starts as where it has no clusters (macOS, Windows): as 127.0.0.1, and its processes listen there alone.
+
+    Its own `_node_ip_address` does not do: Ray puts the machine's address in the place of a loopback one.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not wanted
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def import_ray() -> Any:

@@ -155,11 +155,17 @@ class TrainingGroup:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
+        backend = "nccl" if self._use_gpu else "gloo"
+        torch_config = TorchConfig(backend=backend)
+        if self._session.local:
+            from components.engine.one_machine import OneMachine
+
+            torch_config = OneMachine(backend=backend, folder=f"{self._storage_path}/{self._folder}")
         return TorchTrainer(
             _train_on_worker,
             train_loop_config={"mailbox": self._mailbox},
             scaling_config=ScalingConfig(num_workers=self._workers, use_gpu=self._use_gpu),
-            torch_config=TorchConfig(backend="nccl" if self._use_gpu else "gloo"),
+            torch_config=torch_config,
             run_config=RunConfig(
                 name=self._folder,
                 storage_path=self._storage_path,

@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+from sockets import listening, outside_loopback
 from tiny import tiny_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
@@ -54,6 +55,12 @@ def flow_run(servers, api):
             return run
         time.sleep(1)
     raise AssertionError("the run did not end within 10 minutes")
+
+
+def test_the_servers_of_one_machine_listen_on_loopback_alone(servers):
+    found = listening(*(entry["pid"] for entry in servers[3].values()))
+    assert found
+    assert not outside_loopback(found)
 
 
 def test_every_flow_is_deployed_with_a_form_and_retrain_has_a_schedule(api):

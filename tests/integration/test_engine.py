@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sockets import listening, outside_loopback
 
 pytest.importorskip("ray")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -279,3 +280,10 @@ def test_a_failed_training_leaves_no_session_behind(tmp_path: Path) -> None:
         "time.sleep(3); assert not import_ray().is_initialized()"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=240)
+
+
+def test_a_session_of_our_own_listens_on_loopback_alone(session: Session) -> None:
+    session.ensure()
+    found = listening()
+    assert {"gcs_server", "raylet"} <= found.keys()
+    assert not outside_loopback(found)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sockets import listening, outside_loopback
 
 pytest.importorskip("prefect")
 
@@ -66,6 +67,7 @@ def test_it_answers_until_it_is_closed_and_a_second_workspace_starts_from_a_copy
     server.wait(["quopri"])
     assert "quopri" in sys.modules, "it was imported meanwhile"
     assert httpx.post(f"{server.api_url}/flows/filter", json={}).json() == []
+    assert not outside_loopback(listening(server._process.pid))
     server.close()
     server.close()
     with pytest.raises(httpx.HTTPError):

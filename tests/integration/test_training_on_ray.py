@@ -14,6 +14,7 @@ import torch
 from learning import features_view, tiny_config
 from safetensors.torch import load_file
 from shapes import shapes_dataset
+from sockets import listening, outside_loopback
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 
@@ -40,7 +41,11 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
     steps: list[int] = []
     lock = threading.Lock()
 
+    beyond: dict[str, set[str]] = {}
+
     def on_report(metrics: dict[str, Any]) -> None:
+        if metrics["step"] in (10, 50):
+            beyond.update(outside_loopback(listening()))
         with lock:
             steps.append(metrics["step"])
             if metrics["step"] >= 20 and not killed:
@@ -56,6 +61,7 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
             again = group.train("components.pretrain.loop:train", three)
     finally:
         session.close()
+    assert not beyond, "Ray, its workers and torch's process group listen on loopback alone"
     assert killed, "the test must have killed a worker"
     assert min(steps[killed[0] :]) > 15, "only steps since the last checkpoint were done again"
     assert result["step"] == 60

@@ -146,7 +146,7 @@ def make(root: Path, rows: int, per_shard: int) -> Exploration:
         path, pictures = tars[number % TARS]
         digest, said = f"{number:032x}", f"{root}/data/{number:05d}.parquet"
         write_sidecar(sidecar(number, size, pictures), said)
-        shards.append(Shard(f"{number:05d}", path, said, digest, size, 0))
+        shards.append(Shard(f"{number:05d}", path, said, digest, size, Path(path).stat().st_size))
         for step, arrays in columns(number, size).items():
             store.write(STEPS[step], digest, arrays, size)
     view = ColumnsView(Dataset("synthetic", f"{root}/data", tuple(shards)), store, STEPS)

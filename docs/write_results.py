@@ -55,11 +55,11 @@ def results(record: dict[str, Any], ablation: dict[str, Any]) -> str:
         ablation["headline"],
         "",
     ]
-    lines += [f"- {one['words']}" for one in ablation["verdicts"]]
     machine = f"{os.cpu_count()} cores, {_memory():.0f} GiB, no GPU, Python {platform.python_version()}"
     lines += [
         "",
-        "Verdicts are over seeds and groups of items, corrected for all comparisons (components/evaluate/verdicts.py). "
+        "Verdicts are over seeds and groups of items; by itself: not once all comparisons are counted "
+        "(components/evaluate/verdicts.py). Each is in the report, with what its test could have seen. "
         f"Machine: {machine}; {seconds:.0f} s of stages.",
     ]
     return "\n".join(lines)

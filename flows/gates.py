@@ -74,11 +74,7 @@ def run_gate(run: Run, name: str) -> None:
 
     result = run_stage(run, f"gate {name}", digest, reuse=reuse, work=work)
     run.results.setdefault("gates", {})[name] = result.as_dict()
-    run.warnings.extend(
-        f"gate {name}: {c['name']} is {c['observed']}, expected {c['expected']}. Nothing was stopped by it; look at "
-        f"the worst shards ({_worst(c)}), or say in gates.{name} of the recipe what is right for this data"
-        for c in result.warnings
-    )
+    run.warnings.extend(warned(name, settings, check) for check in result.warnings)
     result.raise_if_failed()
 
 
@@ -91,8 +87,18 @@ def about_gate(run: Run, name: str) -> Any:
     return {split: content_digest(folder) for split, folder in _released_folders(run).items()}
 
 
-def _worst(check: dict[str, Any]) -> str:
-    return ", ".join(str(one["shard"]) for one in check["worst_shards"][:3]) or "in the Data Docs"
+def warned(gate: str, settings: Any, check: dict[str, Any]) -> str:
+    """One line of a check that warns: what it measures, what it found, what to do."""
+    said = f"gate {gate}: {check['name']} is {check['observed']}, expected {check['expected']}"
+    for field, info in type(settings).model_fields.items():
+        if field.removeprefix("max_").removeprefix("min_") in check["name"] and info.description:
+            meaning = info.description.removesuffix("; warns")
+            said += (
+                f" ({meaning}). Nothing was stopped by it; if it is right for this data, change gates.{gate}.{field}"
+            )
+            break
+    worst = ", ".join(str(one["shard"]) for one in check["worst_shards"][:3])
+    return said + (f"; worst shards: {worst}" if worst else "")
 
 
 def _settings(run: Run, name: str, values: dict[str, Any]) -> Any:

@@ -277,6 +277,7 @@ def _plain_paths() -> dict[str, Any]:
         "/": _get("The search page", "text/html"),
         "/docs": _get("This document, with buttons", "text/html"),
         "/page/{name}": _get("What the pages are made of", "*/*", [name], missing),
+        "/static_content/{name}": _get("What the buttons of /docs are made of", "*/*", [name], missing),
         "/favicon.ico": _get("The icon", "image/svg+xml"),
         "/thumbnails/{number}.jpg": _get(
             "A picture of the curated set, at most 160 px", "image/jpeg", [number], missing

@@ -40,6 +40,7 @@ ADDRESSES = (
     Address("/", READ),
     Address("/docs", READ),
     Address("/page/{name}", READ),
+    Address("/static_content/{name}", READ),  # Swagger's own, which BentoML brings
     Address("/favicon.ico", READ),
     Address("/thumbnails/{number}.jpg", READ),
     Address("/openapi.json", READ),

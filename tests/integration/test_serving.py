@@ -296,6 +296,7 @@ def test_a_bento_holds_no_flows_and_pins_every_package(release):
         "dataset",
         "models",
         "evaluate",
+        "look",
     }
     lines = [
         line

@@ -47,18 +47,18 @@ def said_once() -> Iterator[None]:
         if not is_full(hook.exc_value):
             unraisable(hook)
 
+    def unless_full(handler: logging.Handler, record: logging.LogRecord) -> Any:
+        return _not_full(record) and handle(handler, record)
+
     threading.excepthook, sys.unraisablehook = of_thread, of_nobody
     logging.raiseExceptions = False  # a handler that cannot write its record
-    for handler in (*logging.root.handlers, logging.lastResort):
-        if handler is not None:
-            handler.addFilter(_not_full)
+    # Of every handler, those too that a library adds as it is imported in the middle of the run (MLflow's).
+    handle, logging.Handler.handle = logging.Handler.handle, unless_full  # type: ignore[method-assign]
     try:
         yield
     finally:
         threading.excepthook, sys.unraisablehook, logging.raiseExceptions = in_thread, unraisable, raising
-        for handler in (*logging.root.handlers, logging.lastResort):
-            if handler is not None:
-                handler.removeFilter(_not_full)
+        logging.Handler.handle = handle  # type: ignore[method-assign]
 
 
 def _not_full(record: logging.LogRecord) -> bool:

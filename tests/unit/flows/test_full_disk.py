@@ -38,6 +38,8 @@ def work(*_, **__):
             full()
         except OSError:
             logging.getLogger("mlflow").exception("a batch of metrics was lost")
+            logging.getLogger("imported.late").addHandler(logging.StreamHandler())  # as MLflow does, in the middle
+            logging.getLogger("imported.late").exception("the store could not be written")
         try:
             (full if sys.argv[2] == "file" else database)()
         except Exception as error:

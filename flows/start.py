@@ -36,6 +36,8 @@ def quiet_prefect(workspace: str) -> None:
     os.environ.setdefault("PREFECT_CLI_COLORS", "false")
 
 
+@answered_signals()
+@said_once()
 def run_from_command(
     recipe: str,
     *,
@@ -50,19 +52,6 @@ def run_from_command(
 
     Mistakes in the recipe, the data or the environment are found before Prefect is imported.
     """
-    with answered_signals(), said_once():
-        return _run(recipe, data, limit, only, workspace, quiet, labels)
-
-
-def _run(
-    recipe: str,
-    data: str | None,
-    limit: int | None,
-    only: str | None,
-    workspace: str | None,
-    quiet: bool,
-    labels: str | None,
-) -> dict[str, Any]:
     silence()
     environment = Environment.load(workspace=workspace)
     check_workspace(environment.workspace)

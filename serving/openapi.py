@@ -31,6 +31,7 @@ from serving.web import FILES
 
 MEGAPIXELS = MAX_IMAGE_PIXELS // 1_000_000
 PICTURE_AS_BODY = " A picture may also be the whole body (image/*), with everything else in the query string."
+SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")  # what /docs takes of the files BentoML brings
 KEYS = {  # asked for where the server was started with one
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -271,13 +272,13 @@ def _plain_paths() -> dict[str, Any]:
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
         "example": 0,
     }
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": sorted(FILES)}}
+    name = _name(sorted(FILES))
     missing = {404: ("There is none", {"error": "the index has no picture 99999"})}
     return {
         "/": _get("The search page", "text/html"),
         "/docs": _get("This document, with buttons", "text/html"),
         "/page/{name}": _get("What the pages are made of", "*/*", [name], missing),
-        "/static_content/{name}": _get("What the buttons of /docs are made of", "*/*", [name], missing),
+        "/static_content/{name}": _get("What the buttons of /docs are made of", "*/*", [_name(SWAGGER)], missing),
         "/favicon.ico": _get("The icon", "image/svg+xml"),
         "/thumbnails/{number}.jpg": _get(
             "A picture of the curated set, at most 160 px", "image/jpeg", [number], missing
@@ -290,6 +291,11 @@ def _plain_paths() -> dict[str, Any]:
         "/readyz": _get("Whether the model is loaded", "text/plain"),
         "/metrics": _get("Prometheus metrics: requests, latencies, batch sizes", "text/plain"),
     }
+
+
+def _name(files: Sequence[str]) -> dict[str, Any]:
+    """The parameter `{name}` of an address, one of `files`."""
+    return {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": list(files)}}
 
 
 def _get(

@@ -37,10 +37,15 @@ def watch(page: Any) -> Problems:
         if not asked.url.startswith(LOCAL):
             problems.append(f"asked another host: {asked.url}")
 
+    def failed(asked: Any) -> None:
+        # A picture the page no longer wants, because another took its place first, is given up by the browser itself.
+        if not (asked.resource_type == "image" and asked.failure == "net::ERR_ABORTED"):
+            problems.append(f"failed: {asked.url} {asked.failure}")
+
     page.on("console", console)
     page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
     page.on("request", request)
-    page.on("requestfailed", lambda asked: problems.append(f"failed: {asked.url} {asked.failure}"))
+    page.on("requestfailed", failed)
     return problems
 
 

@@ -29,7 +29,6 @@ from benchmarks.damaged import MIXED, SOURCES, TRUTH, make_damaged
 from benchmarks.machine import machine_facts
 from components.artifact import ArtifactStore
 from components.dataset.columns import ColumnsView
-from components.digest import canonical, sha256_text, source_digest
 from components.evaluate.compression import (
     HeadSettings,
     Queries,
@@ -40,6 +39,8 @@ from components.evaluate.compression import (
 )
 from components.evaluate.compression_curve import Judged, against_chance, in_words, judge
 from components.evaluate.crossed import crossed
+from components.hashing import canonical, sha256_text
+from components.source_code import source_digest
 
 MARGIN = 0.03  # of mean recall: what a model may lose and still count as not worse
 SHARES = (0.5, 0.25)

@@ -33,7 +33,7 @@ from components.dataset.damage_texts import Texts, plain
 from components.dataset.dataset import Dataset, Shard, open_dataset
 from components.dataset.pairs import caption_of
 from components.dataset.sidecar import caption, shard_digest, sidecar_table, write_sidecar
-from components.digest import source_digest
+from components.source_code import source_digest
 
 SEED_SHARE = 0.3  # of the stamps, by group
 MIXED = JUDGING  # and no kind that silver preferences teach with

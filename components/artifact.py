@@ -24,8 +24,8 @@ from pathlib import Path
 
 from components.dataset import storage
 from components.dataset.integrity import verified
-from components.digest import canonical, file_sha256, sha256_text
 from components.errors import DatasetError, WorkspaceError
+from components.hashing import canonical, file_sha256, sha256_text
 
 COMMIT = "COMMIT.json"
 STALE_SECONDS = 24 * 3600

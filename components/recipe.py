@@ -30,8 +30,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from components.digest import canonical, sha256_text
 from components.errors import InvalidRecipe, nearest
+from components.hashing import canonical, sha256_text
 from components.settings import Settings
 
 PROSE = ("name", "description", "paper", "status", "left")  # fields that change nothing a recipe makes

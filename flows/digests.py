@@ -21,17 +21,9 @@ import numpy as np
 from components.artifact import content_digest
 from components.component import Benchmark, Fit
 from components.dataset.groups import OVERLAP
-from components.digest import (
-    canonical,
-    code_digest,
-    digestible,
-    library_versions,
-    module_digest,
-    op_digest,
-    rows_digest,
-    sha256_text,
-    source_digest,
-)
+from components.digest import digestible, library_versions, op_digest
+from components.hashing import canonical, rows_digest, sha256_text
+from components.source_code import code_digest, module_digest, source_digest
 from components.workspace_paths import named
 from flows.pedigree import lock_hash
 from flows.plan import fit_reads

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from components.dataset.dataset import Dataset
 from components.dataset.groups import OVERLAP
-from components.digest import canonical, op_digest, sha256_text, source_digest
+from components.digest import op_digest
 from components.errors import InvalidRecipe
+from components.hashing import canonical, sha256_text
 from components.recipe import Recipe, StepSpec
+from components.source_code import source_digest
 from flows.plan import parse
 
 RULE = "held_out"

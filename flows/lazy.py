@@ -23,9 +23,11 @@ from dataclasses import dataclass, replace
 
 from components.dataset.columns import StepColumns
 from components.dataset.spared import COMPONENT
-from components.digest import canonical, op_digest, sha256_text, source_digest
+from components.digest import op_digest
 from components.filter.expression import PAIR, Bound, Rule
 from components.filter.rules import check_rules
+from components.hashing import canonical, sha256_text
+from components.source_code import source_digest
 from flows.plan import GLOBAL_KINDS, Plan, PlannedStep, words
 
 KEPT_PAIRS_ARM = "curated"  # the one arm that trains on kept pairs alone

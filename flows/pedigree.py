@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from components.dataset import storage
-from components.digest import file_sha256
+from components.hashing import file_sha256
 from components.validation.result import GateResult
 from flows.run import Run
 

@@ -17,8 +17,9 @@ from components.component import Component, Fit, Scorer, Selection
 from components.dataset.columns import StepColumns
 from components.dataset.dataset import Dataset
 from components.dataset.groups import OVERLAP
-from components.digest import canonical, op_digest, sha256_text
+from components.digest import op_digest
 from components.errors import InvalidRecipe, nearest
+from components.hashing import canonical, sha256_text
 from components.recipe import Recipe, StepSpec
 from components.registry import component_class, find, named_component
 from components.settings import ModelFolder, Named, Settings

@@ -28,9 +28,9 @@ from components.dataset import storage
 from components.dataset.dataset import Dataset, Shard
 from components.dataset.members import checked
 from components.dataset.pairs import caption_of
-from components.digest import rows_digest
 from components.errors import DatasetError, MissingDependency
 from components.finite import require_finite
+from components.hashing import rows_digest
 from serving.thumbnails import ThumbnailPack, ThumbnailWriter, thumbnail_of
 
 INDEX_VERSION = 1

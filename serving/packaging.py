@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from components.dataset import storage
-from components.digest import canonical, folder_digest, sha256_text
+from components.digest import folder_digest
 from components.environment import SILENT
 from components.errors import ModelError, PairwrightError
 from components.guard import KEY_VARIABLE, check_exposure
+from components.hashing import canonical, sha256_text
 from serving.receipt import publishable
 
 NAME = "pairwright"

@@ -26,10 +26,10 @@ import bentoml
 import numpy as np
 from bentoml.metrics import Histogram
 
-from components.digest import canonical, sha256_text
 from components.environment import silence, usable_cores
 from components.errors import ModelError
 from components.guard import Guard, api_key, names_of
+from components.hashing import canonical, sha256_text
 from serving import wire
 from serving.encoder import TEXT_BATCH, Encoder
 from serving.intake import Intake

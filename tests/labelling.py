@@ -107,7 +107,7 @@ def labelled_folder(
 def answered_folder(folder: Path, dataset: Dataset, items: int, *, random_share: float = 0.2) -> Path:
     """A labels folder of a dataset's first pictures, the longest caption preferred to the shortest: no page."""
     from components.dataset.judgements import HUMAN
-    from components.digest import file_sha256
+    from components.hashing import file_sha256
     from components.preference.labels_folder import JUDGEMENTS_FILE, LABELS_VERSION, MANIFEST, SCHEMA
 
     rows = []

@@ -24,8 +24,8 @@ from components.dataset import storage
 from components.dataset.dataset import Dataset, Shard
 from components.dataset.integrity import verified
 from components.dataset.schema import check_version
-from components.digest import canonical, file_sha256, sha256_text
 from components.errors import ColumnError, DatasetError, nearest
+from components.hashing import canonical, file_sha256, sha256_text
 
 COLUMNS_VERSION = 1
 ROW = "row"

@@ -23,8 +23,8 @@ from components.dataset.integrity import file_hash, verified
 from components.dataset.members import REMEDY, Members
 from components.dataset.schema import SIDECAR_VERSION, check_version, migrate_sidecar
 from components.dataset.sidecar import shard_digest
-from components.digest import canonical, sha256_text
 from components.errors import DataChanged, DatasetError
+from components.hashing import canonical, sha256_text
 
 MANIFEST = "dataset.json"
 MANIFEST_VERSION = 2  # 1 had no `sidecar_sha256`

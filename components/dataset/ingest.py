@@ -36,8 +36,8 @@ from components.dataset.webdataset_source import (
     read_img2dataset,
     read_webdataset,
 )
-from components.digest import canonical, sha256_text
 from components.errors import ColumnError, DatasetError, nearest
+from components.hashing import canonical, sha256_text
 from components.plug_ins import SOURCES as PLUG_IN_SOURCES
 from components.plug_ins import plug_ins
 

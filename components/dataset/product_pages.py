@@ -59,8 +59,8 @@ from components.dataset.tar_index import EMPTY_IMAGE, NO_IMAGE
 from components.dataset.text import as_json, one_line, storable
 from components.dataset.url_list import SUFFIXES as LISTS
 from components.dataset.url_list import UrlOptions, read_links
-from components.digest import sha256_text
 from components.errors import DatasetError
+from components.hashing import sha256_text
 
 PAGES = (".html", ".htm", ".xhtml")
 EMPTY_PAGE, PAGE_TOO_BIG, DISALLOWED, NO_TEXT = "empty_page", "page_too_big", "disallowed", "no_text"

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from components.dataset import storage
 from components.dataset.schema import SIDECAR
-from components.digest import canonical, file_sha256, sha256_text
+from components.hashing import canonical, file_sha256, sha256_text
 
 
 def caption(

@@ -16,8 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from components.digest import canonical, file_sha256, folder_digest, sha256_text
+from components.digest import folder_digest
 from components.errors import MissingDependency, ModelError, nearest
+from components.hashing import canonical, file_sha256, sha256_text
 from components.settings import ModelFolder
 
 BUILTIN = "builtin:"

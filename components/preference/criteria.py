@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from components.digest import sha256_text
 from components.errors import InvalidRecipe
+from components.hashing import sha256_text
 from components.settings import Settings
 
 PACKAGED = Path(__file__).parent / "criteria.yaml"

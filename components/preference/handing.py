@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from components.digest import sha256_text
+from components.hashing import sha256_text
 from components.preference.answers import Answer, BadAnswer, checked_answer
 from components.preference.criteria import Criteria
 from components.preference.store import ANSWER, SKIP, UNDO, UNREADABLE, LabelStore, StoredItem

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from components.dataset import storage
 from components.dataset.judgements import JUDGEMENT
 from components.dataset.schema import check_version
-from components.digest import file_sha256
 from components.errors import DatasetError
+from components.hashing import file_sha256
 from components.preference.answers import implied_judgements
 from components.preference.reliability import reliability
 from components.preference.store import Given, LabelStore

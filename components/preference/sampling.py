@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.digest import sha256_text
+from components.hashing import sha256_text
 from components.preference.candidates import Candidate
 from components.preference.cheap_scores import cheap_scores, disagreement, near_margin
 from components.preference.coverage import weighted_k_center

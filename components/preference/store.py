@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from components.dataset.storage import workspace_error
-from components.digest import canonical, sha256_text
 from components.errors import DatasetError, WorkspaceError
+from components.hashing import canonical, sha256_text
 from components.preference.answers import Answer
 from components.preference.candidates import Candidate
 from components.preference.criteria import Criteria

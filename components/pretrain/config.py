@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.digest import canonical, digestible, sha256_text, source_digest
+from components.digest import digestible
+from components.hashing import canonical, sha256_text
 from components.pretrain.settings import DualEncoderSettings
+from components.source_code import source_digest
 
 
 class StepPlace(BaseModel):

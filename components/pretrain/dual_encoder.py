@@ -57,7 +57,7 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
             checkpoints: a folder that outlives a kill; the same one finishes the run.
             folder: where rank 0 writes the model.
         """
-        from components.digest import file_sha256
+        from components.hashing import file_sha256
         from components.pretrain.config import TrainConfig
         from components.registry import component_class
 

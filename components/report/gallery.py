@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from components.dataset.columns import ColumnsView
 from components.dataset.dataset import Dataset, Shard
-from components.digest import sha256_text
+from components.hashing import sha256_text
 from components.report.charts import number
 from components.report.data import CaptionChange, Sample
 from components.report.pictures import thumbnail_of

@@ -19,7 +19,7 @@ from typing import Any
 
 from components.component import Metric
 from components.dataset import storage
-from components.digest import canonical, sha256_text
+from components.hashing import canonical, sha256_text
 from components.look import LOOK, arm_classes
 from components.report import charts
 from components.report.data import Ablation, ReportData, Sample, StageCost

@@ -339,7 +339,7 @@ def test_the_next_picture_is_there_before_it_is_asked_for(chromium_page, desk):
     assert len(set(fetched)) == 3
     page.route("**/api/**", lambda route: None)  # the server hangs
     next_one(page, lambda: by_length(page))
-    page.wait_for_function("() => [...document.images].every((one) => one.complete)")  # decoded, which a busy machine delays
+    page.wait_for_function("() => [...document.images].every((one) => one.complete)")
     assert unloaded_pictures(page) == []
     assert len(words(page)) == 3
     assert given(path) == []

@@ -9,11 +9,13 @@ from typing import ClassVar
 
 import pytest
 
-from components import digest
+from components import digest, source_code
 from components.component import Scorer
-from components.digest import canonical, code_digest, folder_digest, op_digest, rows_digest, source_digest
+from components.digest import folder_digest, op_digest
 from components.errors import ModelError
+from components.hashing import canonical, rows_digest
 from components.settings import ModelFolder, Settings
+from components.source_code import code_digest, source_digest
 
 SCORER = '''
 """A scorer."""
@@ -60,8 +62,8 @@ def family(tmp_path, monkeypatch):
         for module in [one for one in sys.modules if one.split(".")[0] == name]:
             del sys.modules[module]
         importlib.invalidate_caches()
-        digest.source_digest.cache_clear()
-        digest._spec.cache_clear()
+        source_code.source_digest.cache_clear()
+        source_code._spec.cache_clear()
         made.append(name)
         module = importlib.import_module(f"{name}.{entry}")
         return of(module)
@@ -69,8 +71,8 @@ def family(tmp_path, monkeypatch):
     yield digest_with
     for module in [one for one in sys.modules if one.split(".")[0] in made]:
         del sys.modules[module]
-    digest.source_digest.cache_clear()
-    digest._spec.cache_clear()
+    source_code.source_digest.cache_clear()
+    source_code._spec.cache_clear()
 
 
 def test_the_same_code_has_the_same_digest(family):
@@ -206,7 +208,7 @@ def test_a_digest_imports_nothing_but_packages():
 
     code = """
 import sys
-from components.digest import source_digest
+from components.source_code import source_digest
 source_digest("serving.service")
 source_digest("components.tracking.registry")
 heavy = [name for name in ("bentoml", "mlflow", "torch", "serving.service") if name in sys.modules]
@@ -330,14 +332,14 @@ def test_a_text_back_end_counts_for_who_uses_it_alone(monkeypatch):
     rules, with_model = of({"uses": "rules"}), of(local)
     assert of({"uses": "local", "model": model | {"weights": "w2"}}) != with_model
     assert of(local | {"batch_size": 99}) == with_model
-    read = digest._source_of
+    read = source_code._source_of
     edited = "components.models.text_backends.local"
-    monkeypatch.setattr(digest, "_source_of", lambda name: read(name) + ("\nEDITED = 1" if name == edited else ""))
-    digest.source_digest.cache_clear()
+    monkeypatch.setattr(source_code, "_source_of", lambda name: read(name) + ("\nEDITED = 1" if name == edited else ""))
+    source_code.source_digest.cache_clear()
     assert of(local) != with_model
     assert of({"uses": "rules"}) == rules
     monkeypatch.undo()
-    digest.source_digest.cache_clear()
+    source_code.source_digest.cache_clear()
     monkeypatch.setattr(digest, "_version", lambda name: "99")
     assert of(local) != with_model
 
@@ -347,7 +349,7 @@ def test_a_plug_in_counts_with_what_it_imports_of_ours_and_with_the_files_beside
     (tmp_path / "one_file_plugin.py").write_text("import beside_it\nfrom components.filter import spare\nimport yaml\n")
     (tmp_path / "beside_it.py").write_text("CONSTANT = 1\n")
     importlib.invalidate_caches()
-    closure = digest._closure("one_file_plugin")
+    closure = source_code._closure("one_file_plugin")
     assert {"one_file_plugin", "beside_it", "components.filter.spare"} <= closure
     assert "yaml" not in closure
 
@@ -380,3 +382,68 @@ def test_rows_are_known_by_shard_row_and_order_however_they_are_chunked():
     assert rows_digest(one.append_column("key", pa.array(["x", "y"]))) == rows_digest(one)
     different = [one, other, of(("a", 1)), of(("a", 2), ("b", 1)), of(("c", 1), ("b", 2)), one.slice(0, 0)]
     assert len({rows_digest(rows) for rows in different}) == len(different)
+
+
+PLACED = '''
+from __future__ import annotations
+import json
+from typing import TYPE_CHECKING
+from components.errors import ModelError
+from components.models.pixels import squash
+if TYPE_CHECKING:
+    from components.dataset.dataset import Dataset
+NAME = "components.models.pixels"
+def read(rows):
+    from components.hashing import canonical
+    return canonical(rows)
+'''
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    """As if every module of ours lay in other rooms, with the same text: `moved(source)` reads it there."""
+    read, spec = source_code._source_of, source_code._spec
+
+    def back(name):
+        return name.replace("pairwright.rooms.elsewhere.", "components.")
+
+    monkeypatch.setattr(source_code, "_source_of", lambda name: read(back(name)))
+    monkeypatch.setattr(source_code, "_spec", lambda name: spec(back(name)))
+    return lambda source: source.replace("components.", "pairwright.rooms.elsewhere.")
+
+
+def test_moving_files_changes_no_digest(moved):
+    assert moved(PLACED) != PLACED
+    assert code_digest(moved(PLACED)) == code_digest(PLACED)
+
+
+def test_the_order_of_imports_and_what_only_a_type_checker_reads_count_for_nothing():
+    lines = PLACED.strip().splitlines()
+    sorted_otherwise = "\n".join([lines[0], lines[4], lines[3], lines[1], lines[2], *lines[5:]])
+    assert code_digest(sorted_otherwise) == code_digest(PLACED)
+    assert code_digest(PLACED.replace("dataset import Dataset", "pairs import PairBatch")) == code_digest(PLACED)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("models.pixels import squash", "models.towers import squash"),  # the same name, of other code
+        ("models.pixels import squash", "models.pixels import squash as squeeze"),
+        ("import json", "import orjson as json"),
+        ("hashing import canonical", "digest import canonical"),
+        ("return canonical(rows)", "return canonical(rows[1:])"),
+    ],
+)
+def test_what_is_imported_and_what_is_done_with_it_count(before, after):
+    assert before in PLACED
+    assert code_digest(PLACED.replace(before, after)) != code_digest(PLACED)
+
+
+def test_every_module_of_ours_has_a_digest_and_no_two_that_differ_share_one():
+    folder = Path(source_code.__file__).parent
+    modules = [
+        ".".join(["components", *path.relative_to(folder).with_suffix("").parts]) for path in folder.rglob("*.py")
+    ]
+    modules = [module for module in modules if not module.endswith("__init__") and ".page" not in module]
+    found = {module: source_code.module_digest(module) for module in modules}
+    assert len(set(found.values())) == len(modules)

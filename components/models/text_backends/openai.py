@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from components.digest import canonical, sha256_text
 from components.errors import TextModelError
+from components.hashing import canonical, sha256_text
 from components.models.text_backends.answers import Answers, default_path
 from components.models.text_backends.protocol import Completion
 from components.models.text_backends.settings import OpenAITextModel

@@ -15,8 +15,8 @@ from components.dataset.columns import ColumnStore, StepColumns
 from components.dataset.dataset import open_dataset
 from components.dataset.schema import CAPTION, MEDIA, SIDECAR, SIDECAR_VERSION, migrate_sidecar
 from components.dataset.sidecar import caption, medium, row, shard_digest, sidecar_table, write_sidecar
-from components.digest import file_sha256
 from components.errors import ColumnError, DataChanged, DatasetError
+from components.hashing import file_sha256
 
 
 def _rewrite(path: str, change) -> None:

@@ -16,7 +16,7 @@ from shapes import shapes_dataset
 from taught import Taught
 from tiny import tiny_recipe
 
-from components import digest
+from components import source_code
 from components.environment import Environment
 from components.models.resolve import hash_folder
 from components.recipe import Recipe
@@ -326,15 +326,15 @@ def test_a_changed_input_changes_every_stage_that_heeds_it_and_no_other(place, b
 @pytest.fixture
 def edit(monkeypatch):
     """Appends to the source of modules, as the digests read it."""
-    read = digest._source_of
+    read = source_code._source_of
 
     def append(text: str, edited: Callable[[str], bool]) -> None:
-        monkeypatch.setattr(digest, "_source_of", lambda name: read(name) + (text if edited(name) else ""))
-        digest.source_digest.cache_clear()
+        monkeypatch.setattr(source_code, "_source_of", lambda name: read(name) + (text if edited(name) else ""))
+        source_code.source_digest.cache_clear()
 
     yield append
     monkeypatch.undo()
-    digest.source_digest.cache_clear()
+    source_code.source_digest.cache_clear()
 
 
 @pytest.mark.parametrize("module", EDITS)

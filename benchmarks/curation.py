@@ -199,9 +199,9 @@ class Trainer:
 
 def _queries(path: str) -> Queries:
     from components.evaluate.split import features_of, positives_of
-    from components.models.dual_encoder import new_dual_encoder
     from components.models.resolve import resolve_model
-    from flows.start import find_dataset
+    from components.models.untrained import new_dual_encoder
+    from flows.datasets import find_dataset
 
     model = new_dual_encoder(*(resolve_model(tower) for tower in TOWERS), dim=2)
     split = features_of(model, find_dataset(path), "alt")
@@ -303,7 +303,7 @@ def main() -> None:
     parser.add_argument("--no-write", action="store_true", help="print, and leave docs/ as it is")
     wish = parser.parse_args()
     data = f"{wish.workspace}/damaged"
-    from flows.start import find_dataset
+    from flows.datasets import find_dataset
 
     find_dataset("data/raw")
     make_damaged(data)
@@ -329,7 +329,7 @@ def train_all(crawls: dict[str, Crawl], chosen: list[Selector], trainer: Trainer
     """Every declared selector against chance, and the curves of those the plan names."""
     from rich.console import Console
 
-    from flows.start import find_dataset
+    from flows.datasets import find_dataset
 
     show = Console(stderr=True).print
     show(f"declared: margin {MARGIN}, {len(trainer.seeds)} seeds")

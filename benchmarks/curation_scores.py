@@ -69,7 +69,8 @@ def make_columns(data: str, workspace: str) -> ColumnsView:
     """Every column of the plan, made or reused, through the same stages a run goes through."""
     silence()
     environment = Environment.load(workspace=workspace)
-    from flows.start import find_dataset, quiet_prefect
+    from flows.datasets import find_dataset
+    from flows.start import quiet_prefect
 
     quiet_prefect(workspace)
     from prefect import flow

@@ -54,8 +54,8 @@ def parse() -> argparse.Namespace:
 
 
 def build_real(scratch: Path, home: Path) -> str:
-    from components.models.dual_encoder import new_dual_encoder
     from components.models.resolve import resolve_model
+    from components.models.untrained import new_dual_encoder
     from serving.packaging import build_bento
 
     towers = resolve_model("builtin:efficientnet-lite0"), resolve_model("builtin:minilm")

@@ -2,7 +2,7 @@
 
     rules = check_recipe(run)      # the keep-rules, of a recipe that can run
 
-Planning itself finds unknown components, settings, columns and models (flows/plan.py).
+Planning itself finds unknown components, settings, columns and models (flows/planning.py).
 """
 
 from __future__ import annotations

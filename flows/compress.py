@@ -174,7 +174,7 @@ def _queries(run: Run, section: CompressionSection, dataset: Any) -> Any:
     """An evaluation split through the towers whose features the curve trains on."""
     from components.evaluate.compression import Queries
     from components.evaluate.split import features_of, positives_of
-    from components.models.dual_encoder import new_dual_encoder
+    from components.models.untrained import new_dual_encoder
 
     towers = [
         run.plan.steps[column.partition(".")[0]].component.settings.tower

@@ -25,9 +25,12 @@ from components.digest import digestible, library_versions, op_digest
 from components.hashing import canonical, rows_digest, sha256_text
 from components.source_code import code_digest, module_digest, source_digest
 from components.workspace_paths import named
+from flows.challenge import items_of, weigh
+from flows.curated_files import files_of
+from flows.datasets import find_dataset
+from flows.measure import embed_captions, embed_kept, measure
 from flows.pedigree import lock_hash
 from flows.plan import fit_reads
-from flows.start import find_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +43,8 @@ if TYPE_CHECKING:
     from flows.run import Run
 
 CURVE_SPLIT = "dev"  # a share is chosen by the curve, so it is drawn on the split that tunes
-ENCODERS = "components.models.dual_encoder"  # loads what a benchmark, an index or a curve asks
+ENCODERS = "components.models.dual_encoder"  # loads what a benchmark or an index asks
+HEADS = "components.models.untrained"  # fresh ones on the towers a curve asks
 
 
 def function_digest(function: Callable[..., Any]) -> str:
@@ -116,8 +120,6 @@ def benchmark_digests(benchmarks: Mapping[str, Benchmark[Any]]) -> dict[str, str
 
 def metrics_digest(weights: str, split: Dataset, benchmarks: Mapping[str, Benchmark[Any]]) -> str:
     """One model's metrics on one split; `weights` is the digest of the model's files."""
-    from flows.measure import measure
-
     return digest_of(
         "evaluate",
         model=weights,
@@ -150,7 +152,7 @@ def curve_inputs(run: Run, section: CompressionSection) -> dict[str, Any]:
         "components.evaluate.compression",
         "components.evaluate.split",
         "components.filter.caption_column",
-        ENCODERS,
+        HEADS,
     )
     return {
         "columns": columns,
@@ -182,9 +184,7 @@ def curve_digest(run: Run, section: CompressionSection) -> str:
 
 
 def version_digest(run: Run) -> str:
-    """The curated set as a version: what `flows.release.files_of` puts into it, and where it is pushed."""
-    from flows.release import files_of
-
+    """The curated set as a version: what `flows.curated_files.files_of` puts into it, and where it is pushed."""
     steps = run.plan.steps.values()
     return digest_of(
         "version",
@@ -217,8 +217,6 @@ def decision_digest(
         champion: digest of the champion's files at that moment; None if there was none.
         refused: why no model of this run may be promoted, if none may.
     """
-    from flows.release import weigh
-
     return digest_of(
         "register",
         model=weights,
@@ -231,15 +229,13 @@ def decision_digest(
         source=[
             source_digest("components.tracking.promotion"),
             source_digest("components.evaluate.bootstrap"),
-            function_digest(weigh),
+            *(function_digest(function) for function in (weigh, items_of)),
         ],
     )
 
 
 def index_digest(run: Run, weights: str, kept: pa.Table) -> str:
     """The search index over the kept pairs by one model; `dev`'s captions are the queries it is tried with."""
-    from flows.measure import embed_captions, embed_kept
-
     column = (run.recipe.pretrain.with_ if run.recipe.pretrain else {}).get("image_features", "")
     features = run.plan.steps.get(column.partition(".")[0])
     return digest_of(

@@ -20,7 +20,7 @@ from components.errors import InvalidRecipe
 from components.hashing import canonical, sha256_text
 from components.recipe import Recipe, StepSpec
 from components.source_code import source_digest
-from flows.plan import parse
+from flows.planning import parse
 
 RULE = "held_out"
 HASHES = "evaluation_hash"  # the PDQ step of a recipe that has none

@@ -19,7 +19,7 @@ digest and every shard is scored again; put such rules last, or freeze them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from components.dataset.columns import StepColumns
 from components.dataset.spared import COMPONENT
@@ -28,31 +28,10 @@ from components.filter.expression import PAIR, Bound, Rule
 from components.filter.rules import check_rules
 from components.hashing import canonical, sha256_text
 from components.source_code import source_digest
-from flows.plan import GLOBAL_KINDS, Plan, PlannedStep, words
+from flows.plan import GLOBAL_KINDS, LazyPass, Plan, PlannedStep, words
 
 KEPT_PAIRS_ARM = "curated"  # the one arm that trains on kept pairs alone
 DETOUR = ", by way of others"
-
-
-@dataclass(frozen=True)
-class LazyPass:
-    """Lazy steps that run together, after the same rules.
-
-    Attributes:
-        rules: the keep-rules a pair has to pass first.
-        reads: the steps those rules read.
-        spared: where it is written which pairs they dropped.
-        pictures_known: a step that runs before the rules has opened every picture.
-        min_pixels: the size at which the pass these steps would have been part of decodes, in px.
-    """
-
-    section: str
-    steps: tuple[str, ...]
-    rules: tuple[Rule, ...]
-    reads: tuple[str, ...]
-    spared: StepColumns
-    pictures_known: bool
-    min_pixels: int
 
 
 def lazy_plan(plan: Plan, precision: str) -> Plan:

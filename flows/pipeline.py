@@ -15,15 +15,16 @@ from pydantic import Field
 
 from components.environment import Environment, silence
 from flows.curate import curate_stages
+from flows.datasets import find_dataset
 from flows.interrupt import answer_again
 from flows.recipes import load_recipe, recipe_names
 from flows.release import release_stages
 from flows.report import report_stage
 from flows.run import Run, open_run
 from flows.runs import read_record
-from flows.start import check_workspace, find_dataset
 from flows.summary import name_flow_run, track_summary
 from flows.train import evaluate_stages, train_stages
+from flows.workspace import check_workspace
 
 # The form offers the shipped recipes, and takes a path.
 RecipeName = Literal[tuple(recipe_names())] | str  # type: ignore[valid-type]

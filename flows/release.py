@@ -6,23 +6,24 @@ is built for whatever is champion then.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from components.dataset import storage
 from components.dataset.splits import drawn_elsewhere
-from components.errors import InvalidRecipe, NoChampion, nearest
+from components.errors import NoChampion
 from components.models.resolve import hash_folder
 from components.recipe import EvaluateSection, ReleaseSection
-from components.tracking.promotion import Comparison, Decision, PromotionRule, decide
+from components.tracking.promotion import PromotionRule
 from components.workspace_paths import named
+from flows.challenge import weigh
 from flows.champion import BENTO_RECORD, bento_home, is_built, point_at_champion
+from flows.curated_files import files_of
 from flows.digests import bento_digest, decision_digest, index_digest, version_digest
-from flows.measure import GROUPS
 from flows.pedigree import pedigree_of
 from flows.run import Run, champion_of, registry_of, version_of
 from flows.stage import Stage, run_stage
@@ -94,25 +95,6 @@ def version_stage(run: Run, selection: Path) -> dict[str, Any]:
     return version
 
 
-def files_of(run: Run, selection: Path) -> dict[str, Path]:
-    """What a curated version holds: manifest, sidecars, local shards, the selection and the captions made.
-
-    Shards on object storage stay where they are; the manifest names them by path and hash.
-    """
-    files = {f"selection/{p.name}": p for p in sorted(selection.iterdir()) if p.is_file()}
-    root = Path(run.dataset.root)
-    files["dataset/dataset.json"] = root / "dataset.json"
-    for shard in run.dataset.shards:
-        for path in (shard.tar, shard.sidecar):
-            if not storage.is_remote(path):
-                files[f"dataset/{Path(path).name}"] = Path(path)
-    for step in run.plan.steps.values():
-        if step.kind == "captioner" and not storage.is_remote(run.store.root):
-            for shard in run.dataset.shards:
-                files[f"captions/{step.name}/{shard.name}.parquet"] = Path(run.store.path(step.columns, shard.digest))
-    return files
-
-
 def register_stage(
     run: Run, release: ReleaseSection, evaluate: EvaluateSection, model: Path, version: dict[str, Any]
 ) -> dict[str, Any]:
@@ -147,7 +129,8 @@ def register_stage(
         else:
             registry.set_challenger(number)
             champion = before.version if before else None
-            decision = Refusal(foreign) if foreign else weigh(run, rule, evaluate, model, champion)
+            measured = functools.partial(evaluate_one, run, evaluate)
+            decision = Refusal(foreign) if foreign else weigh(run, rule, measured, model, champion)
             if decision.promote:
                 registry.promote(number, decision.reason)
             record, against = {"promoted": decision.promote, "reason": decision.reason}, champion
@@ -194,43 +177,6 @@ def judged_elsewhere(run: Run) -> str | None:
         f"not promoted: judged on {' and '.join(names)}, drawn from other data than {run.full_dataset.name}; "
         "name evaluate.dev and evaluate.test of this data in the recipe"
     )
-
-
-def weigh(run: Run, rule: PromotionRule, evaluate: EvaluateSection, challenger: Path, champion: int | None) -> Decision:
-    """Challenger against champion, the same items of `dev`, paired."""
-    from components.evaluate.bootstrap import paired_bootstrap
-
-    dev = run.splits["dev"]
-    mine, groups = _items(evaluate_one(run, evaluate, challenger, dev, "challenger dev"), rule.metric)
-    if champion is None:
-        return decide(Comparison(rule.metric, float(mine.mean()), len(mine)), rule)
-    folder = Path(registry_of(run.environment).resolve(f"models:/{run.environment.registered_model}/{champion}")[0])
-    theirs, _ = _items(evaluate_one(run, evaluate, folder, dev, "champion dev"), rule.metric)
-    paired = paired_bootstrap(mine, theirs, groups, confidence=rule.confidence)
-    comparison = Comparison(
-        rule.metric,
-        float(mine.mean()),
-        len(mine),
-        float(theirs.mean()),
-        paired.difference,
-        paired.low,
-        paired.high,
-        rule.confidence,
-    )
-    return decide(comparison, rule)
-
-
-def _items(folder: Path, metric: str) -> tuple[np.ndarray, list[str]]:
-    """A value an item, and the group each item belongs to.
-
-    Raises:
-        InvalidRecipe: the promotion rule names a metric that was not measured.
-    """
-    with np.load(folder / "items.npz") as items:
-        if metric not in items:
-            known = [name for name in items if not name.endswith(GROUPS)]
-            raise InvalidRecipe(f'release.promote.metric is "{metric}", which was not measured{nearest(metric, known)}')
-        return items[metric], items[f"{metric.partition('.')[0]}.{GROUPS}"].tolist()
 
 
 def _metrics_of(run: Run, release: ReleaseSection) -> dict[str, float]:

@@ -30,9 +30,10 @@ from components.tracking.store import sqlite_path
 from flows.console import Console
 from flows.evaluation_sets import evaluation_sets, with_hold_out
 from flows.labels import with_labels
-from flows.plan import Plan, plan_recipe, with_steps
+from flows.plan import Plan
+from flows.planning import plan_recipe, with_steps
 from flows.runs import write_record
-from flows.stage import StageRecord
+from flows.stage_record import StageRecord
 
 FACTS_A_LINE = 8  # on the terminal; the report and MLflow have them all
 
@@ -74,7 +75,7 @@ class Run:
 
         Curation alone goes on without: then nothing is held out, which is said.
         """
-        from flows.start import find_dataset
+        from flows.datasets import find_dataset
 
         try:
             return evaluation_sets(self.recipe, self.full_dataset, find_dataset)

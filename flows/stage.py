@@ -9,27 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from components.errors import PairwrightError
-
-if TYPE_CHECKING:
-    from flows.run import Run
+from flows.run import Run
+from flows.stage_record import StageRecord
 
 T = TypeVar("T")
 PROGRESS_SECONDS = 2.0  # an artifact update is an API call: not more often than this
-
-
-@dataclass
-class StageRecord:
-    """What a stage did. `status` is reused, ran or failed; `seconds` is wall-clock."""
-
-    name: str
-    digest: str
-    status: str = "reused"
-    seconds: float = 0.0
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Stage:

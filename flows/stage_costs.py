@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from components.report.data import StageCost
-from flows.stage import StageRecord
+from flows.stage_record import StageRecord
 
 PHASES = {
     "train": ("train ",),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from components.engine.cluster import check_socket_paths
 from components.environment import Environment, silence
-from components.errors import WorkspaceError
+from flows.datasets import find_dataset
 from flows.full_disk import said_once
 from flows.interrupt import answered_signals
 from flows.prefect_server import own_server
+from flows.workspace import check_workspace
 
-# (folder, dataset) -> (kind of source, what it is made from), for recipes that need more than the demo corpus.
-MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
-FREE_BYTES = 256 << 20  # what the servers' databases alone may want; columns and models come on top
 # What a workspace's first run imports in any case: seconds it can spend while its Prefect server is not up yet.
 MEANWHILE = ("flows.pipeline", "great_expectations", "mlflow")
 
@@ -86,46 +83,3 @@ def preflight(recipe: Any, dataset: Any, environment: Environment, flow: str = "
 
     with open_run(recipe, environment, dataset, flow=flow, quiet=True) as run:
         check_recipe(run)
-
-
-def check_workspace(workspace: str) -> None:
-    """Refuse a workspace that cannot be written or is as good as full, before any work.
-
-    Raises:
-        WorkspaceError: read-only or full, with the remedy.
-    """
-    from components.dataset.storage import write_bytes
-
-    probe = Path(workspace) / ".writable"
-    write_bytes(str(probe), b"pairwright\n")
-    probe.unlink(missing_ok=True)
-    free = shutil.disk_usage(workspace).free
-    if free < FREE_BYTES:
-        raise WorkspaceError(
-            f"{workspace} has {free / 2**20:.0f} MiB left, a run needs {FREE_BYTES / 2**20:.0f}; "
-            "free space or set PAIRWRIGHT_WORKSPACE elsewhere"
-        )
-
-
-def find_dataset(path: str) -> Any:
-    """The dataset at a path; the demo corpus is pulled, and what is made from it made, when it is not there yet.
-
-    Raises:
-        DatasetError: there is no dataset.
-    """
-    from components.dataset.dataset import open_dataset
-    from components.dataset.storage import exists, is_remote, join
-
-    if not is_remote(path) and not exists(join(path, "dataset.json")):
-        root = Path(path).resolve().parent
-        if root.name == "data" and (root.parent / "data.dvc").is_file():
-            from components.versioning import pull_data
-
-            pull_data(root.parent)
-        elif (root.name, Path(path).name) in MADE and (root.parent / "data.dvc").is_file():
-            from components.dataset.ingest import ingest
-
-            kind, source = MADE[root.name, Path(path).name]
-            find_dataset(str(root.parent / source))
-            ingest(kind, str(root.parent / source), str(Path(path).resolve()))
-    return open_dataset(str(Path(path).resolve()) if not is_remote(path) else path)

@@ -28,7 +28,8 @@ from flows.compress import check_compression, compression_stage
 from flows.digests import ablation_digest, metrics_digest, model_digest
 from flows.evaluation_sets import RULE as HELD_OUT
 from flows.gates import run_gate
-from flows.plan import build, fit_reads
+from flows.plan import fit_reads
+from flows.planning import build
 from flows.run import Run
 from flows.stage import Stage, accelerator, run_stage
 from flows.summary import rounded

@@ -26,8 +26,8 @@ from serving.limits import (
     MAX_TOTAL_CHARS,
     MIB,
 )
+from serving.page_files import FILES
 from serving.routes import MAX_DIGITS
-from serving.web import FILES
 
 MEGAPIXELS = MAX_IMAGE_PIXELS // 1_000_000
 PICTURE_AS_BODY = " A picture may also be the whole body (image/*), with everything else in the query string."

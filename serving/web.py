@@ -7,7 +7,6 @@ BentoML's own page, which loads a tag manager, is not shown.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bentoml.exceptions import BentoMLException
@@ -18,21 +17,14 @@ from starlette.routing import Route
 
 from components.errors import DatasetError
 from components.look import LOOK
+from serving.openapi import openapi
+from serving.page_files import FILES, PAGE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-PAGE = Path(__file__).parent / "page"
 POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 DOCS_POLICY = POLICY + "; style-src 'self' 'unsafe-inline'"  # Swagger UI styles itself
-SCRIPT = "text/javascript"
-FILES = {
-    "app.js": SCRIPT,
-    "docs.js": SCRIPT,
-    "icon.svg": "image/svg+xml",
-    "look.css": "text/css",
-    "style.css": "text/css",
-}
 
 
 def _page(name: str, policy: str = POLICY) -> Any:
@@ -70,8 +62,6 @@ async def _lineage(request: Request) -> Response:
 
 
 def _openapi(request: Request) -> Response:
-    from serving.openapi import openapi
-
     return JSONResponse(openapi(request.app.state.service.bento_tag))
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from components.dataset.decode import decode
 from components.digest import folder_digest
-from components.models.dual_encoder import new_dual_encoder
 from components.models.heads import fit_heads
+from components.models.untrained import new_dual_encoder
 from components.settings import ModelFolder
 
 RECEIPT = {  # of components.tracking.lineage's shape

@@ -26,8 +26,8 @@ from tiny import tiny_recipe
 from components.dataset import storage
 from components.dataset.dataset import open_dataset
 from components.environment import Environment, silence
-from components.models.dual_encoder import new_dual_encoder
 from components.models.heads import fit_heads
+from components.models.untrained import new_dual_encoder
 from components.recipe import Recipe
 from components.settings import ModelFolder
 from flows import champion, digests, release

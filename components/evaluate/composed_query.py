@@ -25,7 +25,7 @@ from components.settings import Settings
 if TYPE_CHECKING:
     from components.dataset.dataset import Dataset
     from components.dataset.facts import DataFacts
-    from components.models.dual_encoder import DualEncoder
+    from components.models.encoder import DualEncoder
 
 QUERIES = {"both": "the picture and the text, summed", "image": "the picture alone", "text": "the text alone"}
 

@@ -26,7 +26,7 @@ from components.settings import Settings
 if TYPE_CHECKING:
     from components.dataset.dataset import Dataset
     from components.evaluate.split import SplitFeatures
-    from components.models.dual_encoder import DualEncoder
+    from components.models.encoder import DualEncoder
 
 REPLICATES = 1000
 RIDGE = 0.1  # of the kernel's mean diagonal

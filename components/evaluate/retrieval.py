@@ -22,7 +22,7 @@ from components.settings import Settings
 if TYPE_CHECKING:
     from components.dataset.dataset import Dataset
     from components.evaluate.split import SplitFeatures
-    from components.models.dual_encoder import DualEncoder
+    from components.models.encoder import DualEncoder
 
 KS = (1, 5, 10)
 DIRECTIONS = {

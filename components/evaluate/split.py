@@ -19,7 +19,7 @@ from components.dataset.dataset import Dataset
 from components.dataset.reading import read_pairs
 from components.errors import DatasetError
 from components.finite import require_finite
-from components.models.dual_encoder import DualEncoder
+from components.models.encoder import DualEncoder
 
 MAX_CACHED = 16  # (split, tower) entries; a split of 250 pairs is about 2 MB
 _cached: dict[tuple[str, str, str], Any] = {}

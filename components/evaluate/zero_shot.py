@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from components.dataset.dataset import Dataset
     from components.dataset.facts import DataFacts
-    from components.models.dual_encoder import DualEncoder
+    from components.models.encoder import DualEncoder
 
 TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of {}", "clip art of {}", "something from {}")
 

@@ -22,12 +22,13 @@ from components.explore.bins import Histograms
 from components.explore.exploration import Exploration
 from components.explore.filtering import LABELS
 from components.explore.history import brief, captions_of, history
+from components.explore.opening import open_tables
 from components.explore.pictures import Pictures
 from components.explore.plain_values import plain
 from components.explore.saved import RULE, SavedSelections
 from components.explore.scratch import BASE, rows_of
 from components.explore.search import Search, Wanted
-from components.explore.tables import Tables, open_tables
+from components.explore.tables import Tables
 from components.explore.verdict_tables import VERDICT, Verdicts
 from components.filter.expression import Names, Rule, bind
 from components.filter.ledger import Ledger

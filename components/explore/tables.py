@@ -13,7 +13,6 @@ processes of their own (queries.py).
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.environment import usable_cores
 from components.explore.exploration import Exploration, Gap
 from components.explore.queries import Queries, QueryFailed
 from components.explore.scratch import (
@@ -32,7 +30,6 @@ from components.explore.scratch import (
     attach,
     file_of,
     rows_of,
-    scratch_connection,
     source_of,
 )
 from components.filter.sql_functions import quoted
@@ -211,22 +208,3 @@ class Tables:
             self._asking.discard(cursor)
             alarm.cancel()
             cursor.close()
-
-
-@contextmanager
-def open_tables(exploration: Exploration, *, memory_limit: str = "2GB") -> Iterator[Tables]:
-    """The tables of an exploration; that of the sidecars is filled, the others wait to be needed."""
-    from components.explore.pair_table import add_pairs
-    from components.explore.step_tables import add_steps
-
-    with tempfile.TemporaryDirectory(prefix="pairwright-explore-") as folder:
-        connection = scratch_connection(folder, memory_limit, usable_cores())
-        queries = Queries(folder)
-        try:
-            tables = Tables(exploration, connection, folder, queries)
-            add_pairs(tables)
-            add_steps(tables)
-            yield tables
-        finally:
-            queries.close()
-            connection.close()

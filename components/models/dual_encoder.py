@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,107 +22,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from components.errors import ModelError
-from components.models.contrastive import MAX_SCALE
+from components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
 from components.models.heads import INITIAL_SCALE, Projection, as_features
+from components.models.pixels import squash
 from components.models.resolve import ENCODER_FORMAT as FORMAT
+from components.models.shared_towers import build_tower, share
 from components.models.tower import ImageTower, TextTower
-from components.models.towers import build_tower, load_image_tower, load_text_tower, share
+from components.models.transformers_encoder import load_transformers_encoder
 from components.settings import ModelFolder
 
 FORMAT_VERSION = 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"
-
-
-class DualEncoder(nn.Module):
-    """What every dual encoder does; `TwoTower` and `TransformersEncoder` say how.
-
-    Attributes:
-        dim: width of the shared space.
-        image_size: side in pixels of the square its image tower reads.
-        image_key, text_key: name a tower's features, so that models of one tower share them; None
-            where the tower was trained with this model alone.
-        crops: whether it reads a picture's centre; else the whole is squashed to a square.
-        card: the model card's text.
-    """
-
-    dim: int
-    image_size: int
-    crops: bool = False
-    image_key: str | None = None
-    text_key: str | None = None
-    card: str = ""
-    log_scale: nn.Parameter
-    logit_bias: nn.Parameter | None
-
-    @property
-    def scale(self) -> Tensor:
-        """exp(t), clamped at 100."""
-        return self.log_scale.exp().clamp(max=MAX_SCALE)
-
-    @property
-    def device(self) -> torch.device:
-        return self.log_scale.device
-
-    def image_features(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
-        """RGB uint8 pictures -> the tower's features, to be cached and projected; no gradient."""
-        raise NotImplementedError
-
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> the tower's features, to be cached and projected; no gradient."""
-        raise NotImplementedError
-
-    def project_image(self, features: Any) -> Tensor:
-        """(n, width) tower features -> (n, dim) unit vectors, with gradient."""
-        raise NotImplementedError
-
-    def project_text(self, features: Any) -> Tensor:
-        """(n, width) tower features -> (n, dim) unit vectors, with gradient."""
-        raise NotImplementedError
-
-    def embed_pixels(self, images: Tensor) -> Tensor:
-        """uint8 (n, side, side, 3) -> (n, dim) unit vectors, with gradient through the tower."""
-        raise NotImplementedError
-
-    def embed_tokens(self, tokens: dict[str, Tensor]) -> Tensor:
-        """What `tokens` gives -> (n, dim) unit vectors, with gradient through the tower."""
-        raise NotImplementedError
-
-    def pixels(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Pictures of any size as `embed_pixels` takes them: (n, side, side, 3) uint8."""
-        raise NotImplementedError
-
-    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Texts as `embed_tokens` takes them."""
-        raise NotImplementedError
-
-    def save(self, folder: str | Path, card: str = "") -> None:
-        """Write the model folder. The same weights give the same bytes."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def encode_image(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
-        """RGB uint8 pictures of any size, or one (n, h, w, 3) -> (n, dim) unit vectors, float32."""
-        return self.project_image(self.image_features(images))
-
-    @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> (n, dim) unit vectors, float32."""
-        return self.project_text(self.text_features(texts))
-
-    def encode_image_features(self, features: Any) -> Tensor:
-        """Cached tower features -> (n, dim) unit vectors, no gradient."""
-        with torch.no_grad():
-            return self.project_image(features)
-
-    def encode_text_features(self, features: Any) -> Tensor:
-        """Cached tower features -> (n, dim) unit vectors, no gradient."""
-        with torch.no_grad():
-            return self.project_text(features)
-
-    @torch.no_grad()
-    def clamp_scale(self) -> None:
-        """Keep exp(t) <= 100 after an optimizer step (Radford et al., 2021)."""
-        self.log_scale.clamp_(max=math.log(MAX_SCALE))
 
 
 class TwoTower(DualEncoder):
@@ -170,8 +79,6 @@ class TwoTower(DualEncoder):
         return self.project_text(self.text_tower(**tokens))
 
     def pixels(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        from components.models.pixels import squash
-
         return squash(images, self.image_tower.side)
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -195,33 +102,6 @@ class TwoTower(DualEncoder):
         (root / CARD).write_text(card or self.card or "# Dual encoder\n", encoding="utf-8")
 
 
-def new_dual_encoder(
-    image_tower: ModelFolder,
-    text_tower: ModelFolder,
-    dim: int,
-    *,
-    train_towers: bool = False,
-    own_towers: Collection[str] = (),
-    seed: int = 0,
-    bias: float | None = None,
-    device: str = "cpu",
-) -> TwoTower:
-    """Pretrained towers under fresh projections; towers to be trained are copies of their own.
-
-    Args:
-        own_towers: "image", "text": towers that stay locked but will be adapted, so are not shared.
-    """
-    own = {"image", "text"} if train_towers else set(own_towers)
-    image = load_image_tower(image_tower, device, shared="image" not in own)
-    text = load_text_tower(text_tower, device, shared="text" not in own)
-    model = TwoTower(image, text, dim, seed=seed, bias=bias).to(device)
-    for side, tower in (("image", image), ("text", text)):
-        tower.requires_grad_(train_towers)
-        if side in own:
-            tower.weights = None
-    return model
-
-
 def load_dual_encoder(folder: str | Path | ModelFolder, device: str = "cpu") -> DualEncoder:
     """The model in a folder of ours, or in a `transformers` CLIP or SigLIP folder, ready to encode.
 
@@ -236,8 +116,6 @@ def load_dual_encoder(folder: str | Path | ModelFolder, device: str = "cpu") -> 
     except (OSError, ValueError) as error:
         raise ModelError(f"{root} is no model folder ({error}); name one that `pairwright run` made") from None
     if config.get("format") != FORMAT:
-        from components.models.transformers_encoder import load_transformers_encoder
-
         return load_transformers_encoder(root, device)
     if config["format_version"] > FORMAT_VERSION:
         raise ModelError(f"{root} was written by a newer release; upgrade pairwright")

@@ -16,7 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from components.errors import ModelError
-from components.models.dual_encoder import DualEncoder, load_dual_encoder
+from components.models.dual_encoder import load_dual_encoder
+from components.models.encoder import DualEncoder
 from components.models.resolve import feature_width
 from components.models.tower import ImageTower, TextTower
 from components.settings import ModelFolder

@@ -35,11 +35,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from components.errors import ModelError
-from components.models.dual_encoder import CARD, CONFIG, WEIGHTS, DualEncoder, load_dual_encoder
+from components.models.dual_encoder import load_dual_encoder
+from components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
 from components.models.heads import Heads, as_features
 from components.models.seen import SEEN, Seen
+from components.models.shared_towers import build_tower, share
 from components.models.tower import TextTower
-from components.models.towers import build_tower, share
 
 FORMAT = "pairwright-reward"
 FORMAT_VERSION = 2  # 1 knew the pairs it was fitted on by their keys

@@ -1,51 +1,23 @@
-"""Towers by name, built once a process: models that share a locked tower share its memory too.
+"""Towers by what they read: a tower's own folder, or that side of a dual encoder's.
 
-load_tower(resolve_model("builtin:minilm")).features(["a red square"])     # (1, 384)
+load_text_tower("builtin:minilm").features(["a red square"])     # (1, 384)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import torch
-from torch import Tensor
-
-from components.errors import ModelError, nearest
-from components.models import efficientnet, minilm, sentence, tiny
-from components.models.resolve import BUILTIN, is_dual_encoder, resolve_model
-from components.models.tower import ImageTower, TextTower, Tower
+from components.errors import ModelError
+from components.models.encoder_towers import encoder_images, encoder_texts
+from components.models.resolve import is_dual_encoder
+from components.models.shared_towers import load_tower, resolved, share
+from components.models.tower import ImageTower, TextTower
 from components.settings import ModelFolder
-
-PRETRAINED: Mapping[str, Callable[[], Tower]] = {
-    "efficientnet-lite0": efficientnet.pretrained,
-    "minilm": minilm.pretrained,
-    "tiny-image": tiny.TinyImage,
-    "tiny-text": tiny.TinyText,
-}
-# (weights' hash, device) -> the tower; only towers nobody trains are here.
-_shared: dict[tuple[str, str], Tower] = {}
-
-
-def load_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bool = True) -> Tower:
-    """The tower a model folder names; `shared=False` gives a copy of its own, to be trained.
-
-    Raises:
-        ModelError: no such builtin, or the folder holds no tower.
-    """
-    found = _resolved(model)
-    assert found.weights is not None
-    if not shared:
-        return _build(found).to(device)
-    return share(found.weights, device, lambda: _build(found))
 
 
 def load_image_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bool = True) -> ImageTower:
     """The image tower a reference names, or the image side of a dual encoder's folder, which stays locked."""
-    if shared and is_dual_encoder(found := _resolved(model)):
-        from components.models.encoder_towers import encoder_images
-
+    if shared and is_dual_encoder(found := resolved(model)):
         assert found.weights is not None
         return cast(ImageTower, share(f"{found.weights} image", device, lambda: encoder_images(found, device)))
     tower = load_tower(model, device, shared=shared)
@@ -56,9 +28,7 @@ def load_image_tower(model: ModelFolder | str, device: str = "cpu", *, shared: b
 
 def load_text_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bool = True) -> TextTower:
     """The text tower a reference names, or the text side of a dual encoder's folder, which stays locked."""
-    if shared and is_dual_encoder(found := _resolved(model)):
-        from components.models.encoder_towers import encoder_texts
-
+    if shared and is_dual_encoder(found := resolved(model)):
         assert found.weights is not None
         return cast(TextTower, share(f"{found.weights} text", device, lambda: encoder_texts(found, device)))
     tower = load_tower(model, device, shared=shared)
@@ -67,64 +37,5 @@ def load_text_tower(model: ModelFolder | str, device: str = "cpu", *, shared: bo
     return tower
 
 
-def share(weights: str, device: str, build: Callable[[], Tower]) -> Tower:
-    """The process's one tower with these weights on this device, built if it is the first."""
-    if (weights, device) not in _shared:
-        tower = build().to(device)
-        tower.requires_grad_(False)
-        tower.weights = weights
-        _shared[weights, device] = tower
-    return _shared[weights, device]
-
-
-def build_tower(config: Mapping[str, Any], folder: str | Path, tensors: Callable[[], dict[str, Tensor]]) -> Tower:
-    """A tower from a model folder's `config.json` entry and its tensors.
-
-    Raises:
-        ModelError: this release knows no such tower, or a tensor is missing.
-    """
-    kind = config["kind"]
-    tower: Tower
-    if kind == efficientnet.KIND:
-        tower = efficientnet.EfficientNetLite0()
-    elif kind == sentence.KIND:
-        tower = sentence.SentenceTower(config["transformer"], Path(folder) / sentence.TOKENIZER)
-    elif kind in ("tiny-image", "tiny-text"):
-        tower = (tiny.TinyImage if kind == "tiny-image" else tiny.TinyText)(config["width"], config["layers"])
-    else:
-        raise ModelError(f'{folder}: this release has no tower "{kind}"; upgrade pairwright')
-    try:
-        tower.load_state_dict(tensors())
-    except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{folder}: its weights do not fit its config.json ({problem}); restore the folder") from None
-    return tower
-
-
-def _build(model: ModelFolder) -> Tower:
-    tower: Tower
-    if model.reference.startswith(BUILTIN):
-        name = model.reference.removeprefix(BUILTIN)
-        if name not in PRETRAINED:
-            raise ModelError(f'no builtin tower is called "{name}"{nearest(name, PRETRAINED)}')
-        tower = PRETRAINED[name]()
-    else:
-        tower = sentence.pretrained_sentence(str(model.path))
-    tower.weights = model.weights
-    return tower
-
-
-def _resolved(model: ModelFolder | str) -> ModelFolder:
-    found = model if isinstance(model, ModelFolder) else ModelFolder(reference=model)
-    return found if found.resolved else resolve_model(found.reference)
-
-
 def _name(model: ModelFolder | str) -> str:
     return model.reference if isinstance(model, ModelFolder) else model
-
-
-def forget_shared() -> None:
-    """Drop every shared tower (a test's, or a long-lived server's, way to free memory)."""
-    _shared.clear()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from components.component import batches
 from components.errors import ModelError
-from components.models.dual_encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
 from components.models.heads import as_features
 from components.models.pixels import squash
 from components.models.resolve import ENCODER_FAMILIES as FAMILIES

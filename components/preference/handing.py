@@ -23,7 +23,8 @@ import numpy as np
 from components.hashing import sha256_text
 from components.preference.answers import Answer, BadAnswer, checked_answer
 from components.preference.criteria import Criteria
-from components.preference.store import ANSWER, SKIP, UNDO, UNREADABLE, LabelStore, StoredItem
+from components.preference.items import StoredItem
+from components.preference.store import ANSWER, SKIP, UNDO, UNREADABLE, LabelStore
 
 LEASE_SECONDS = 15 * 60.0
 AWAY_SECONDS = 60.0  # before a shard that could not be read is tried again

@@ -24,8 +24,8 @@ from components.errors import DatasetError
 from components.preference.answers import REJECTED, Answer
 from components.preference.candidates import Candidate
 from components.preference.criteria import Criteria
-from components.preference.sampling import CHOSEN, Item
-from components.preference.store import Annotated, Given, StoredItem
+from components.preference.items import CHOSEN, Item, StoredItem
+from components.preference.store import Annotated, Given
 
 NOT_SORTED = "_"  # Label Studio's name for what stayed in the list
 PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")

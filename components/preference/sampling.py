@@ -19,35 +19,17 @@ leave out just the pairs that are hard.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.hashing import sha256_text
-from components.preference.candidates import Candidate
 from components.preference.cheap_scores import cheap_scores, disagreement, near_margin
 from components.preference.coverage import weighted_k_center
+from components.preference.items import CHOSEN, RANDOM, Item, StoredItem
 from components.preference.pool import Pool
 
-if TYPE_CHECKING:
-    from components.preference.store import StoredItem
-
-SHARES = CHOSEN, RANDOM = "chosen", "random"
 MOST_CANDIDATES = 9  # one number key each
-
-
-@dataclass(frozen=True)
-class Item:
-    """A picture to label, with the captions shown. `share` is "chosen" or "random"; `uncertainty` in [0, 1]."""
-
-    shard: str
-    row: int
-    key: str
-    candidates: tuple[Candidate, ...]
-    share: str
-    uncertainty: float
 
 
 def sample_items(

@@ -29,7 +29,7 @@ from components.hashing import canonical, sha256_text
 from components.preference.answers import Answer
 from components.preference.candidates import Candidate
 from components.preference.criteria import Criteria
-from components.preference.sampling import RANDOM, SHARES, Item
+from components.preference.items import RANDOM, SHARES, Item, StoredItem
 
 STORE_VERSION = 1
 BUSY_SECONDS = 20
@@ -63,20 +63,6 @@ CREATE TRIGGER events_last BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'ev
 CREATE VIEW live AS SELECT * FROM events e WHERE kind IN ('answer', 'skip')
   AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.id);
 """
-
-
-@dataclass(frozen=True)
-class StoredItem:
-    """An item as stored; `wanted` is how many labellers should answer it."""
-
-    id: int
-    shard: str
-    row: int
-    key: str
-    candidates: tuple[Candidate, ...]
-    share: str
-    uncertainty: float
-    wanted: int
 
 
 @dataclass(frozen=True)

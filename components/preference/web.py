@@ -29,9 +29,10 @@ from components.look import LOOK
 from components.preference.answers import BadAnswer
 from components.preference.criteria import Criteria
 from components.preference.handing import Desk, Serving
+from components.preference.items import StoredItem
 from components.preference.picture import Pictures
 from components.preference.reliability import reliability
-from components.preference.store import LabelStore, StoredItem
+from components.preference.store import LabelStore
 from components.web_server import BadRequest, error_handlers, json_body, whole_number
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import torch
 
 from components.component import Objective
 from components.errors import ModelError
-from components.models.dual_encoder import DualEncoder, new_dual_encoder
+from components.models.encoder import DualEncoder
 from components.models.lora import ATTENTION_LAYERS, adapt
+from components.models.untrained import new_dual_encoder
 from components.pretrain.config import TrainConfig
 from components.pretrain.loader import CaptionLoader, FeatureLoader, Loader, PictureLoader
 from components.pretrain.pairs import open_pairs

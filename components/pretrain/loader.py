@@ -23,7 +23,7 @@ from components.dataset.decode import decode
 from components.dataset.pairs import caption_of
 from components.errors import ColumnError, DatasetError
 from components.finite import require_finite
-from components.models.dual_encoder import DualEncoder
+from components.models.encoder import DualEncoder
 from components.pretrain.pairs import TrainingPairs
 from components.pretrain.settings import DualEncoderSettings
 

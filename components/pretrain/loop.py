@@ -23,7 +23,7 @@ from components.component import Objective
 from components.errors import WorkspaceError
 from components.finite import require_finite
 from components.models.contrastive import distributed, same_group
-from components.models.dual_encoder import DualEncoder
+from components.models.encoder import DualEncoder
 from components.models.finite_steps import FiniteSteps
 from components.models.heads import learning_rate, parameter_groups
 from components.models.lora import merge, save_adapter, trained_share

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.pretrain.judged import HELD_OUT, Judged, counts_of
 from components.pretrain.reward_figures import draw_figures
 from components.pretrain.reward_measures import Accuracy, accuracy, by_kind, calibration, log_loss, right
-
-if TYPE_CHECKING:
-    from components.pretrain.reward import RewardSettings
+from components.pretrain.reward_settings import RewardSettings
 
 Curve = Sequence[tuple[int, Accuracy, Accuracy]]
 

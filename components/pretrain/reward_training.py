@@ -41,7 +41,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Options:
-    """How a reward is fitted; see `components.pretrain.reward.RewardSettings`."""
+    """How a reward is fitted; see `components.pretrain.reward_settings.RewardSettings`."""
 
     alignment_steps: int = 150
     steps: int = 200

@@ -98,7 +98,7 @@ def _workspace(workspace: str | None) -> Iterator[Finding]:
 
     from components.environment import Environment
     from components.errors import PairwrightError
-    from flows.start import check_workspace
+    from flows.workspace import check_workspace
 
     try:
         environment = Environment.load(workspace=workspace)

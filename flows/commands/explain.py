@@ -45,9 +45,9 @@ def _recipe(what: str, data: str | None, labels: str | None, workspace: str | No
     """
     from components.environment import Environment
     from flows.check import check_recipe
+    from flows.datasets import find_dataset
     from flows.recipes import load_recipe
     from flows.run import open_run
-    from flows.start import find_dataset
 
     recipe = load_recipe(what, labels)
     environment = Environment.load(workspace=workspace)

@@ -102,7 +102,7 @@ def open_page(dataset: str, workspace: str | None, store: str | None, **said: An
     from components.preference.store import LabelStore
     from components.preference.web import labelling_app
     from components.web_server import listening_socket
-    from flows.start import find_dataset
+    from flows.datasets import find_dataset
 
     key = api_key(said["api_key_file"])
     check_exposure(said["host"], key)
@@ -303,7 +303,7 @@ def export(
     import json
 
     from components.preference.labels_folder import export_labels
-    from flows.start import find_dataset
+    from flows.datasets import find_dataset
 
     data = find_dataset(dataset)
     labels = opened_store(data, workspace, store)
@@ -350,7 +350,7 @@ def import_(dataset: str, annotated: str, workspace: str | None, store: str | No
 
     from components.preference.label_studio import read_annotated
     from components.preference.store import LabelStore
-    from flows.start import find_dataset
+    from flows.datasets import find_dataset
 
     data = find_dataset(dataset)
     found = read_annotated(annotated)
@@ -371,7 +371,7 @@ def status(dataset: str, workspace: str | None, store: str | None, as_json: bool
     from collections import Counter
 
     from components.preference.reliability import reliability
-    from flows.start import find_dataset
+    from flows.datasets import find_dataset
 
     data = find_dataset(dataset)
     labels = opened_store(data, workspace, store)

@@ -66,8 +66,9 @@ def score(
     from components.recipe import Recipe
     from flows.console import Console
     from flows.curate import said_raised, speed
-    from flows.plan import job_of, plan_recipe
-    from flows.start import find_dataset
+    from flows.datasets import find_dataset
+    from flows.plan import job_of
+    from flows.planning import plan_recipe
 
     environment = Environment.load(workspace=workspace)
     data = find_dataset(path).limited(limit)

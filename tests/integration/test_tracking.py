@@ -337,8 +337,9 @@ print(json.dumps(answer.astype(object).where(answer.notna(), None).to_dict("reco
 def test_the_champion_loads_in_plain_mlflow_without_our_flows_and_embeds(uri: str, tmp_path: Path) -> None:
     import torch
 
-    from components.models.dual_encoder import load_dual_encoder, new_dual_encoder
+    from components.models.dual_encoder import load_dual_encoder
     from components.models.resolve import resolve_model
+    from components.models.untrained import new_dual_encoder
 
     towers = [resolve_model(f"builtin:{name}") for name in ("tiny-image", "tiny-text")]
     folder = tmp_path / "trained"

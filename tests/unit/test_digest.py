@@ -306,7 +306,7 @@ def test_what_settings_name_counts_as_if_it_were_imported_however_deep(objective
 
 def test_a_reference_in_a_named_components_with_is_resolved_and_ordered_before(objective):
     from components.pretrain.settings import DualEncoderSettings
-    from flows.plan import _fits_named, resolve_models
+    from flows.planning import _fits_named, resolve_models
 
     objective()
     said = deep({"teacher": "step:teacher"})
@@ -384,7 +384,7 @@ def test_rows_are_known_by_shard_row_and_order_however_they_are_chunked():
     assert len({rows_digest(rows) for rows in different}) == len(different)
 
 
-PLACED = '''
+PLACED = """
 from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
@@ -396,7 +396,7 @@ NAME = "components.models.pixels"
 def read(rows):
     from components.hashing import canonical
     return canonical(rows)
-'''
+"""
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from components.errors import DatasetError
 from components.evaluate.retrieval import Retrieval, RetrievalSettings, chance_recall, first_ranks
 from components.evaluate.split import features_of, positives_of
 from components.evaluate.zero_shot import ZeroShot, ZeroShotSettings, class_weights, spoken
-from components.models.dual_encoder import DualEncoder, load_dual_encoder, new_dual_encoder
+from components.models.dual_encoder import load_dual_encoder
+from components.models.encoder import DualEncoder
+from components.models.untrained import new_dual_encoder
 
 
 class Reader(DualEncoder):

@@ -15,7 +15,8 @@ from components.component import Metric
 from components.dataset.dataset import Dataset
 from components.errors import DatasetError
 from components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings, composed
-from components.models.dual_encoder import DualEncoder, load_dual_encoder
+from components.models.dual_encoder import load_dual_encoder
+from components.models.encoder import DualEncoder
 from components.pretrain.loop import train
 
 OPTIONS: dict[str, Any] = {"change": "colour", "same": ["category"]}

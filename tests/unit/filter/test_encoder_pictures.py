@@ -14,9 +14,10 @@ from scans import scored, write
 from components.dataset.decode import decode
 from components.dataset.pairs import PairBatch
 from components.errors import ModelError
-from components.models.dual_encoder import load_dual_encoder, new_dual_encoder
+from components.models.dual_encoder import load_dual_encoder
 from components.models.resolve import image_side, resolve_model
 from components.models.towers import load_image_tower
+from components.models.untrained import new_dual_encoder
 from components.registry import component_class
 from components.settings import ModelFolder
 

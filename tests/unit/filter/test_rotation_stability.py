@@ -21,9 +21,10 @@ from components.filter.crossfit_rotation_stability import (
 )
 from components.filter.rank_stability import ROTATIONS, most_stable, rank_variance
 from components.filter.rotation_stability import chosen_columns
-from components.models.dual_encoder import load_dual_encoder, new_dual_encoder
+from components.models.dual_encoder import load_dual_encoder
 from components.models.resolve import resolve_model
 from components.models.towers import load_image_tower
+from components.models.untrained import new_dual_encoder
 
 SCORES = st.integers(1, 6).flatmap(
     lambda k: st.lists(

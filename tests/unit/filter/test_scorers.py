@@ -184,7 +184,8 @@ def test_tags_are_the_networks_own_classes_of_its_features() -> None:
 
 
 def test_alignment_is_the_cosine_of_the_two_encodings(tmp_path: Path, shapes: Callable[..., Any]) -> None:
-    from components.models.dual_encoder import load_dual_encoder, new_dual_encoder
+    from components.models.dual_encoder import load_dual_encoder
+    from components.models.untrained import new_dual_encoder
 
     model = new_dual_encoder("builtin:tiny-image", "builtin:tiny-text", dim=16)
     model.save(tmp_path / "model")

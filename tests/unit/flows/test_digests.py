@@ -291,6 +291,7 @@ EDITS = {
     "components.filter.selection": SELECTED,
     "components.models.text_backends.local": FUSED,
     "components.models.text_backends.openai": set(),
+    "components.models.untrained": {*TRAIN, *CURVE},
     "components.pretrain.siglip": set(),
     "components.pretrain.loop": {*TRAIN},
     "components.evaluate.retrieval": {*METRICS, *CURVE, "register"},

@@ -34,7 +34,8 @@ from components.models.resolve import resolve_model
 from components.recipe import Recipe
 from components.registry import scorer, selection
 from components.settings import Settings
-from flows.plan import Plan, job_of, plan_recipe
+from flows.plan import Plan, job_of
+from flows.planning import plan_recipe
 
 pytestmark = pytest.mark.platform
 

@@ -14,7 +14,7 @@ from tiny import tiny_recipe
 from components.errors import InvalidRecipe, PairwrightError
 from components.models.resolve import resolve_model
 from components.recipe import Recipe
-from flows.plan import plan_recipe
+from flows.planning import plan_recipe
 from flows.recipes import load_recipe, recipe_names
 
 pytestmark = pytest.mark.platform

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from components.errors import ModelError
-from components.models.dual_encoder import TwoTower, load_dual_encoder, new_dual_encoder
+from components.models.dual_encoder import TwoTower, load_dual_encoder
 from components.models.resolve import resolve_model
-from components.models.towers import forget_shared
+from components.models.shared_towers import forget_shared
+from components.models.untrained import new_dual_encoder
 
 TINY = resolve_model("builtin:tiny-image"), resolve_model("builtin:tiny-text")
 PICTURES = [np.random.default_rng(i).integers(0, 255, (40 + i, 50, 3), dtype=np.uint8) for i in range(3)]

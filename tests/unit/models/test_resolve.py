@@ -22,7 +22,7 @@ def test_every_builtin_resolves_to_a_hash_that_stays() -> None:
 
 
 def test_a_builtins_width_is_what_its_tower_gives() -> None:
-    from components.models.towers import load_tower
+    from components.models.shared_towers import load_tower
 
     for name in builtins():
         model = resolve_model(f"builtin:{name}")

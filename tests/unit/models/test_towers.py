@@ -15,7 +15,8 @@ from components.dataset.pairs import PairBatch
 from components.errors import ModelError
 from components.models.efficientnet import IMAGENET_LABELS, classifier, pretrained, tags
 from components.models.pixels import squash
-from components.models.towers import load_image_tower, load_text_tower, load_tower
+from components.models.shared_towers import load_tower
+from components.models.towers import load_image_tower, load_text_tower
 
 HOPPER = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 

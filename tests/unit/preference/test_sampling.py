@@ -17,9 +17,10 @@ from components.errors import ColumnError, DatasetError
 from components.preference.candidates import Candidate
 from components.preference.cheap_scores import cheap_scores, disagreement, near_margin
 from components.preference.coverage import caption_hashes, picture_features, unit, weighted_k_center
+from components.preference.items import CHOSEN, RANDOM, Item
 from components.preference.pool import Pool, feature_column, read_pool
 from components.preference.rewarded import add_rewards, feature_of_width
-from components.preference.sampling import CHOSEN, RANDOM, Item, blind_order, sample_items, uncertainties
+from components.preference.sampling import blind_order, sample_items, uncertainties
 
 
 @st.composite

@@ -16,7 +16,7 @@ from components.preference.answers import BadAnswer
 from components.preference.candidates import Candidate
 from components.preference.criteria import read_criteria
 from components.preference.handing import Desk
-from components.preference.sampling import Item
+from components.preference.items import Item
 from components.preference.store import STORE_VERSION, LabelStore
 
 CRITERIA = read_criteria(None)

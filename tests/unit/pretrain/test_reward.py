@@ -21,7 +21,8 @@ from components.dataset.pairs import PairBatch
 from components.errors import ColumnError, InvalidRecipe
 from components.filter.reward import RewardScore, RewardScoreSettings
 from components.pretrain.judged import HELD_OUT, read_judged, with_folds
-from components.pretrain.reward import FitReward, RewardSettings
+from components.pretrain.reward import FitReward
+from components.pretrain.reward_settings import RewardSettings
 from components.settings import ModelFolder
 
 PAIRS = 96

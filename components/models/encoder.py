@@ -1,0 +1,108 @@
+"""What a dual encoder is: pictures and texts into one space of unit vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.models.contrastive import MAX_SCALE
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"  # of its folder
+
+
+class DualEncoder(nn.Module):
+    """What every dual encoder does; `TwoTower` and `TransformersEncoder` say how.
+
+    Attributes:
+        dim: width of the shared space.
+        image_size: side in pixels of the square its image tower reads.
+        image_key, text_key: name a tower's features, so that models of one tower share them; None
+            where the tower was trained with this model alone.
+        crops: whether it reads a picture's centre; else the whole is squashed to a square.
+        card: the model card's text.
+    """
+
+    dim: int
+    image_size: int
+    crops: bool = False
+    image_key: str | None = None
+    text_key: str | None = None
+    card: str = ""
+    log_scale: nn.Parameter
+    logit_bias: nn.Parameter | None
+
+    @property
+    def scale(self) -> Tensor:
+        """exp(t), clamped at 100."""
+        return self.log_scale.exp().clamp(max=MAX_SCALE)
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_scale.device
+
+    def image_features(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+        """RGB uint8 pictures -> the tower's features, to be cached and projected; no gradient."""
+        raise NotImplementedError
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> the tower's features, to be cached and projected; no gradient."""
+        raise NotImplementedError
+
+    def project_image(self, features: Any) -> Tensor:
+        """(n, width) tower features -> (n, dim) unit vectors, with gradient."""
+        raise NotImplementedError
+
+    def project_text(self, features: Any) -> Tensor:
+        """(n, width) tower features -> (n, dim) unit vectors, with gradient."""
+        raise NotImplementedError
+
+    def embed_pixels(self, images: Tensor) -> Tensor:
+        """uint8 (n, side, side, 3) -> (n, dim) unit vectors, with gradient through the tower."""
+        raise NotImplementedError
+
+    def embed_tokens(self, tokens: dict[str, Tensor]) -> Tensor:
+        """What `tokens` gives -> (n, dim) unit vectors, with gradient through the tower."""
+        raise NotImplementedError
+
+    def pixels(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Pictures of any size as `embed_pixels` takes them: (n, side, side, 3) uint8."""
+        raise NotImplementedError
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts as `embed_tokens` takes them."""
+        raise NotImplementedError
+
+    def save(self, folder: str | Path, card: str = "") -> None:
+        """Write the model folder. The same weights give the same bytes."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def encode_image(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+        """RGB uint8 pictures of any size, or one (n, h, w, 3) -> (n, dim) unit vectors, float32."""
+        return self.project_image(self.image_features(images))
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (n, dim) unit vectors, float32."""
+        return self.project_text(self.text_features(texts))
+
+    def encode_image_features(self, features: Any) -> Tensor:
+        """Cached tower features -> (n, dim) unit vectors, no gradient."""
+        with torch.no_grad():
+            return self.project_image(features)
+
+    def encode_text_features(self, features: Any) -> Tensor:
+        """Cached tower features -> (n, dim) unit vectors, no gradient."""
+        with torch.no_grad():
+            return self.project_text(features)
+
+    @torch.no_grad()
+    def clamp_scale(self) -> None:
+        """Keep exp(t) <= 100 after an optimizer step (Radford et al., 2021)."""
+        self.log_scale.clamp_(max=math.log(MAX_SCALE))

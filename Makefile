@@ -25,7 +25,7 @@ $(CORE): requirements-core.lock pyproject.toml infra/install.sh
 	@touch $@
 
 data: $(READY) ## Pull the demo corpus that data.dvc pins, from infra/dvc-remote
-	@$(BIN)/python -c 'from components.versioning import pull_data; print(pull_data("."))'
+	@$(BIN)/python -c 'from pairwright.components.versioning import pull_data; print(pull_data("."))'
 
 demo: $(READY) ## The demo corpus to a curated set, a registered model, a Bento and a report
 	$(BIN)/pairwright run quickstart
@@ -40,10 +40,10 @@ explore: $(READY) ## Look at every pair of the latest run, http://127.0.0.1:8321
 	$(BIN)/pairwright explore
 
 up: $(READY) ## Prefect (with the deployments served), MLflow and the Bento on this machine
-	$(BIN)/python -m flows.servers up
+	$(BIN)/python -m pairwright.flows.servers.servers up
 
 down: ## End what `make up` started
-	$(BIN)/python -m flows.servers down
+	$(BIN)/python -m pairwright.flows.servers.servers down
 
 lint: $(READY) ## ruff, mypy on components and serving, import contracts
 	$(BIN)/ruff check .

@@ -141,7 +141,7 @@ def pairwright(crawl: LargeCrawl, scratch: Path, workers: int) -> Outcome:
     """Ours, as a user runs it, in a workspace of its own."""
     recipe, workspace = scratch / "job.yaml", scratch / "workspace"
     recipe.write_text(yaml.safe_dump(RECIPE | {"data": str(crawl.dataset.root)}, sort_keys=False))
-    command = [sys.executable, "-m", "flows.cli", "run", str(recipe), "--only", "curate", "--json"]
+    command = [sys.executable, "-m", "pairwright.flows.cli", "run", str(recipe), "--only", "curate", "--json"]
     variables = os.environ | {"PAIRWRIGHT_WORKERS": str(workers), "PAIRWRIGHT_DEVICE": "cpu"}
     started = time.perf_counter()
     done = subprocess.run(

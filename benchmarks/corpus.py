@@ -15,11 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from components.dataset.dataset import Dataset, open_dataset
-from components.dataset.decode import decode
-from components.dataset.pairs import caption_of
-from components.dataset.splits import normalise
-from components.versioning import data_version
+from pairwright.components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.pairs import caption_of
+from pairwright.components.dataset.splits import normalise
+from pairwright.components.versioning import data_version
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("raw", "dev", "test")

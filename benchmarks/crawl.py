@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from components.dataset.dataset import Dataset
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
 
 WORDS = ("red", "blue", "old", "small", "cat", "boat", "house", "tree", "river", "street", "photo", "of", "a", "the")
 DIFFERENT = 200  # pictures drawn; the others repeat their bytes, which no scorer can profit from

@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 from benchmarks.curation_scores import Selector, make_columns, scores_of, selectors
 from benchmarks.damaged import MIXED, SOURCES, TRUTH, make_damaged
 from benchmarks.machine import machine_facts
-from components.artifact import ArtifactStore
-from components.dataset.columns import ColumnsView
-from components.evaluate.compression import (
+from pairwright.components.artifact import ArtifactStore
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.evaluate.compression import (
     HeadSettings,
     Queries,
     TrainingPairs,
@@ -37,10 +37,10 @@ from components.evaluate.compression import (
     random_rows,
     train_and_query,
 )
-from components.evaluate.compression_curve import Judged, against_chance, in_words, judge
-from components.evaluate.crossed import crossed
-from components.hashing import canonical, sha256_text
-from components.source_code import source_digest
+from pairwright.components.evaluate.compression_curve import Judged, against_chance, in_words, judge
+from pairwright.components.evaluate.crossed import crossed
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.source_code import source_digest
 
 MARGIN = 0.03  # of mean recall: what a model may lose and still count as not worse
 SHARES = (0.5, 0.25)
@@ -54,7 +54,7 @@ UNTOLD = "not told from chance"
 TOWERS = ("builtin:efficientnet-lite0", "builtin:minilm")
 # Bonferroni: that any selector is called better than chance wrongly, 5% at most.
 SURE = 1 - 0.05 / sum(one.train for one in selectors())
-CODE = ("components.evaluate.compression", "components.models.heads")
+CODE = ("pairwright.components.evaluate.compression", "pairwright.components.models.heads")
 
 
 @dataclass
@@ -83,9 +83,9 @@ def _bytes_digest(*arrays: np.ndarray) -> str:
 
 
 def read_crawl(view: ColumnsView, source: str, truth: Any, chosen: list[Selector]) -> Crawl:
-    from components.filter.caption_column import caption_column
-    from components.filter.groups import labels_of
-    from components.models.heads import as_features
+    from pairwright.components.filter.selections.caption_column import caption_column
+    from pairwright.components.filter.selections.groups import labels_of
+    from pairwright.components.models.heads import as_features
 
     image, text = (view.column(f"{step}.vector") for step in ("image_features", f"features_{source}"))
     labels = labels_of(caption_column(view, source))
@@ -198,10 +198,10 @@ class Trainer:
 
 
 def _queries(path: str) -> Queries:
-    from components.evaluate.split import features_of, positives_of
-    from components.models.resolve import resolve_model
-    from components.models.untrained import new_dual_encoder
-    from flows.datasets import find_dataset
+    from pairwright.components.evaluate.split import features_of, positives_of
+    from pairwright.components.models.resolve import resolve_model
+    from pairwright.components.models.towers.untrained import new_dual_encoder
+    from pairwright.flows.planning.datasets import find_dataset
 
     model = new_dual_encoder(*(resolve_model(tower) for tower in TOWERS), dim=2)
     split = features_of(model, find_dataset(path), "alt")
@@ -303,7 +303,7 @@ def main() -> None:
     parser.add_argument("--no-write", action="store_true", help="print, and leave docs/ as it is")
     wish = parser.parse_args()
     data = f"{wish.workspace}/damaged"
-    from flows.datasets import find_dataset
+    from pairwright.flows.planning.datasets import find_dataset
 
     find_dataset("data/raw")
     make_damaged(data)
@@ -329,7 +329,7 @@ def train_all(crawls: dict[str, Crawl], chosen: list[Selector], trainer: Trainer
     """Every declared selector against chance, and the curves of those the plan names."""
     from rich.console import Console
 
-    from flows.datasets import find_dataset
+    from pairwright.flows.planning.datasets import find_dataset
 
     show = Console(stderr=True).print
     show(f"declared: margin {MARGIN}, {len(trainer.seeds)} seeds")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.damaged import MIXED, SEED_SHARE, SWAPPED
-from components.dataset.damage import JUDGING, TEACHING
+from pairwright.components.dataset.damage.damage import JUDGING, TEACHING
 
 CHANCE, ORACLE = "a random half", "undamaged first (oracle)"
 UNTOLD = "is not told from chance on"

@@ -13,9 +13,9 @@ import pyarrow as pa
 import yaml
 
 from benchmarks.damaged import SOURCES
-from components.dataset.columns import ColumnsView
-from components.environment import Environment, silence
-from components.recipe import Recipe
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.environment import Environment, silence
+from pairwright.components.recipe import Recipe
 
 ROW = "row_number_of_the_view"
 PLAN = Path(__file__).with_name("curation.yaml")
@@ -69,14 +69,14 @@ def make_columns(data: str, workspace: str) -> ColumnsView:
     """Every column of the plan, made or reused, through the same stages a run goes through."""
     silence()
     environment = Environment.load(workspace=workspace)
-    from flows.datasets import find_dataset
-    from flows.start import quiet_prefect
+    from pairwright.flows.planning.datasets import find_dataset
+    from pairwright.flows.start import quiet_prefect
 
     quiet_prefect(workspace)
     from prefect import flow
 
-    from flows.curate import global_step, score_pass
-    from flows.run import open_run
+    from pairwright.flows.curate import global_step, score_pass
+    from pairwright.flows.running.run import open_run
 
     @flow(name="curation-bench")
     def columns() -> ColumnsView:

@@ -27,13 +27,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.dataset import storage
-from components.dataset.damage import JUDGING, damaged
-from components.dataset.damage_texts import Texts, plain
-from components.dataset.dataset import Dataset, Shard, open_dataset
-from components.dataset.pairs import caption_of
-from components.dataset.sidecar import caption, shard_digest, sidecar_table, write_sidecar
-from components.source_code import source_digest
+from pairwright.components.dataset.damage.damage import JUDGING, damaged
+from pairwright.components.dataset.damage.damage_texts import Texts, plain
+from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.pairs import caption_of
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.sidecar import caption, shard_digest, sidecar_table, write_sidecar
+from pairwright.components.source_code import source_digest
 
 SEED_SHARE = 0.3  # of the stamps, by group
 MIXED = JUDGING  # and no kind that silver preferences teach with
@@ -44,7 +44,7 @@ SEED = "seed"
 KEPT_SOURCES = ("file_name", "folder", "keywords")  # what a crawl has beside the caption
 TRUTH = "truth.parquet"
 MADE_OF = "made_of.json"
-CODE = ("benchmarks.damaged", "components.dataset.damage")
+CODE = ("benchmarks.damaged", "pairwright.components.dataset.damage.damage")
 
 
 def plant_all(rows: list[dict[str, Any]], seed: int) -> dict[str, tuple[list[str | None], list[str | None]]]:

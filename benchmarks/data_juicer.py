@@ -23,8 +23,8 @@ from typing import Any
 
 import yaml
 
-from components.dataset.dataset import Dataset
-from components.dataset.pairs import caption_of
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.pairs import caption_of
 
 VERSIONS = ("1.6.1", "1.4.4", "1.4.0", "1.0.5")  # newest first; the next is tried where one does not resolve
 WANTED = ("imagededup", "fasttext-predict")

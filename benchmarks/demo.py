@@ -23,7 +23,7 @@ def run(workspace: str) -> tuple[float, dict[str, float], set[str]]:
     """Wall-clock seconds of the whole command, seconds by stage, and the statuses that occurred."""
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "quickstart", "--json"],
+        [sys.executable, "-m", "pairwright.flows.cli", "run", "quickstart", "--json"],
         env={**os.environ, "PAIRWRIGHT_WORKSPACE": workspace},
         check=True,
         stdout=subprocess.PIPE,

@@ -34,16 +34,16 @@ import pyarrow as pa
 
 from benchmarks.crawl import make_crawl
 from benchmarks.machine import add_output_option, publish
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset, Shard
-from components.dataset.schema import SIDECAR
-from components.dataset.sidecar import write_sidecar
-from components.explore.exploration import Exploration, SelectionPlace
-from components.explore.explorer import Explorer, open_explorer
-from components.explore.web import web_app
-from components.filter.rules import Rule
-from components.filter.selection import write_selection
-from components.web_server import listening_socket
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.schema import SIDECAR
+from pairwright.components.dataset.shards.sidecar import write_sidecar
+from pairwright.components.explore.exploration import Exploration, SelectionPlace
+from pairwright.components.explore.explorer import Explorer, open_explorer
+from pairwright.components.explore.web import web_app
+from pairwright.components.filter.rules.rules import Rule
+from pairwright.components.filter.rules.selection import write_selection
+from pairwright.components.web_server import listening_socket
 
 STEPS = {name: StepColumns(name, "synthetic") for name in ("image", "text", "align", "near", "fused")}
 RULES = (

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.crawl import make_crawl
 from benchmarks.machine import ROOT, add_output_option, publish
-from components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.dataset.dataset import Dataset, open_dataset
 
 TIMES = 8
 BUDGET = 1.1
@@ -38,35 +38,35 @@ VERDICT_GROWTH = 320.0  # MiB: DuckDB's cache, and three quantiles' columns of f
 
 def scan(source: str, out: str) -> None:
     from benchmarks.filter_throughput import filter_task
-    from components.dataset.scan import run_local
-    from components.engine.shard_map import limit_threads
+    from pairwright.components.dataset.shards.scan import run_local
+    from pairwright.components.engine.shard_map import limit_threads
 
     limit_threads(1)
     run_local(filter_task(out), open_dataset(source).shards)
 
 
 def index_tars(source: str, out: str) -> None:
-    from components.dataset.ingest import ingest
+    from pairwright.components.dataset.ingest import ingest
 
     ingest("webdataset", source, out)
 
 
 def copy_parquet(source: str, out: str) -> None:
-    from components.dataset.ingest import ingest
+    from pairwright.components.dataset.ingest import ingest
 
     ingest("parquet", source, out)
 
 
 def export(source: str, out: str) -> None:
-    from components.dataset.export import export as export_dataset
+    from pairwright.components.dataset.export import export as export_dataset
 
     export_dataset(open_dataset(source), out)
 
 
 def verdicts(source: str, out: str) -> None:
     from benchmarks.selection_funnel import RULES, STEPS
-    from components.dataset.columns import ColumnStore, ColumnsView
-    from components.filter.selection import write_selection
+    from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+    from pairwright.components.filter.rules.selection import write_selection
 
     view = ColumnsView(open_dataset(f"{source}/data"), ColumnStore(f"{source}/columns"), STEPS)
     write_selection(view, RULES, out)

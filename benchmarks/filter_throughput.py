@@ -37,17 +37,17 @@ import simplejpeg
 from benchmarks.crawl import make_crawl
 from benchmarks.machine import add_output_option, publish
 from benchmarks.spread import ratios, spread
-from components.dataset.columns import StepColumns
-from components.dataset.dataset import Dataset, Shard, open_dataset
-from components.dataset.decode import over_white
-from components.dataset.pdq import pdq_hash
-from components.dataset.scan import ColumnJob, ScanTask
-from components.engine.cluster import Session
-from components.engine.shard_map import _Map, _Workers, map_shards
-from components.filter import image, pdq
-from components.filter.caption_text import caption_facts
-from components.filter.exact_hash import pixel_digest
-from components.filter.image import contrast
+from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.media.decode import over_white
+from pairwright.components.dataset.media.pdq import pdq_hash
+from pairwright.components.dataset.shards.columns import StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
+from pairwright.components.engine.cluster import Session
+from pairwright.components.engine.shard_map import _Map, _Workers, map_shards
+from pairwright.components.filter.scorers import image, pdq
+from pairwright.components.filter.scorers.caption_text import caption_facts
+from pairwright.components.filter.scorers.exact_hash import pixel_digest
+from pairwright.components.filter.scorers.image import contrast
 
 SCORERS = ("image", "caption_text", "language", "exact_hash", "pdq")
 WORKERS = 2
@@ -158,7 +158,14 @@ def bare(dataset: Dataset, out: str, scaled: bool, workers: int = WORKERS) -> tu
 def filter_task(store: str, scaled: bool = False) -> ScanTask:
     settings = {"exact_hash": {"pixels": not scaled}}
     jobs = [
-        ColumnJob(name, "scorer", name, settings.get(name, {}), StepColumns(name, "bench"), f"components.filter.{name}")
+        ColumnJob(
+            name,
+            "scorer",
+            name,
+            settings.get(name, {}),
+            StepColumns(name, "bench"),
+            f"{image.__package__}.{name}",
+        )
         for name in SCORERS
     ]
     return ScanTask(jobs, store, batch_size=BATCH)

@@ -28,11 +28,11 @@ import pyarrow.compute as pc
 
 from benchmarks.machine import add_output_option, publish
 from benchmarks.near_duplicates import planted
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset, Shard, open_dataset
-from components.dataset.schema import SIDECAR
-from components.dataset.sidecar import write_sidecar
-from components.registry import load_class
+from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.schema import SIDECAR
+from pairwright.components.dataset.shards.sidecar import write_sidecar
+from pairwright.components.registry import load_class
 
 STEPS = {name: StepColumns(name, "synthetic") for name in ("exact_hash", "pdq", "caption_text", "exact_duplicates")}
 SELECTIONS: dict[str, dict[str, Any]] = {

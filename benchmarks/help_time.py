@@ -28,7 +28,7 @@ def best_seconds(*command: str) -> float:
 
 def main() -> None:
     nothing = best_seconds(sys.executable, "-c", "pass")
-    ours = best_seconds(sys.executable, "-m", "flows.cli", "--help")
+    ours = best_seconds(sys.executable, "-m", "pairwright.flows.cli", "--help")
     ratio = ours / nothing
     print(
         json.dumps(

@@ -22,11 +22,11 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from components.dataset.dataset import Dataset, open_dataset
-from components.dataset.decode import decode
-from components.dataset.pairs import caption_of
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.pairs import caption_of
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
 
 ROOT = Path(__file__).parents[1]
 COPIES, CORRUPT = 0.01, 0.01  # shares of the pairs

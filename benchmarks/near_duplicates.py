@@ -55,7 +55,7 @@ def planted(rows: int, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 def group(folder: Path, exact: str) -> dict[str, Any]:
     """Group the hashes; what it took is this process's own."""
-    from components.filter.near_groups import near_groups
+    from pairwright.components.filter.selections.duplicates.near_groups import near_groups
 
     near_groups(np.random.default_rng(1).integers(0, 256, (5000, BYTES), dtype=np.uint8), RADIUS)  # compiled
     hashes = np.load(folder / "hashes.npy")
@@ -161,12 +161,12 @@ def references(folder: Path, rows: int, share: float, cores: list[int]) -> dict[
 
 def real_hashes(dataset: str) -> dict[str, Any]:
     """PDQ of real pictures: both searches agree, and how much more crowded than chance their bands are."""
-    from components.dataset.dataset import open_dataset
-    from components.dataset.decode import decode
-    from components.dataset.pdq import pdq_hash
-    from components.filter.hamming_bands import Bands
-    from components.filter.near_duplicates import greedy, linked_components
-    from components.filter.near_groups import near_groups
+    from pairwright.components.dataset.dataset import open_dataset
+    from pairwright.components.dataset.media.decode import decode
+    from pairwright.components.dataset.media.pdq import pdq_hash
+    from pairwright.components.filter.selections.duplicates.hamming_bands import Bands
+    from pairwright.components.filter.selections.duplicates.near_duplicates import greedy, linked_components
+    from pairwright.components.filter.selections.duplicates.near_groups import near_groups
 
     found = []
     for shard in open_dataset(dataset).shards:
@@ -191,7 +191,7 @@ def real_hashes(dataset: str) -> dict[str, Any]:
 
 def crowding(hashes: np.ndarray, bands: Any) -> float:
     """Pairs that meet in these bands over those that would if every bit were a coin's."""
-    from components.filter.near_groups import meetings_of
+    from pairwright.components.filter.selections.duplicates.near_groups import meetings_of
 
     return meetings_of(hashes, bands) / (len(hashes) ** 2 / 2 * bands.count * len(bands.masks) / 2**bands.width)
 

@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 import pdqhash
 
-from components.dataset.dataset import open_dataset
-from components.dataset.decode import decode
-from components.dataset.pdq import hamming, pdq_hash
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.media.pdq import hamming, pdq_hash
 
 
 def best_of(rounds: int, call: Callable[[np.ndarray], Any], images: list[np.ndarray]) -> float:

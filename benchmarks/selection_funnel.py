@@ -28,12 +28,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.machine import add_output_option, publish
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset, Shard, open_dataset
-from components.dataset.schema import SIDECAR
-from components.dataset.sidecar import write_sidecar
-from components.filter.rules import Rule
-from components.filter.selection import write_selection
+from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.schema import SIDECAR
+from pairwright.components.dataset.shards.sidecar import write_sidecar
+from pairwright.components.filter.rules.rules import Rule
+from pairwright.components.filter.rules.selection import write_selection
 
 RULES = [
     Rule("large_enough", "least(image.width, image.height) >= 64"),

@@ -25,10 +25,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.machine import add_output_option, publish
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset, Shard, open_dataset
-from components.dataset.schema import SIDECAR
-from components.dataset.sidecar import write_sidecar
+from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.schema import SIDECAR
+from pairwright.components.dataset.shards.sidecar import write_sidecar
 
 WIDTH, EPSILON, PLANTED = 256, 0.05, 0.02
 ROWS_PER_SHARD = 10_000
@@ -90,7 +90,10 @@ def ours(view: ColumnsView, threads: int, rounds: int = 1) -> dict[str, Any]:
     """The selection as the flow runs it."""
     import torch
 
-    from components.filter.semantic_duplicates import SemanticDuplicates, SemanticDuplicatesSettings
+    from pairwright.components.filter.selections.duplicates.semantic_duplicates import (
+        SemanticDuplicates,
+        SemanticDuplicatesSettings,
+    )
 
     torch.set_num_threads(threads)
     columns = SemanticDuplicates(SemanticDuplicatesSettings(epsilon=EPSILON, rounds=rounds)).select(view)
@@ -107,9 +110,9 @@ def faiss_same_pruning(view: ColumnsView, threads: int) -> dict[str, Any]:
     import faiss
     import torch
 
-    from components.dataset.matrix import read_matrix
-    from components.filter.semantic_duplicates import prune
-    from components.models.kmeans import default_clusters
+    from pairwright.components.dataset.shards.matrix import read_matrix
+    from pairwright.components.filter.selections.duplicates.semantic_duplicates import prune
+    from pairwright.components.models.kmeans import default_clusters
 
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
@@ -126,8 +129,8 @@ def brute_force(view: ColumnsView, threads: int, queries: int = 2000) -> dict[st
     """Whether any better row has a cosine of 1 - epsilon or more, of a sample against every row."""
     import torch
 
-    from components.dataset.matrix import blocks, read_matrix
-    from components.models.kmeans import read_rows
+    from pairwright.components.dataset.shards.matrix import blocks, read_matrix
+    from pairwright.components.models.kmeans import read_rows
 
     torch.set_num_threads(threads)
     matrix, _ = read_matrix(view, "image_features.vector")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import httpx
 
-from components.environment import silence
+from pairwright.components.environment import silence
 
 ROUNDS = 3
 WORDS = ("red", "blue", "owl", "car", "tree", "small", "old", "photograph", "drawing", "of", "a", "with", "flag")
@@ -38,7 +38,7 @@ def main() -> None:
         try:
             measure(arguments, batched[1], single[1])
         finally:
-            from serving.packaging import stop
+            from pairwright.serving.packaging import stop
 
             stop(batched[0])
             stop(single[0])
@@ -54,9 +54,9 @@ def parse() -> argparse.Namespace:
 
 
 def build_real(scratch: Path, home: Path) -> str:
-    from components.models.resolve import resolve_model
-    from components.models.untrained import new_dual_encoder
-    from serving.packaging import build_bento
+    from pairwright.components.models.resolve import resolve_model
+    from pairwright.components.models.towers.untrained import new_dual_encoder
+    from pairwright.serving.packaging import build_bento
 
     towers = resolve_model("builtin:efficientnet-lite0"), resolve_model("builtin:minilm")
     new_dual_encoder(*towers, dim=256).save(scratch / "model")
@@ -64,7 +64,7 @@ def build_real(scratch: Path, home: Path) -> str:
 
 
 def serve_both(tag: str, home: Path, logs: str) -> tuple:
-    from serving.packaging import serve, wait_until_ready
+    from pairwright.serving.packaging import serve, wait_until_ready
 
     servers = []
     for name, limit in (("batched", None), ("single", "1")):

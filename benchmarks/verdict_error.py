@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.crossed import crossed
+from pairwright.components.evaluate.crossed import crossed
 
 GROUPS = 120
 LARGEST_GROUP = 4

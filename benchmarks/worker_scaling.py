@@ -18,7 +18,7 @@ from benchmarks.crawl import make_crawl
 from benchmarks.filter_throughput import WarmEngine, WarmPool, one_thread_a_process
 from benchmarks.machine import add_output_option, publish
 from benchmarks.spread import ratios, spread
-from components.engine.cluster import Session
+from pairwright.components.engine.cluster import Session
 
 GOAL = 1.8
 

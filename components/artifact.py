@@ -22,10 +22,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.dataset import storage
-from components.dataset.integrity import verified
-from components.errors import DatasetError, WorkspaceError
-from components.hashing import canonical, file_sha256, sha256_text
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.integrity import verified
+from pairwright.components.errors import DatasetError, WorkspaceError
+from pairwright.components.hashing import canonical, file_sha256, sha256_text
 
 COMMIT = "COMMIT.json"
 STALE_SECONDS = 24 * 3600

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pyarrow as pa
 
-from components.finite import require_finite
-from components.settings import Settings
+from pairwright.components.finite import require_finite
+from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.dataset.columns import ColumnsView
-    from components.dataset.dataset import Dataset
-    from components.dataset.facts import DataFacts
-    from components.dataset.pairs import PairBatch
+    from pairwright.components.dataset.dataset import Dataset
+    from pairwright.components.dataset.facts import DataFacts
+    from pairwright.components.dataset.pairs import PairBatch
+    from pairwright.components.dataset.shards.columns import ColumnsView
 
 S = TypeVar("S", bound=Settings)
 FULL_RESOLUTION = 1 << 30

@@ -17,14 +17,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.component import Component
-from components.errors import ModelError
-from components.hashing import canonical, file_sha256, sha256_text
-from components.registry import named_component
-from components.settings import ModelFolder, Named, Settings
-from components.source_code import source_digest
+from pairwright.components.component import Component
+from pairwright.components.errors import ModelError
+from pairwright.components.hashing import canonical, file_sha256, sha256_text
+from pairwright.components.registry import named_component
+from pairwright.components.settings import ModelFolder, Named, Settings
+from pairwright.components.source_code import source_digest
 
-DECODER = "components.dataset.decode"  # what pixels a component sees is its business, whoever calls it
+DECODER = "pairwright.components.dataset.media.decode"  # what pixels a component sees is its business, whoever calls it
 
 
 def op_digest(component: Component, *, inputs: Mapping[str, str] | None = None, precision: str = "float32") -> str:

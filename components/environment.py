@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.errors import InvalidRecipe
+from pairwright.components.errors import InvalidRecipe
 
 # Every package we stand on is told to be silent and to look for nothing on the network (TRAPS.md).
 SILENT = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from components.errors import NotFinite
+from pairwright.components.errors import NotFinite
 
 
 def require_finite(values: Any, what: str, remedy: str = "look for the pair or the model that made it") -> None:

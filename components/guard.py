@@ -31,7 +31,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from pathlib import Path
 from typing import Any
 
-from components.errors import GuardError
+from pairwright.components.errors import GuardError
 
 KEY_VARIABLE = "PAIRWRIGHT_API_KEY"
 HOSTS_VARIABLE = "PAIRWRIGHT_ALLOWED_HOSTS"  # names of a proxy or a service, separated by commas

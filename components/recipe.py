@@ -30,9 +30,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from components.errors import InvalidRecipe, nearest
-from components.hashing import canonical, sha256_text
-from components.settings import Settings
+from pairwright.components.errors import InvalidRecipe, nearest
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.settings import Settings
 
 PROSE = ("name", "description", "paper", "status", "left")  # fields that change nothing a recipe makes
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]*$")

@@ -17,18 +17,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from components.component import Benchmark, Captioner, Component, Fit, Objective, Scorer, Selection
-from components.errors import UnknownComponent, nearest
-from components.plug_ins import COMPONENTS, broken_plug_ins, plug_ins
-from components.settings import Named
+from pairwright.components.component import Benchmark, Captioner, Component, Fit, Objective, Scorer, Selection
+from pairwright.components.errors import UnknownComponent, nearest
+from pairwright.components.plug_ins import COMPONENTS, broken_plug_ins, plug_ins
+from pairwright.components.settings import Named
 
 STAGE_PACKAGES = (
-    "components.filter",
-    "components.preference",
-    "components.recaption",
-    "components.pretrain",
-    "components.evaluate",
-    "components.models",
+    "pairwright.components.filter",
+    "pairwright.components.preference",
+    "pairwright.components.recaption",
+    "pairwright.components.pretrain",
+    "pairwright.components.evaluate",
+    "pairwright.components.models",
 )
 
 DECORATED = re.compile(r'^@(scorer|selection|captioner|fit|objective|benchmark)\("([^"]+)"\)', re.MULTILINE)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
-from components.errors import InvalidRecipe, nearest
+from pairwright.components.errors import InvalidRecipe, nearest
 
 
 class Settings(BaseModel):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.hashing import canonical, sha256_text
+from pairwright.components.hashing import canonical, sha256_text
 
 OURS = frozenset(("pairwright", "components", "flows", "serving"))
 

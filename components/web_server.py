@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from components.errors import EngineError, MissingDependency, PairwrightError
+from pairwright.components.errors import EngineError, MissingDependency, PairwrightError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

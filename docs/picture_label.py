@@ -24,7 +24,16 @@ SHOWN = 6  # answers given before the picture is taken
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as workspace:
-        command = [sys.executable, "-m", "flows.cli", "label", "data/raw", "--workspace", workspace, "--no-open"]
+        command = [
+            sys.executable,
+            "-m",
+            "pairwright.flows.cli",
+            "label",
+            "data/raw",
+            "--workspace",
+            workspace,
+            "--no-open",
+        ]
         server = subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True)
         try:
             address = next(found[0] for line in server.stderr or () if (found := re.findall(r"http://\S+", line)))

@@ -17,13 +17,13 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, sync_playwright
 
-from components.environment import Environment, silence
-from components.explore.explorer import Explorer, open_explorer
-from components.explore.web import web_app
-from components.filter.rules import Rule
-from components.filter.selection import read_summary, write_selection
-from components.web_server import listening_socket
-from flows.commands.explore import exploration_of
+from pairwright.components.environment import Environment, silence
+from pairwright.components.explore.explorer import Explorer, open_explorer
+from pairwright.components.explore.web import web_app
+from pairwright.components.filter.rules.rules import Rule
+from pairwright.components.filter.rules.selection import read_summary, write_selection
+from pairwright.components.web_server import listening_socket
+from pairwright.flows.commands.explore import exploration_of
 
 PICTURES = Path(__file__).parent / "pictures"
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -43,7 +43,7 @@ def another(workspace: str | None, folder: Path) -> None:
 
 def a_duplicate(explorer: Explorer) -> str:
     """Address of a pair that was dropped for resembling another."""
-    from components.explore.search import Wanted
+    from pairwright.components.explore.search import Wanted
 
     wanted = Wanted("near_duplicates.distance BETWEEN 2 AND 20", "pair.key", first=explorer.exploration.own)
     shard, row = explorer.tables.place(int(explorer.search.found(wanted).numbers[0]))

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page, sync_playwright
 
-from components.environment import Environment, silence
+from pairwright.components.environment import Environment, silence
 
 PICTURES = Path(__file__).parent / "pictures"
 PORTS = {"prefect": 4297, "mlflow": 5297, "bento": 3297, "reports": 8397}
@@ -23,8 +23,8 @@ CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", 
 
 def main() -> None:
     silence()
-    from flows.runs import chosen_run
-    from flows.servers import down, up
+    from pairwright.flows.running.runs import chosen_run
+    from pairwright.flows.servers.servers import down, up
 
     environment = Environment.load()
     record = chosen_run(environment.workspace)

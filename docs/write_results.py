@@ -11,14 +11,14 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from components.environment import Environment
+from pairwright.components.environment import Environment
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- results: written by docs/write_results.py -->", "<!-- end of results -->"
 
 
 def main() -> None:
-    from flows.runs import chosen_run
+    from pairwright.flows.running.runs import chosen_run
 
     workspace = Environment.load().workspace
     record = chosen_run(workspace, fits=lambda record: "evaluation" in record["results"])

@@ -12,10 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.dataset import storage
-from components.environment import Environment
-from components.errors import NoChampion, TrackingError
-from flows.run import champion_of, registry_of
+from pairwright.components.dataset.shards import storage
+from pairwright.components.environment import Environment
+from pairwright.components.errors import NoChampion, TrackingError
+from pairwright.flows.running.run import champion_of, registry_of
 
 RECORD = "champion.json"
 BENTO_RECORD = "bento.json"

@@ -40,7 +40,7 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"flows.commands.{name}").command
+        command: click.Command = importlib.import_module(f"pairwright.flows.commands.{name}").command
         return command
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _answered(arguments: list[str] | None) -> None:
-    from components.errors import InvalidRecipe, PairwrightError
+    from pairwright.components.errors import InvalidRecipe, PairwrightError
 
     try:
         pairwright.main(arguments, prog_name="pairwright", standalone_mode=False)
@@ -103,7 +103,7 @@ def _answered(arguments: list[str] | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        from flows.full_disk import is_full
+        from pairwright.flows.terminal.full_disk import is_full
 
         if not is_full(error):
             raise
@@ -117,7 +117,7 @@ def _answered(arguments: list[str] | None) -> None:
 
 def _signalled() -> int | None:
     """The exit code of a run that a signal ended."""
-    interrupt = sys.modules.get("flows.interrupt")
+    interrupt = sys.modules.get("pairwright.flows.terminal.interrupt")
     return interrupt.exit_code() if interrupt else None
 
 

@@ -9,22 +9,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.dataset.columns import to_arrow
-from components.errors import BudgetExceeded
-from components.filter.ledger import Ledger
-from components.filter.rules import Rule
-from components.filter.selection import read_summary, write_selection
-from flows.check import check_recipe
-from flows.digests import keep_digest, score_digest
-from flows.fitted import fit_step
-from flows.gates import run_gate
-from flows.held_out import hold_out_stage
-from flows.lazy import LazyPass
-from flows.plan import PlannedStep, job_of
-from flows.run import Run
-from flows.sparing import counted, saved, spare
-from flows.stage import Stage, accelerator, run_stage
-from flows.summary import in_words, log_to_flow_run, rounded
+from pairwright.components.dataset.shards.columns import to_arrow
+from pairwright.components.errors import BudgetExceeded
+from pairwright.components.filter.rules.ledger import Ledger
+from pairwright.components.filter.rules.rules import Rule
+from pairwright.components.filter.rules.selection import read_summary, write_selection
+from pairwright.flows.planning.check import check_recipe
+from pairwright.flows.planning.digests import keep_digest, score_digest
+from pairwright.flows.planning.lazy import LazyPass
+from pairwright.flows.planning.plan import PlannedStep, job_of
+from pairwright.flows.running.run import Run
+from pairwright.flows.running.stage import Stage, accelerator, run_stage
+from pairwright.flows.running.summary import in_words, log_to_flow_run, rounded
+from pairwright.flows.stages.fitted import fit_step
+from pairwright.flows.stages.gates import run_gate
+from pairwright.flows.stages.held_out import hold_out_stage
+from pairwright.flows.stages.sparing import counted, saved, spare
 
 FORTY_ROWS = 40  # rows of a table a person reads in Prefect's UI
 
@@ -76,8 +76,8 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
         return True if not any(run.store.missing(step.columns, shards) for step in steps) else None
 
     def work(stage: Stage) -> bool:
-        from components.dataset.scan import ScanTask
-        from components.engine.shard_map import map_shards
+        from pairwright.components.dataset.shards.scan import ScanTask
+        from pairwright.components.engine.shard_map import map_shards
 
         todo = [s for s in shards if any(not run.store.has(step.columns, s.digest) for step in steps)]
         read = {need for step in steps for need in step.reads} - {step.name for step in steps}

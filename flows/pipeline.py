@@ -1,6 +1,6 @@
 """The flows: one a chain and one for the whole. Prefect draws a form from their parameters and docstrings.
 
-from flows.pipeline import pipeline
+from pairwright.flows.pipeline import pipeline
 pipeline(recipe="quickstart")
 """
 
@@ -13,18 +13,18 @@ from typing import Annotated, Any, Literal
 from prefect import flow
 from pydantic import Field
 
-from components.environment import Environment, silence
-from flows.curate import curate_stages
-from flows.datasets import find_dataset
-from flows.interrupt import answer_again
-from flows.recipes import load_recipe, recipe_names
-from flows.release import release_stages
-from flows.report import report_stage
-from flows.run import Run, open_run
-from flows.runs import read_record
-from flows.summary import name_flow_run, track_summary
-from flows.train import evaluate_stages, train_stages
-from flows.workspace import check_workspace
+from pairwright.components.environment import Environment, silence
+from pairwright.flows.curate import curate_stages
+from pairwright.flows.planning.datasets import find_dataset
+from pairwright.flows.recipes import load_recipe, recipe_names
+from pairwright.flows.release import release_stages
+from pairwright.flows.running.run import Run, open_run
+from pairwright.flows.running.runs import read_record
+from pairwright.flows.running.summary import name_flow_run, track_summary
+from pairwright.flows.running.workspace import check_workspace
+from pairwright.flows.stages.report import report_stage
+from pairwright.flows.terminal.interrupt import answer_again
+from pairwright.flows.train import evaluate_stages, train_stages
 
 # The form offers the shipped recipes, and takes a path.
 RecipeName = Literal[tuple(recipe_names())] | str  # type: ignore[valid-type]

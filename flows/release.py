@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from components.dataset import storage
-from components.dataset.splits import drawn_elsewhere
-from components.errors import NoChampion
-from components.models.resolve import hash_folder
-from components.recipe import EvaluateSection, ReleaseSection
-from components.tracking.promotion import PromotionRule
-from components.workspace_paths import named
-from flows.challenge import weigh
-from flows.champion import BENTO_RECORD, bento_home, is_built, point_at_champion
-from flows.curated_files import files_of
-from flows.digests import bento_digest, decision_digest, index_digest, version_digest
-from flows.pedigree import pedigree_of
-from flows.run import Run, champion_of, registry_of, version_of
-from flows.stage import Stage, run_stage
-from flows.summary import version_description
-from flows.train import evaluate_one, planned_benchmarks
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.splits import drawn_elsewhere
+from pairwright.components.errors import NoChampion
+from pairwright.components.models.resolve import hash_folder
+from pairwright.components.recipe import EvaluateSection, ReleaseSection
+from pairwright.components.tracking.promotion import PromotionRule
+from pairwright.components.workspace_paths import named
+from pairwright.flows.champion import BENTO_RECORD, bento_home, is_built, point_at_champion
+from pairwright.flows.planning.digests import bento_digest, decision_digest, index_digest, version_digest
+from pairwright.flows.running.pedigree import pedigree_of
+from pairwright.flows.running.run import Run, champion_of, registry_of, version_of
+from pairwright.flows.running.stage import Stage, run_stage
+from pairwright.flows.running.summary import version_description
+from pairwright.flows.stages.challenge import weigh
+from pairwright.flows.stages.curated_files import files_of
+from pairwright.flows.train import evaluate_one, planned_benchmarks
 
 if TYPE_CHECKING:
-    from components.tracking.registry import Registry
+    from pairwright.components.tracking.registry import Registry
 
 
 def release_stages(run: Run, selection: Path, models: dict[str, dict[int, Path]]) -> None:
@@ -75,7 +75,7 @@ def version_stage(run: Run, selection: Path) -> dict[str, Any]:
         return found
 
     def work(stage: Stage) -> dict[str, Any]:
-        from components.versioning.curated import REMOTE_FOLDER, CuratedVersions
+        from pairwright.components.versioning.curated import REMOTE_FOLDER, CuratedVersions
 
         remote = run.environment.dvc_remote or f"{run.environment.workspace}/{REMOTE_FOLDER}"
         made = CuratedVersions(run.environment.workspace, remote).snapshot(run.recipe.name, files_of(run, selection))
@@ -199,8 +199,8 @@ def index_stage(run: Run, selection: Path, model: Path) -> Path:
         return folder if run.artifacts.has("indexes", digest) else None
 
     def work(stage: Stage) -> Path:
-        from flows.measure import embed_captions, embed_kept
-        from serving.index import build_index
+        from pairwright.flows.stages.measure import embed_captions, embed_kept
+        from pairwright.serving.index import build_index
 
         vectors = embed_kept(run, model, kept)
         queries = embed_captions(run, model)
@@ -224,8 +224,8 @@ def bento_stage(run: Run, model: Path, index: Path, released: dict[str, Any]) ->
         return tag if is_built(run.environment, tag) else None
 
     def work(stage: Stage) -> str:
-        from components.tracking.lineage import lineage
-        from serving.packaging import build_bento
+        from pairwright.components.tracking.lineage import lineage
+        from pairwright.serving.packaging import build_bento
 
         receipt = lineage(registry_of(run.environment), released["version"])
         tag = build_bento(

@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from components.engine.cluster import check_socket_paths
-from components.environment import Environment, silence
-from flows.datasets import find_dataset
-from flows.full_disk import said_once
-from flows.interrupt import answered_signals
-from flows.prefect_server import own_server
-from flows.workspace import check_workspace
+from pairwright.components.engine.cluster import check_socket_paths
+from pairwright.components.environment import Environment, silence
+from pairwright.flows.planning.datasets import find_dataset
+from pairwright.flows.running.workspace import check_workspace
+from pairwright.flows.servers.prefect_server import own_server
+from pairwright.flows.terminal.full_disk import said_once
+from pairwright.flows.terminal.interrupt import answered_signals
 
 # What a workspace's first run imports in any case: seconds it can spend while its Prefect server is not up yet.
-MEANWHILE = ("flows.pipeline", "great_expectations", "mlflow")
+MEANWHILE = ("pairwright.flows.pipeline", "great_expectations", "mlflow")
 
 
 def quiet_prefect(workspace: str) -> None:
@@ -54,7 +54,7 @@ def run_from_command(
     check_workspace(environment.workspace)
     if not environment.ray_address:
         check_socket_paths()
-    from flows.recipes import load_recipe
+    from pairwright.flows.recipes import load_recipe
 
     loaded = load_recipe(recipe, labels)
     quiet_prefect(environment.workspace)
@@ -63,7 +63,7 @@ def run_from_command(
     preflight(loaded, find_dataset(data or loaded.data), environment, only or "pipeline")
     if server:
         server.wait(MEANWHILE if first else ())
-    from flows.pipeline import curate, pipeline, train
+    from pairwright.flows.pipeline import curate, pipeline, train
 
     flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]
     record: dict[str, Any] = flow(
@@ -78,8 +78,8 @@ def preflight(recipe: Any, dataset: Any, environment: Environment, flow: str = "
     Raises:
         InvalidRecipe: a step, setting, column, rule, gate or arm that cannot be right.
     """
-    from flows.check import check_recipe
-    from flows.run import open_run
+    from pairwright.flows.planning.check import check_recipe
+    from pairwright.flows.running.run import open_run
 
     with open_run(recipe, environment, dataset, flow=flow, quiet=True) as run:
         check_recipe(run)

@@ -18,24 +18,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.component import Fit
-from components.dataset import storage
-from components.dataset.dataset import Dataset
-from components.errors import InvalidRecipe, nearest
-from components.models.resolve import hash_folder
-from components.recipe import EvaluateSection, PretrainSection, StepSpec
-from flows.compress import check_compression, compression_stage
-from flows.digests import ablation_digest, metrics_digest, model_digest
-from flows.evaluation_sets import RULE as HELD_OUT
-from flows.gates import run_gate
-from flows.plan import fit_reads
-from flows.planning import build
-from flows.run import Run
-from flows.stage import Stage, accelerator, run_stage
-from flows.summary import rounded
+from pairwright.components.component import Fit
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards import storage
+from pairwright.components.errors import InvalidRecipe, nearest
+from pairwright.components.models.resolve import hash_folder
+from pairwright.components.recipe import EvaluateSection, PretrainSection, StepSpec
+from pairwright.flows.planning.digests import ablation_digest, metrics_digest, model_digest
+from pairwright.flows.planning.evaluation_sets import RULE as HELD_OUT
+from pairwright.flows.planning.plan import fit_reads
+from pairwright.flows.planning.planning import build
+from pairwright.flows.running.run import Run
+from pairwright.flows.running.stage import Stage, accelerator, run_stage
+from pairwright.flows.running.summary import rounded
+from pairwright.flows.stages.compress import check_compression, compression_stage
+from pairwright.flows.stages.gates import run_gate
 
 if TYPE_CHECKING:
-    from components.engine.launch import TrainingGroup
+    from pairwright.components.engine.launch import TrainingGroup
 
 ARMS = ("curated", "raw", "random")
 
@@ -45,7 +45,7 @@ def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
     section = run.recipe.pretrain
     if section is None:
         return {}
-    from components.engine.launch import TrainingGroup
+    from pairwright.components.engine.launch import TrainingGroup
 
     group = TrainingGroup(
         run.session,
@@ -92,7 +92,7 @@ def check_training(run: Run) -> None:
         if recipe.evaluate.compression is not None:
             check_compression(run, recipe.evaluate.compression)
     if recipe.release is not None:
-        from components.tracking.promotion import PromotionRule
+        from pairwright.components.tracking.promotion import PromotionRule
 
         rule = PromotionRule.parse(recipe.release.promote, f"{recipe.name}: release.promote")
         if recipe.pretrain is None or recipe.evaluate is None:
@@ -165,7 +165,7 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
                 precision=run.precision,
             )
             result = group.train(
-                "components.pretrain.loop:train",
+                "pairwright.components.pretrain.loop:train",
                 config,
                 on_report=lambda m: stage.progress(int(m["step"]), int(m["steps"]), f"loss {m['loss']:.3f}"),
             )
@@ -238,7 +238,7 @@ def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Datas
         return folder if run.artifacts.has("metrics", digest) else None
 
     def work(stage: Stage) -> Path:
-        from flows.measure import measure
+        from pairwright.flows.stages.measure import measure
 
         with run.artifacts.commit("metrics", digest) as partial:
             metrics = measure(run, model, dataset, benchmarks, partial)
@@ -257,7 +257,7 @@ def ablation_stage(run: Run, metrics: dict[str, Any]) -> Path:
         return folder if run.artifacts.has("ablations", digest) else None
 
     def work(stage: Stage) -> Path:
-        from flows.measure import compare_arms
+        from pairwright.flows.stages.measure import compare_arms
 
         with run.artifacts.commit("ablations", digest) as partial:
             storage.write_json(str(partial / "ablation.json"), compare_arms(metrics))

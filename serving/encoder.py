@@ -19,10 +19,10 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from components.artifact import check_committed
-from components.environment import usable_cores
-from components.errors import ModelError
-from serving.limits import (
+from pairwright.components.artifact import check_committed
+from pairwright.components.environment import usable_cores
+from pairwright.components.errors import ModelError
+from pairwright.serving.limits import (
     BULK_ABOVE,
     QUICK_IMAGE_SECONDS,
     Refusal,
@@ -31,7 +31,7 @@ from serving.limits import (
     check_text,
     decode_image,
 )
-from serving.turns import Turns
+from pairwright.serving.turns import Turns
 
 T = TypeVar("T")
 MIN_SIDE = 224  # px; pictures are decoded no smaller than this, or than the model's own input if that is larger
@@ -86,7 +86,7 @@ class Encoder:
     ) -> None:
         import torch
 
-        from components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoder import load_dual_encoder
 
         check_committed(folder)
         if device == "auto":

@@ -23,15 +23,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifact import check_committed
-from components.dataset import storage
-from components.dataset.dataset import Dataset, Shard
-from components.dataset.members import checked
-from components.dataset.pairs import caption_of
-from components.errors import DatasetError, MissingDependency
-from components.finite import require_finite
-from components.hashing import rows_digest
-from serving.thumbnails import ThumbnailPack, ThumbnailWriter, thumbnail_of
+from pairwright.components.artifact import check_committed
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.pairs import caption_of
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.members import checked
+from pairwright.components.errors import DatasetError, MissingDependency
+from pairwright.components.finite import require_finite
+from pairwright.components.hashing import rows_digest
+from pairwright.serving.thumbnails import ThumbnailPack, ThumbnailWriter, thumbnail_of
 
 INDEX_VERSION = 1
 INDEX = "index.json"

@@ -17,7 +17,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from serving.limits import (
+from pairwright.serving.limits import (
     MAX_BODY_BYTES,
     MAX_HELD_BYTES,
     MAX_OPEN,
@@ -26,7 +26,7 @@ from serving.limits import (
     RETRY_AFTER_S,
     Refusal,
 )
-from serving.routes import Address, address_of
+from pairwright.serving.routes import Address, address_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

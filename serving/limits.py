@@ -154,8 +154,8 @@ def decode_image(image: str | bytes, min_side: int, seconds: float = MAX_IMAGE_S
         SlowImage: judged from its header, it would take more than `seconds`, and they are fewer than the limit.
         Refusal: 413 for too many bytes or what is beyond the decoder's budget, 422 for what is no readable image.
     """
-    from components.dataset.decode import decode
-    from components.dataset.decode_budget import Budget
+    from pairwright.components.dataset.media.decode import decode
+    from pairwright.components.dataset.media.decode_budget import Budget
 
     budget = Budget(pixels=MAX_IMAGE_PIXELS, seconds=seconds)
     decoded = decode(image_bytes(image), min_side, budget)

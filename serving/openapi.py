@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving import wire
-from serving.limits import (
+from pairwright.serving import wire
+from pairwright.serving.limits import (
     MAX_IMAGE_BYTES,
     MAX_IMAGE_PIXELS,
     MAX_IMAGES,
@@ -26,8 +26,8 @@ from serving.limits import (
     MAX_TOTAL_CHARS,
     MIB,
 )
-from serving.page_files import FILES
-from serving.routes import MAX_DIGITS
+from pairwright.serving.page_files import FILES
+from pairwright.serving.routes import MAX_DIGITS
 
 MEGAPIXELS = MAX_IMAGE_PIXELS // 1_000_000
 PICTURE_AS_BODY = " A picture may also be the whole body (image/*), with everything else in the query string."

@@ -24,21 +24,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.dataset import storage
-from components.digest import folder_digest
-from components.environment import SILENT
-from components.errors import ModelError, PairwrightError
-from components.guard import KEY_VARIABLE, check_exposure
-from components.hashing import canonical, sha256_text
-from serving.receipt import publishable
+from pairwright.components.dataset.shards import storage
+from pairwright.components.digest import folder_digest
+from pairwright.components.environment import SILENT
+from pairwright.components.errors import ModelError, PairwrightError
+from pairwright.components.guard import KEY_VARIABLE, check_exposure
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.serving.receipt import publishable
 
 NAME = "pairwright"
 DEFAULT_TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photograph of {}")
 MODEL_NAME = "pairwright_model"
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).parents[2]
 # What the service imports of ours, and nothing else: a Bento has no flows and no filters.
 PARTS = ("components/dataset", "components/models", "components/evaluate", "components/look", "serving")
-CODE = ("components/*.py", *(f"{part}/**/*" for part in PARTS))
+CODE = ("pairwright/*.py", "pairwright/components/*.py", *(f"pairwright/{part}/**/*" for part in PARTS))
 REQUIREMENTS = (
     "bentoml", "faiss-cpu", "fsspec", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydantic",
     "python-multipart", "safetensors", "simplejpeg", "starlette", "torch", "transformers",
@@ -67,7 +67,7 @@ def build_bento(
 
     Args:
         receipt: lineage, frozen in the Bento as it is now (JSON), without what is nobody else's business.
-        index_folder: of `serving.index.build_index`; copied inside below 512 MiB, else named to be mounted.
+        index_folder: of `pairwright.serving.index.build_index`; copied inside below 512 MiB, else named to be mounted.
         templates: prompts of zero-shot classification, `{}` for the label.
         lock: requirements file whose versions are pinned; default the checkout's `requirements.lock`.
 
@@ -141,7 +141,7 @@ def _bentofile(lock: str | Path | None) -> dict[str, Any]:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {
         "name": NAME,
-        "service": "serving.service:Pairwright",
+        "service": "pairwright.serving.service:Pairwright",
         "include": ["*"],
         "python": {"packages": pins(Path(lock) if lock else ROOT / "requirements.lock"), "lock_packages": False},
         "docker": {"python_version": python, "distro": "debian"},

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from components.errors import without_credentials
+from pairwright.components.errors import without_credentials
 
 LOCAL_STORE = re.compile(r"\b(sqlite|file)(\+\w+)?:/{2,4}(?:[^/\s]+/)*([^/\s]*)")
 # A path of two names or more, neither within a word, an address nor a relative path.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from serving.limits import MAX_BODY_BYTES, MAX_TEXT_BODY_BYTES
+from pairwright.serving.limits import MAX_BODY_BYTES, MAX_TEXT_BODY_BYTES
 
 READ = ("GET", "HEAD")
 MAX_DIGITS = 12  # of a picture's number in an address

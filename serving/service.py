@@ -26,24 +26,24 @@ import bentoml
 import numpy as np
 from bentoml.metrics import Histogram
 
-from components.environment import silence, usable_cores
-from components.errors import ModelError
-from components.guard import Guard, api_key, names_of
-from components.hashing import canonical, sha256_text
-from serving import wire
-from serving.encoder import TEXT_BATCH, Encoder
-from serving.intake import Intake
-from serving.limits import Refusal, check_total
-from serving.packaging import HOST_VARIABLE
-from serving.protocol import refuse_in_json
-from serving.receipt import publishable
-from serving.routes import PAGES
-from serving.turns import Turns
-from serving.web import QuietRefusals, web_app
+from pairwright.components.environment import silence, usable_cores
+from pairwright.components.errors import ModelError
+from pairwright.components.guard import Guard, api_key, names_of
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.serving import wire
+from pairwright.serving.encoder import TEXT_BATCH, Encoder
+from pairwright.serving.intake import Intake
+from pairwright.serving.limits import Refusal, check_total
+from pairwright.serving.packaging import HOST_VARIABLE
+from pairwright.serving.protocol import refuse_in_json
+from pairwright.serving.receipt import publishable
+from pairwright.serving.routes import PAGES
+from pairwright.serving.turns import Turns
+from pairwright.serving.web import QuietRefusals, web_app
 
 silence()
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).parents[2]
 FACTS: dict[str, Any] = json.loads((ROOT / "bento.json").read_text()) if (ROOT / "bento.json").is_file() else {}
 INDEX_VARIABLE = "PAIRWRIGHT_INDEX"  # a mounted index folder; stands before the Bento's own
 TIMEOUT_S = 60  # of a request, from its head to its answer; then 504, and its work is let go of
@@ -82,7 +82,7 @@ class Pairwright:
         stored = bentoml.models.BentoModel(FACTS["model"])
 
     def __init__(self) -> None:
-        from serving.index import SearchIndex
+        from pairwright.serving.index import SearchIndex
 
         started = time.perf_counter()
         if not FACTS:

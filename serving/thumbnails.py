@@ -19,7 +19,7 @@ def thumbnail_of(data: bytes, longest_side: int = LONGEST_SIDE) -> bytes:
     """The picture in `data` as a JPEG of at most `longest_side` px, never enlarged; b"" if it is no picture."""
     import cv2
 
-    from components.dataset.decode import decode
+    from pairwright.components.dataset.media.decode import decode
 
     image = decode(data, longest_side).image
     if image is None:

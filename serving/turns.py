@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from serving.limits import MAX_BULK, MAX_WAIT_S, MAX_WAITING, Refusal
+from pairwright.serving.limits import MAX_BULK, MAX_WAIT_S, MAX_WAITING, Refusal
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from components.errors import DatasetError
-from components.look import LOOK
-from serving.openapi import openapi
-from serving.page_files import FILES, PAGE
+from pairwright.components.errors import DatasetError
+from pairwright.components.look import LOOK
+from pairwright.serving.openapi import openapi
+from pairwright.serving.page_files import FILES, PAGE
 
 if TYPE_CHECKING:
     from starlette.requests import Request

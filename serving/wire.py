@@ -19,8 +19,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
-from components.errors import nearest
-from serving.limits import (
+from pairwright.components.errors import nearest
+from pairwright.serving.limits import (
     MAX_IMAGES,
     MAX_KEY_CHARS,
     MAX_KEYS,

@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes with a thread a core each would wait in turns
     os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's own 15 a worker starves beside another test
 
-from components.environment import silence
+from pairwright.components.environment import silence
 
 silence()
 # The same examples every time, so that red means a change and not a draw. `HYPOTHESIS_PROFILE=search` draws afresh;

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from shapes import caption_text, encoded, facts_of
 
-from components.dataset import storage
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.explore.exploration import Exploration, SelectionPlace
-from components.filter.rules import Rule
-from components.filter.selection import write_selection
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.explore.exploration import Exploration, SelectionPlace
+from pairwright.components.filter.rules.rules import Rule
+from pairwright.components.filter.rules.selection import write_selection
 
 HOSTILE = '<script>window.hacked=1</script><img src=x onerror="window.hacked=2">'
 STEPS = {"align": "alignment", "text": "caption_text", "near": "near_duplicates", "fused": "fuse", "emb": "features"}

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.dataset.dataset import Dataset
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
 
 ROOT = Path(__file__).parents[1]
 Taste = Callable[[str], float]
@@ -87,12 +87,12 @@ def labelled_folder(
     import pytest
 
     TestClient = pytest.importorskip("starlette.testclient").TestClient  # noqa: N806  a class
-    from components.preference.criteria import read_criteria
-    from components.preference.labels_folder import export_labels
-    from components.preference.pool import read_pool
-    from components.preference.sampling import sample_items
-    from components.preference.store import LabelStore
-    from components.preference.web import labelling_app
+    from pairwright.components.preference.criteria import read_criteria
+    from pairwright.components.preference.labels_folder import export_labels
+    from pairwright.components.preference.pool import read_pool
+    from pairwright.components.preference.sampling import sample_items
+    from pairwright.components.preference.store import LabelStore
+    from pairwright.components.preference.web import labelling_app
 
     store = LabelStore(root / "labels.sqlite")
     store.add_items(sample_items(read_pool(dataset, seed=seed), items, random_share=random_share, seed=seed))
@@ -106,9 +106,9 @@ def labelled_folder(
 
 def answered_folder(folder: Path, dataset: Dataset, items: int, *, random_share: float = 0.2) -> Path:
     """A labels folder of a dataset's first pictures, the longest caption preferred to the shortest: no page."""
-    from components.dataset.judgements import HUMAN
-    from components.hashing import file_sha256
-    from components.preference.labels_folder import JUDGEMENTS_FILE, LABELS_VERSION, MANIFEST, SCHEMA
+    from pairwright.components.dataset.judgements import HUMAN
+    from pairwright.components.hashing import file_sha256
+    from pairwright.components.preference.labels_folder import JUDGEMENTS_FILE, LABELS_VERSION, MANIFEST, SCHEMA
 
     rows = []
     for shard, table in dataset.iter_sidecars(["key", "captions"]):
@@ -130,7 +130,16 @@ def answered_folder(folder: Path, dataset: Dataset, items: int, *, random_share:
 @contextmanager
 def labelling_server(dataset: str, workspace: Path, *options: str) -> Iterator[tuple[str, Any]]:
     """`pairwright label` in a process of its own: (its address, the process)."""
-    command = [sys.executable, "-m", "flows.cli", "label", dataset, "--workspace", str(workspace), "--no-open"]
+    command = [
+        sys.executable,
+        "-m",
+        "pairwright.flows.cli",
+        "label",
+        dataset,
+        "--workspace",
+        str(workspace),
+        "--no-open",
+    ]
     process = subprocess.Popen(
         [*command, "--port", "0", *options],
         cwd=ROOT,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.component import FitInputs
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.scan import ColumnJob, ScanTask, run_local
-from components.digest import op_digest
-from components.models.resolve import resolve_model
-from components.pretrain.dual_encoder import FitDualEncoder
-from components.pretrain.settings import DualEncoderSettings
-from components.registry import load_class
+from pairwright.components.component import FitInputs
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
+from pairwright.components.digest import op_digest
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.pretrain.dual_encoder import FitDualEncoder
+from pairwright.components.pretrain.settings import DualEncoderSettings
+from pairwright.components.registry import load_class
 
 TINY_IMAGE, TINY_TEXT = resolve_model("builtin:tiny-image"), resolve_model("builtin:tiny-text")
 FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -27,10 +27,10 @@ def features_view(dataset: Dataset, root: Path) -> ColumnsView:
     """Tiny towers' features of every pair, as columns under `root`/columns."""
     jobs, steps = [], {}
     for step, (uses, settings) in FEATURES.items():
-        cls = load_class("scorer", uses, "components.models.features")
+        cls = load_class("scorer", uses, "pairwright.components.models.features")
         place = StepColumns(uses, op_digest(cls(cls.settings_model().parse(settings, step))))
         steps[step] = place
-        jobs.append(ColumnJob(step, "scorer", uses, settings, place, "components.models.features"))
+        jobs.append(ColumnJob(step, "scorer", uses, settings, place, "pairwright.components.models.features"))
     task = ScanTask(tuple(jobs), str(root / "columns"), captions={}, inputs={})
     task.setup()
     reports = run_local(task, dataset.shards)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
 
 
 def view_of(

@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.dataset.decode import decode
-from components.digest import folder_digest
-from components.models.heads import fit_heads
-from components.models.untrained import new_dual_encoder
-from components.settings import ModelFolder
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.digest import folder_digest
+from pairwright.components.models.heads import fit_heads
+from pairwright.components.models.towers.untrained import new_dual_encoder
+from pairwright.components.settings import ModelFolder
 
-RECEIPT = {  # of components.tracking.lineage's shape
+RECEIPT = {  # of pairwright.components.tracking.lineage's shape
     "model": {"name": "pairwright", "version": "1", "digest": "00", "aliases": ["champion"]},
     "data": {"data_version": "0123456789abcdef0123456789abcdef.dir", "dataset": "shapes", "pairs_kept": 192},
     "recipe": {"name": "tiny", "digest": "fedcba9876543210", "text": "name: tiny\nsteps: []\n"},
@@ -56,7 +56,7 @@ def read_pairs(dataset: Any) -> tuple[list[Any], list[str]]:
 
 def release_shapes(dataset: Any, folder: Path) -> tuple[Path, Path, dict[str, Any]]:
     """(model folder, index folder, what index.json says) of a tiny model fitted to the dataset."""
-    from serving.index import build_index
+    from pairwright.serving.index import build_index
 
     model = new_dual_encoder(
         ModelFolder(reference="builtin:tiny-image"), ModelFolder(reference="builtin:tiny-text"), dim=16

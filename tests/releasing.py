@@ -23,18 +23,19 @@ from released import kept_of, read_pairs
 from shapes import shapes_dataset
 from tiny import tiny_recipe
 
-from components.dataset import storage
-from components.dataset.dataset import open_dataset
-from components.environment import Environment, silence
-from components.models.heads import fit_heads
-from components.models.untrained import new_dual_encoder
-from components.recipe import Recipe
-from components.settings import ModelFolder
-from flows import champion, digests, release
-from flows.champion import bento_home, champion_bento
-from flows.commands import doctor
-from flows.console import Console
-from flows.run import Run, champion_of, registry_of
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.shards import storage
+from pairwright.components.environment import Environment, silence
+from pairwright.components.models.heads import fit_heads
+from pairwright.components.models.towers.untrained import new_dual_encoder
+from pairwright.components.recipe import Recipe
+from pairwright.components.settings import ModelFolder
+from pairwright.flows import champion, release
+from pairwright.flows.champion import bento_home, champion_bento
+from pairwright.flows.commands import doctor
+from pairwright.flows.planning import digests
+from pairwright.flows.running.run import Run, champion_of, registry_of
+from pairwright.flows.terminal.console import Console
 
 STEPS = {"poor": 1, "middling": 25, "good": 400}  # of training: how well a model tells shapes apart
 LEDGER = {"pairs_in": 12, "kept": 12, "dropped": {}, "failed": {}, "unknown": 0}
@@ -124,8 +125,8 @@ def points() -> dict[str, Callable[[], None]]:
     """Where the process dies, by what was done last."""
     from mlflow import MlflowClient
 
-    from components.artifact import ArtifactStore
-    from components.tracking.registry import Registry
+    from pairwright.components.artifact import ArtifactStore
+    from pairwright.components.tracking.registry import Registry
 
     def of_champion(self: Any, name: str, alias: str, *_: Any) -> bool:
         return alias == "champion"
@@ -250,9 +251,9 @@ def main(root: Path, what: str) -> None:
     import mlflow  # noqa: F401  so that no child imports it again
     import prefect.context  # noqa: F401
 
-    import serving.packaging
+    import pairwright.serving.packaging
 
-    serving.packaging.build_bento = build_folder  # type: ignore[assignment]
+    pairwright.serving.packaging.build_bento = build_folder  # type: ignore[assignment]
     in_child(lambda: make_project(root))
     print(json.dumps({"kills": kills, "challengers": challengers}[what](root)))
 

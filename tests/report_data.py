@@ -8,8 +8,8 @@ from typing import Any
 
 from shapes import caption_text, encoded
 
-from components.component import Metric
-from components.report.data import (
+from pairwright.components.component import Metric
+from pairwright.components.report.data import (
     Ablation,
     Arm,
     CaptionChange,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pil
 
-from components.component import Captioner, Scorer
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.scan import ColumnJob, ScanTask
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.registry import find
+from pairwright.components.component import Captioner, Scorer
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.registry import find
 
 
 def png(image: np.ndarray, **options: Any) -> bytes:

@@ -11,9 +11,9 @@ import json
 
 from PIL import Image, ImageDraw
 
-from components.dataset.dataset import Dataset
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (235, 205, 30)}
 SHAPES = ("circle", "square", "triangle")

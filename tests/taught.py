@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from components.component import Objective
-from components.registry import objective
-from components.settings import ModelFolder, Settings
+from pairwright.components.component import Objective
+from pairwright.components.registry import objective
+from pairwright.components.settings import ModelFolder, Settings
 
 
 class TaughtSettings(Settings):

@@ -77,7 +77,7 @@ def tiny_recipe(data: Path, seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
 def pairwright(*arguments: str, cwd: Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does, in `cwd`."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [sys.executable, "-m", "pairwright.flows.cli", *arguments],
         cwd=cwd,
         env={**os.environ, **variables},
         capture_output=True,

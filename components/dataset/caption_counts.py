@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from components.dataset.dataset import Dataset
+from pairwright.components.dataset.dataset import Dataset
 
 DERIVED = frozenset(("folder", "file_name"))  # made of a picture's path, so that every picture has them
 

@@ -2,7 +2,7 @@
 
     DEST/dataset.json        name, description, licence, shards in order
     DEST/00000.tar           WebDataset shard: KEY.jpg, KEY.txt, KEY.json
-    DEST/00000.parquet       its sidecar (components/dataset/schema.py)
+    DEST/00000.parquet       its sidecar (components/dataset/shards/schema.py)
 
 A dataset that already exists elsewhere is indexed in place: `dataset.json` and the sidecars go to
 the workspace and name the tars where they are; the user's folder is never written.
@@ -18,13 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.dataset import storage
-from components.dataset.integrity import file_hash, verified
-from components.dataset.members import REMEDY, Members
-from components.dataset.schema import SIDECAR_VERSION, check_version, migrate_sidecar
-from components.dataset.sidecar import shard_digest
-from components.errors import DataChanged, DatasetError
-from components.hashing import canonical, sha256_text
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.integrity import file_hash, verified
+from pairwright.components.dataset.shards.members import REMEDY, Members
+from pairwright.components.dataset.shards.schema import SIDECAR_VERSION, check_version, migrate_sidecar
+from pairwright.components.dataset.shards.sidecar import shard_digest
+from pairwright.components.errors import DataChanged, DatasetError
+from pairwright.components.hashing import canonical, sha256_text
 
 MANIFEST = "dataset.json"
 MANIFEST_VERSION = 2  # 1 had no `sidecar_sha256`

@@ -21,15 +21,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.dataset import storage
-from components.dataset.columns import ColumnsView
-from components.dataset.dataset import Dataset, Shard
-from components.dataset.keys import safe_key
-from components.dataset.pairs import caption_of
-from components.dataset.sidecar import caption
-from components.dataset.source import Progress, absolute
-from components.dataset.writer import Medium, ShardWriter
-from components.errors import DatasetError
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.pairs import caption_of
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.dataset.shards.keys import safe_key
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import Medium, ShardWriter
+from pairwright.components.dataset.sources.source import Progress, absolute
+from pairwright.components.errors import DatasetError
 
 PAIRS = "pairs.parquet"
 STREAM_SHARE = 0.3  # of a remote tar's bytes wanted, from which reading it through beats ranges

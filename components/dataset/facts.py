@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.dataset.dataset import Dataset
-from components.errors import nearest
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.errors import nearest
 
 LOOKED_AT = 64  # shards, spread evenly: a second's work; of a larger dataset what was not met may still be there
 

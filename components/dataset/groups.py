@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from components.dataset.columns import ColumnsView
+    from pairwright.components.dataset.shards.columns import ColumnsView
 
 OVERLAP = "evaluation_overlap"  # the step that says which pairs share a group with a pair evaluated on
 ALONE = -1  # a label of a pair that shares nothing

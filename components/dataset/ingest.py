@@ -1,6 +1,6 @@
 """Ingest: whatever pairs come in, as a dataset of shards and sidecars.
 
-    from components.dataset.ingest import detect, ingest
+    from pairwright.components.dataset.ingest import detect, ingest
     dataset = ingest(detect("crawl/"), "crawl/", "data/crawl")
 
 The same call again does nothing that is done: tars indexed in place are known by size and time,
@@ -13,22 +13,38 @@ from typing import Any
 
 from pydantic import Field
 
-from components.dataset import storage
-from components.dataset.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
-from components.dataset.dataset import MANIFEST, Dataset, open_dataset
-from components.dataset.demo_shop import DemoShopOptions, read_demo_shop
-from components.dataset.folder import reaching
-from components.dataset.imagefolder import ImageFolderOptions, looks_like_imagefolder, read_imagefolder
-from components.dataset.parquet_bytes import ParquetBytesOptions, looks_like_parquet_bytes, read_parquet_bytes
-from components.dataset.product_pages import (
+from pairwright.components.dataset.dataset import MANIFEST, Dataset, open_dataset
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
+from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
+from pairwright.components.dataset.sources.folder import reaching
+from pairwright.components.dataset.sources.imagefolder import (
+    ImageFolderOptions,
+    looks_like_imagefolder,
+    read_imagefolder,
+)
+from pairwright.components.dataset.sources.parquet_bytes import (
+    ParquetBytesOptions,
+    looks_like_parquet_bytes,
+    read_parquet_bytes,
+)
+from pairwright.components.dataset.sources.product_pages import (
     ProductPagesOptions,
     looks_like_product_pages,
     product_pages_inputs,
     read_product_pages,
 )
-from components.dataset.source import Progress, Source, SourceOptions, absolute, fingerprints, list_files, what_lies_in
-from components.dataset.url_list import UrlOptions, looks_like_urls, read_urls
-from components.dataset.webdataset_source import (
+from pairwright.components.dataset.sources.source import (
+    Progress,
+    Source,
+    SourceOptions,
+    absolute,
+    fingerprints,
+    list_files,
+    what_lies_in,
+)
+from pairwright.components.dataset.sources.url_list import UrlOptions, looks_like_urls, read_urls
+from pairwright.components.dataset.sources.webdataset_source import (
     WebDatasetOptions,
     img2dataset_inputs,
     looks_like_img2dataset,
@@ -36,10 +52,10 @@ from components.dataset.webdataset_source import (
     read_img2dataset,
     read_webdataset,
 )
-from components.errors import ColumnError, DatasetError, nearest
-from components.hashing import canonical, sha256_text
-from components.plug_ins import SOURCES as PLUG_IN_SOURCES
-from components.plug_ins import plug_ins
+from pairwright.components.errors import ColumnError, DatasetError, nearest
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.plug_ins import SOURCES as PLUG_IN_SOURCES
+from pairwright.components.plug_ins import plug_ins
 
 INGEST_VERSION = 2  # raise it when the same source would give other shards
 STAMP = "ingest.json"
@@ -60,7 +76,7 @@ class DebianClipartOptions(SourceOptions):
 
 
 def _read_debian_clipart(source: str, dest: str, options: DebianClipartOptions, progress: Progress) -> list[Dataset]:
-    from components.dataset.debian_clipart import ingest_debian_clipart
+    from pairwright.components.dataset.sources.debian_clipart import ingest_debian_clipart
 
     return ingest_debian_clipart(dest, packages=source or None, max_side=options.max_side, progress=progress)
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.dataset.pdq import NEAR, hamming
+from pairwright.components.dataset.media.pdq import NEAR, hamming
 
 if TYPE_CHECKING:
-    from components.dataset.dataset import Dataset
+    from pairwright.components.dataset.dataset import Dataset
 
 TRAIN, DEV, TEST, LEFT_OUT = "raw", "dev", "test", "left_out"
 BLOCK = 1024  # hashes compared at a time: 1024 x n distances, some 100 MiB at n = 8,000

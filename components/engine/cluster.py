@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from components.environment import silence, usable_cores
-from components.errors import EngineError
+from pairwright.components.environment import silence, usable_cores
+from pairwright.components.errors import EngineError
 
 OBJECT_STORE_BYTES = 256 << 20  # reports and settings travel through it, never a picture
 STARTS = 3  # a raylet dies if its agents need over 15 s on a busy machine
@@ -106,7 +106,7 @@ class Session:
             }
         options["address"] = self.address
         if not _is_here(str(self.address)):
-            package = Path(__file__).resolve().parents[1]
+            package = Path(__file__).parents[2]
             options["runtime_env"] = {"py_modules": [str(package), *self._plugins]}
         return options
 
@@ -199,7 +199,7 @@ def import_ray() -> Any:
     Raises:
         MissingDependency: it is not installed.
     """
-    from components.errors import MissingDependency
+    from pairwright.components.errors import MissingDependency
 
     silence()
     for name, value in QUIET.items():  # some are read when ray is imported

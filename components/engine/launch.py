@@ -2,7 +2,7 @@
 
     with closing(TrainingGroup(session, storage_path=workspace, workers=2)) as group:
         for config in configs:
-            group.train("components.pretrain.loop:train", config, on_report=print)
+            group.train("pairwright.components.pretrain.loop:train", config, on_report=print)
 
 Starting a group takes longer than training a pair of heads, so a run's models share one. Checkpoints
 are the loop's own, in `config["checkpoints"]`: after a restart it finds the newest by itself. (Ray
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.engine.cluster import Session, import_ray
-from components.errors import EngineError, PairwrightError
+from pairwright.components.engine.cluster import Session, import_ray
+from pairwright.components.errors import EngineError, PairwrightError
 
 POLL_SECONDS = 0.3
 CLOSE_SECONDS = 60.0  # a worker lost while idle may leave Ray looking for another without end
@@ -158,7 +158,7 @@ class TrainingGroup:
         backend = "nccl" if self._use_gpu else "gloo"
         torch_config = TorchConfig(backend=backend)
         if self._session.local:
-            from components.engine.one_machine import OneMachine
+            from pairwright.components.engine.one_machine import OneMachine
 
             torch_config = OneMachine(backend=backend, folder=f"{self._storage_path}/{self._folder}")
         return TorchTrainer(

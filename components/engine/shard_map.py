@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.engine.cluster import Session, import_ray
-from components.errors import DataChanged, DatasetError, EngineError, PairwrightError
+from pairwright.components.engine.cluster import Session, import_ray
+from pairwright.components.errors import DataChanged, DatasetError, EngineError, PairwrightError
 
 if TYPE_CHECKING:
-    from components.dataset.dataset import Shard
-    from components.dataset.scan import ScanTask, ShardReport
+    from pairwright.components.dataset.dataset import Shard
+    from pairwright.components.dataset.shards.scan import ScanTask, ShardReport
 
 WAIT_SECONDS = 1.0  # between looks at shards that wait for another try
 BACKOFF_SECONDS = 0.5  # doubled with each try of one shard, with jitter
@@ -113,7 +113,7 @@ class _Map:
 
     def count_finished(self) -> None:
         """Report the shards that need nothing; queue the others."""
-        from components.dataset.scan import ShardReport
+        from pairwright.components.dataset.shards.scan import ShardReport
 
         # A look at object storage is a round trip; sixteen at once make ten thousand of them bearable.
         with ThreadPoolExecutor(16) as pool:

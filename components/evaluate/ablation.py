@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.crossed import crossed
-from components.evaluate.student import t_quantile
-from components.evaluate.verdicts import CONFIDENCE, ArmItems, Verdict, verdicts
+from pairwright.components.evaluate.crossed import crossed
+from pairwright.components.evaluate.student import t_quantile
+from pairwright.components.evaluate.verdicts import CONFIDENCE, ArmItems, Verdict, verdicts
 
 SAME = 1e-4  # a metric this near the mean of its items is that mean; items are float32
 ArmMetrics = Mapping[str, Mapping[int, Mapping[str, float]]]  # arm -> seed -> metric -> value

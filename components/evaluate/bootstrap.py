@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from components.finite import require_finite
+from pairwright.components.finite import require_finite
 
 REPLICATES = 2000
 CONFIDENCE = 0.95

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from components.component import Benchmark, Metric
-from components.errors import DatasetError, InvalidRecipe
-from components.finite import require_finite
-from components.registry import benchmark
-from components.settings import Settings
+from pairwright.components.component import Benchmark, Metric
+from pairwright.components.errors import DatasetError, InvalidRecipe
+from pairwright.components.finite import require_finite
+from pairwright.components.registry import benchmark
+from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
-    from components.dataset.dataset import Dataset
-    from components.dataset.facts import DataFacts
-    from components.models.encoder import DualEncoder
+    from pairwright.components.dataset.dataset import Dataset
+    from pairwright.components.dataset.facts import DataFacts
+    from pairwright.components.models.encoder import DualEncoder
 
 QUERIES = {"both": "the picture and the text, summed", "image": "the picture alone", "text": "the text alone"}
 
@@ -49,7 +49,7 @@ class ComposedQuery(Benchmark[ComposedQuerySettings]):
                 raise InvalidRecipe(f"{lacks}; name labels it has in `change` and `same`")
 
     def evaluate(self, model: DualEncoder, dataset: Dataset) -> list[Metric]:
-        from components.evaluate.bootstrap import bootstrap_mean
+        from pairwright.components.evaluate.bootstrap import bootstrap_mean
 
         items = self.evaluate_items(model, dataset)
         metrics = []
@@ -69,7 +69,7 @@ class ComposedQuery(Benchmark[ComposedQuerySettings]):
         Raises:
             DatasetError: no picture could ask for anything that is there.
         """
-        from components.evaluate.split import features_of
+        from pairwright.components.evaluate.split import features_of
 
         split = features_of(model, dataset, self.settings.source)
         vectors = model.encode_image_features(split.image).float().cpu().numpy()

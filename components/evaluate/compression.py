@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.evaluate.retrieval import KS, first_ranks
+from pairwright.components.evaluate.retrieval import KS, first_ranks
 
 DEFINITION = (
     f"Mean over queries of the six hits R@{', R@'.join(map(str, KS))}, picture to caption and caption to picture, "
@@ -81,7 +81,7 @@ def train_and_query(
     pairs: TrainingPairs, rows: np.ndarray, splits: Sequence[Queries], settings: HeadSettings, seed: int
 ) -> np.ndarray:
     """Heads fitted on `rows`; each query's mean over the six hits: (queries of all splits,) in [0, 1]."""
-    from components.models.heads import fit_heads
+    from pairwright.components.models.heads import fit_heads
 
     index = torch.as_tensor(rows)
     heads = fit_heads(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.crossed import MIN_SEEDS, Crossed, crossed
+from pairwright.components.evaluate.crossed import MIN_SEEDS, Crossed, crossed
 
 ONE_SIDED = 0.95
 

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from components.component import Benchmark, Metric
-from components.registry import benchmark
-from components.settings import Settings
+from pairwright.components.component import Benchmark, Metric
+from pairwright.components.registry import benchmark
+from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
-    from components.dataset.dataset import Dataset
-    from components.evaluate.split import SplitFeatures
-    from components.models.encoder import DualEncoder
+    from pairwright.components.dataset.dataset import Dataset
+    from pairwright.components.evaluate.split import SplitFeatures
+    from pairwright.components.models.encoder import DualEncoder
 
 REPLICATES = 1000
 RIDGE = 0.1  # of the kernel's mean diagonal
@@ -86,8 +86,8 @@ class DomainGap(Benchmark[DomainGapSettings]):
         return {"groups": np.array([*ours.groups, *(f"against {name}" for name in theirs.groups)]), **found}
 
     def _splits(self, model: DualEncoder, dataset: Dataset) -> tuple[SplitFeatures, SplitFeatures]:
-        from components.dataset.dataset import open_dataset
-        from components.evaluate.split import features_of
+        from pairwright.components.dataset.dataset import open_dataset
+        from pairwright.components.evaluate.split import features_of
 
         wish = self.settings
         return features_of(model, dataset, wish.source), features_of(

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from components.component import Benchmark, Metric
-from components.evaluate.bootstrap import bootstrap_mean, bootstrap_median
-from components.finite import require_finite
-from components.registry import benchmark
-from components.settings import Settings
+from pairwright.components.component import Benchmark, Metric
+from pairwright.components.evaluate.bootstrap import bootstrap_mean, bootstrap_median
+from pairwright.components.finite import require_finite
+from pairwright.components.registry import benchmark
+from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
-    from components.dataset.dataset import Dataset
-    from components.evaluate.split import SplitFeatures
-    from components.models.encoder import DualEncoder
+    from pairwright.components.dataset.dataset import Dataset
+    from pairwright.components.evaluate.split import SplitFeatures
+    from pairwright.components.models.encoder import DualEncoder
 
 KS = (1, 5, 10)
 DIRECTIONS = {
@@ -77,7 +77,7 @@ class Retrieval(Benchmark[RetrievalSettings]):
         return items
 
     def _ranks(self, model: DualEncoder, dataset: Dataset) -> tuple[SplitFeatures, dict[str, np.ndarray]]:
-        from components.evaluate.split import features_of, positives_of
+        from pairwright.components.evaluate.split import features_of, positives_of
 
         split = features_of(model, dataset, self.settings.source)
         image = model.encode_image_features(split.image).float().cpu().numpy()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.student import t_quantile
+from pairwright.components.evaluate.student import t_quantile
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def fit_scaling(n: Sequence[float], y: Sequence[float]) -> ScalingLaw:
 
 def scaling_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], metric: str = "metric") -> Any:
     """Points, lines and intervals of each curve over the number of pairs, on a logarithmic axis."""
-    from components.models.figures import svg_axes
+    from pairwright.components.models.figures import svg_axes
 
     figure, axes = svg_axes("pairs", metric)
     axes.set_xscale("log")

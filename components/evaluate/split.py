@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.dataset.dataset import Dataset
-from components.dataset.reading import read_pairs
-from components.errors import DatasetError
-from components.finite import require_finite
-from components.models.encoder import DualEncoder
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.reading import read_pairs
+from pairwright.components.errors import DatasetError
+from pairwright.components.finite import require_finite
+from pairwright.components.models.encoder import DualEncoder
 
 MAX_CACHED = 16  # (split, tower) entries; a split of 250 pairs is about 2 MB
 _cached: dict[tuple[str, str, str], Any] = {}

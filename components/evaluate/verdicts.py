@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from components.evaluate.crossed import MIN_SEEDS, Crossed, crossed
+from pairwright.components.evaluate.crossed import MIN_SEEDS, Crossed, crossed
 
 CONFIDENCE = 0.95
 Shows = Literal["better", "worse", "better by itself", "worse by itself", "cannot be told apart", "too few seeds"]

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from components.component import Benchmark, Metric
-from components.errors import DatasetError, InvalidRecipe
-from components.evaluate.bootstrap import bootstrap_mean
-from components.finite import require_finite
-from components.registry import benchmark
-from components.settings import Settings
+from pairwright.components.component import Benchmark, Metric
+from pairwright.components.errors import DatasetError, InvalidRecipe
+from pairwright.components.evaluate.bootstrap import bootstrap_mean
+from pairwright.components.finite import require_finite
+from pairwright.components.registry import benchmark
+from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.dataset.dataset import Dataset
-    from components.dataset.facts import DataFacts
-    from components.models.encoder import DualEncoder
+    from pairwright.components.dataset.dataset import Dataset
+    from pairwright.components.dataset.facts import DataFacts
+    from pairwright.components.models.encoder import DualEncoder
 
 TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of {}", "clip art of {}", "something from {}")
 
@@ -73,7 +73,7 @@ class ZeroShot(Benchmark[ZeroShotSettings]):
         self, model: DualEncoder, dataset: Dataset
     ) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
         """(hits by metric, class numbers, groups, class names) of the pictures that have the label."""
-        from components.evaluate.split import features_of
+        from pairwright.components.evaluate.split import features_of
 
         split = features_of(model, dataset)
         labelled = [i for i, labels in enumerate(split.labels) if self.settings.label in labels]

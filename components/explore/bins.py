@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from components.errors import nearest
-from components.explore.recent import Recent
-from components.explore.scratch import Column
-from components.explore.search import InvalidQuery, Search, Wanted
-from components.filter.sql_functions import quoted
+from pairwright.components.errors import nearest
+from pairwright.components.explore.recent import Recent
+from pairwright.components.explore.scratch import Column
+from pairwright.components.explore.search import InvalidQuery, Search, Wanted
+from pairwright.components.filter.rules.sql_functions import quoted
 
 BINS = 40
 VALUES = 12  # of a text: the commonest, each with a bar

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from components.dataset.columns import ColumnsView
-from components.dataset.dataset import Shard
+from pairwright.components.dataset.dataset import Shard
+from pairwright.components.dataset.shards.columns import ColumnsView
 
 SHARDS_NAMED = 8  # of a gap, in words
 READERS = 8  # commit records read at once: in object storage each takes a round trip

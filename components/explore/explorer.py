@@ -17,23 +17,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.errors import DatasetError, PairwrightError
-from components.explore.bins import Histograms
-from components.explore.exploration import Exploration
-from components.explore.filtering import LABELS
-from components.explore.history import brief, captions_of, history
-from components.explore.opening import open_tables
-from components.explore.pictures import Pictures
-from components.explore.plain_values import plain
-from components.explore.saved import RULE, SavedSelections
-from components.explore.scratch import BASE, rows_of
-from components.explore.search import Search, Wanted
-from components.explore.tables import Tables
-from components.explore.verdict_tables import VERDICT, Verdicts
-from components.filter.expression import Names, Rule, bind
-from components.filter.ledger import Ledger
-from components.filter.sql_functions import ask, quoted
-from components.filter.verdicts import VERDICT as VERDICT_SCHEMA
+from pairwright.components.errors import DatasetError, PairwrightError
+from pairwright.components.explore.bins import Histograms
+from pairwright.components.explore.exploration import Exploration
+from pairwright.components.explore.filtering import LABELS
+from pairwright.components.explore.history import brief, captions_of, history
+from pairwright.components.explore.opening import open_tables
+from pairwright.components.explore.pictures import Pictures
+from pairwright.components.explore.plain_values import plain
+from pairwright.components.explore.saved import RULE, SavedSelections
+from pairwright.components.explore.scratch import BASE, rows_of
+from pairwright.components.explore.search import Search, Wanted
+from pairwright.components.explore.tables import Tables
+from pairwright.components.explore.verdict_tables import VERDICT, Verdicts
+from pairwright.components.filter.rules.expression import Names, Rule, bind
+from pairwright.components.filter.rules.ledger import Ledger
+from pairwright.components.filter.rules.sql_functions import ask, quoted
+from pairwright.components.filter.rules.verdicts import VERDICT as VERDICT_SCHEMA
 
 MOST_ITEMS = 400  # of one answer
 MOST_CAPTIONS = 8  # of one tile

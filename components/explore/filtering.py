@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.errors import InvalidRule
-from components.explore.plain_values import plain
-from components.explore.scratch import BASE, Column, attach, source_of
-from components.filter.expression import PAIR, PAIR_FACTS, Bound, Names, Rule, bind
+from pairwright.components.errors import InvalidRule
+from pairwright.components.explore.plain_values import plain
+from pairwright.components.explore.scratch import BASE, Column, attach, source_of
+from pairwright.components.filter.rules.expression import PAIR, PAIR_FACTS, Bound, Names, Rule, bind
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

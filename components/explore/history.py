@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from components.explore.plain_values import plain
-from components.explore.scratch import BASE, Column, Scope, rows_of
-from components.explore.search import Search
-from components.explore.tables import Tables
-from components.explore.verdict_tables import COLUMNS, VERDICT
-from components.filter.sql_functions import quoted
+from pairwright.components.explore.plain_values import plain
+from pairwright.components.explore.scratch import BASE, Column, Scope, rows_of
+from pairwright.components.explore.search import Search
+from pairwright.components.explore.tables import Tables
+from pairwright.components.explore.verdict_tables import COLUMNS, VERDICT
+from pairwright.components.filter.rules.sql_functions import quoted
 
 MEMBERS = 24  # of a group, shown; the rest is counted
 GROUPS = ("group", "cluster")  # columns whose equal values are pairs that belong together

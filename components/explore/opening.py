@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.environment import usable_cores
-from components.explore.exploration import Exploration
-from components.explore.pair_table import add_pairs
-from components.explore.queries import Queries
-from components.explore.scratch import scratch_connection
-from components.explore.step_tables import add_steps
-from components.explore.tables import Tables
+from pairwright.components.environment import usable_cores
+from pairwright.components.explore.exploration import Exploration
+from pairwright.components.explore.pair_table import add_pairs
+from pairwright.components.explore.queries import Queries
+from pairwright.components.explore.scratch import scratch_connection
+from pairwright.components.explore.step_tables import add_steps
+from pairwright.components.explore.tables import Tables
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from components.dataset.dataset import Shard
-from components.dataset.schema import SIDECAR
-from components.errors import PairwrightError
-from components.explore.scratch import BASE, Column, rows_of
-from components.explore.tables import Part, Tables
-from components.filter.expression import PAIR
-from components.filter.population import BATCH_ROWS
-from components.filter.sql_functions import quoted
+from pairwright.components.dataset.dataset import Shard
+from pairwright.components.dataset.shards.schema import SIDECAR
+from pairwright.components.errors import PairwrightError
+from pairwright.components.explore.scratch import BASE, Column, rows_of
+from pairwright.components.explore.tables import Part, Tables
+from pairwright.components.filter.rules.expression import PAIR
+from pairwright.components.filter.rules.population import BATCH_ROWS
+from pairwright.components.filter.rules.sql_functions import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.dataset.image_type import header_size, image_suffix
-from components.errors import DatasetError
-from components.explore.pair_table import PLACE
-from components.explore.recent import Recent
-from components.explore.scratch import BASE, rows_of
-from components.explore.tables import Tables
-from components.filter.sql_functions import quoted
+from pairwright.components.dataset.media.image_type import header_size, image_suffix
+from pairwright.components.errors import DatasetError
+from pairwright.components.explore.pair_table import PLACE
+from pairwright.components.explore.recent import Recent
+from pairwright.components.explore.scratch import BASE, rows_of
+from pairwright.components.explore.tables import Tables
+from pairwright.components.filter.rules.sql_functions import quoted
 
 SIDE = 256  # px, longest side of a thumbnail
 QUALITY = 80
@@ -87,7 +87,7 @@ def reduced(data: bytes, side: int = SIDE) -> Picture:
     import cv2
     import simplejpeg
 
-    from components.dataset.decode import decode
+    from pairwright.components.dataset.media.decode import decode
 
     decoded = decode(data, side)
     if decoded.image is None:

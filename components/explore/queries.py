@@ -20,9 +20,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from components.environment import usable_cores
-from components.errors import PairwrightError
-from components.explore.query_process import receive, send
+from pairwright.components.environment import usable_cores
+from pairwright.components.errors import PairwrightError
+from pairwright.components.explore.query_process import receive, send
 
 SECONDS = 20.0  # after which a query is given up
 MEMORY = 2 << 30  # bytes of one process
@@ -30,7 +30,7 @@ PROCESSES = 2
 WAITING = 8
 START_SECONDS = 60.0  # for a process to begin: on a busy machine its imports take seconds
 MOST_THREADS = 8  # of one process; each has a stack that counts as memory
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class QueryFailed(PairwrightError):
@@ -101,7 +101,7 @@ class Queries:
             if self._closed:
                 raise QueryFailed("the explorer is closing")
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "components.explore.query_process", *arguments],
+                [sys.executable, "-P", "-m", "pairwright.components.explore.query_process", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # the system's last words on a failed allocation are no news to anybody

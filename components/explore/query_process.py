@@ -1,6 +1,6 @@
 """The process in which filters are worked out: it may take so much memory and so much time, and then it is no more.
 
-    python -m components.explore.query_process FOLDER MEMORY_BYTES THREADS
+    python -m pairwright.components.explore.query_process FOLDER MEMORY_BYTES THREADS
 
 It reads questions from its standard input and answers on its standard output until the input ends; before each
 question it says that it is ready, so that its own start takes nobody's time. Memory is bounded by the system
@@ -20,9 +20,9 @@ import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from components.explore.filtering import Filtering
-from components.explore.scratch import scratch_connection
-from components.filter.sql_functions import functions
+from pairwright.components.explore.filtering import Filtering
+from pairwright.components.explore.scratch import scratch_connection
+from pairwright.components.filter.rules.sql_functions import functions
 
 SIZES = struct.Struct("<QQ")  # bytes of the JSON, and of what follows it
 GRACE_SECONDS = 2  # the server's own alarm comes first

@@ -22,16 +22,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.artifact import COMMIT, ArtifactStore
-from components.dataset import storage
-from components.dataset.columns import ColumnsView
-from components.errors import DatasetError
-from components.explore.exploration import SelectionPlace
-from components.filter.expression import Rule
-from components.filter.ledger import Ledger
-from components.filter.rules import Selected
-from components.filter.selection import save_selection
-from components.filter.verdicts import kept_of
+from pairwright.components.artifact import COMMIT, ArtifactStore
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.errors import DatasetError
+from pairwright.components.explore.exploration import SelectionPlace
+from pairwright.components.filter.rules.expression import Rule
+from pairwright.components.filter.rules.ledger import Ledger
+from pairwright.components.filter.rules.rules import Selected
+from pairwright.components.filter.rules.selection import save_selection
+from pairwright.components.filter.rules.verdicts import kept_of
 
 KIND, FACTS = "explored", "saved.json"
 NAME = re.compile(r"[^\W_](?:[\w .\-]{0,58}[\w\-])?")  # a folder's name on any system

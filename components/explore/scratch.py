@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.filter.sql_functions import quoted
+from pairwright.components.filter.rules.sql_functions import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

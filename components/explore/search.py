@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from components.errors import PairwrightError, nearest
-from components.explore.filtering import FILTER, LABELS
-from components.explore.queries import QueryFailed, TooMuch
-from components.explore.recent import Recent
-from components.explore.scratch import Scope
-from components.explore.tables import Tables
-from components.explore.verdict_tables import OTHER, VERDICT, Verdicts
-from components.filter.sql_functions import quoted
+from pairwright.components.errors import PairwrightError, nearest
+from pairwright.components.explore.filtering import FILTER, LABELS
+from pairwright.components.explore.queries import QueryFailed, TooMuch
+from pairwright.components.explore.recent import Recent
+from pairwright.components.explore.scratch import Scope
+from pairwright.components.explore.tables import Tables
+from pairwright.components.explore.verdict_tables import OTHER, VERDICT, Verdicts
+from pairwright.components.filter.rules.sql_functions import quoted
 
 HELD_BYTES = 192 << 20  # of masks, and as much of orders
 RANDOM = "random"  # an order that favours nobody, the same every time

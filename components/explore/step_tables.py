@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from components.dataset.columns import ROW, WIDTHS, StepColumns
-from components.dataset.dataset import Shard
-from components.errors import PairwrightError
-from components.explore.pair_table import batches, insert
-from components.explore.scratch import Column
-from components.explore.tables import Part, Tables
+from pairwright.components.dataset.dataset import Shard
+from pairwright.components.dataset.shards.columns import ROW, WIDTHS, StepColumns
+from pairwright.components.errors import PairwrightError
+from pairwright.components.explore.pair_table import batches, insert
+from pairwright.components.explore.scratch import Column
+from pairwright.components.explore.tables import Part, Tables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

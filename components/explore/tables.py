@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.explore.exploration import Exploration, Gap
-from components.explore.queries import Queries, QueryFailed
-from components.explore.scratch import (
+from pairwright.components.explore.exploration import Exploration, Gap
+from pairwright.components.explore.queries import Queries, QueryFailed
+from pairwright.components.explore.scratch import (
     BASE,
     Column,
     Scope,
@@ -32,12 +32,12 @@ from components.explore.scratch import (
     rows_of,
     source_of,
 )
-from components.filter.sql_functions import quoted
+from pairwright.components.filter.rules.sql_functions import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from components.dataset.dataset import Shard
+    from pairwright.components.dataset.dataset import Shard
 
 SECONDS = 20.0  # after which a query is given up
 

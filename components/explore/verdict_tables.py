@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.errors import DatasetError
-from components.explore.exploration import SelectionPlace
-from components.explore.scratch import BASE, Column, Scope, rows_of
-from components.explore.tables import Part, Tables
-from components.filter.selection import VERDICTS_FILE, read_summary
-from components.filter.verdicts import STATUSES
+from pairwright.components.errors import DatasetError
+from pairwright.components.explore.exploration import SelectionPlace
+from pairwright.components.explore.scratch import BASE, Column, Scope, rows_of
+from pairwright.components.explore.tables import Part, Tables
+from pairwright.components.filter.rules.selection import VERDICTS_FILE, read_summary
+from pairwright.components.filter.rules.verdicts import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

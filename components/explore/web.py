@@ -23,13 +23,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from components.errors import PairwrightError
-from components.explore.explorer import Explorer
-from components.explore.pictures import Picture
-from components.explore.search import Wanted
-from components.guard import Guard, names_of
-from components.look import LOOK
-from components.web_server import error_handlers, json_body, serve_until_ended, whole_number
+from pairwright.components.errors import PairwrightError
+from pairwright.components.explore.explorer import Explorer
+from pairwright.components.explore.pictures import Picture
+from pairwright.components.explore.search import Wanted
+from pairwright.components.guard import Guard, names_of
+from pairwright.components.look import LOOK
+from pairwright.components.web_server import error_handlers, json_body, serve_until_ended, whole_number
 
 if TYPE_CHECKING:
     import socket

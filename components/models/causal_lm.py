@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.errors import ModelError
+from pairwright.components.errors import ModelError
 
 LONGEST_TOKENS = 1024
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from components.errors import ModelError
+from pairwright.components.errors import ModelError
 
 REGRESSION, MULTI_LABEL = "regression", "multi_label_classification"
 

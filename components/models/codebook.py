@@ -27,8 +27,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from components.errors import ModelError
-from components.models.vector_quantizer import VectorQuantizer
+from pairwright.components.errors import ModelError
+from pairwright.components.models.vector_quantizer import VectorQuantizer
 
 FORMAT, FORMAT_VERSION = "pairwright-codebook", 1
 CONFIG, WEIGHTS, CARD, VOCABULARY = "config.json", "model.safetensors", "card.md", "vocabulary.txt"

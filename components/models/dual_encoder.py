@@ -21,15 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from components.errors import ModelError
-from components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
-from components.models.heads import INITIAL_SCALE, Projection, as_features
-from components.models.pixels import squash
-from components.models.resolve import ENCODER_FORMAT as FORMAT
-from components.models.shared_towers import build_tower, share
-from components.models.tower import ImageTower, TextTower
-from components.models.transformers_encoder import load_transformers_encoder
-from components.settings import ModelFolder
+from pairwright.components.errors import ModelError
+from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.heads import INITIAL_SCALE, Projection, as_features
+from pairwright.components.models.resolve import ENCODER_FORMAT as FORMAT
+from pairwright.components.models.towers.pixels import squash
+from pairwright.components.models.towers.shared_towers import build_tower, share
+from pairwright.components.models.towers.tower import ImageTower, TextTower
+from pairwright.components.models.transformers_encoder import load_transformers_encoder
+from pairwright.components.settings import ModelFolder
 
 FORMAT_VERSION = 1
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.models.contrastive import MAX_SCALE
+from pairwright.components.models.contrastive import MAX_SCALE
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"  # of its folder
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
-from components.component import Captions, Pixels, Scorer
-from components.models.resolve import feature_width, image_side
-from components.registry import scorer
-from components.settings import ModelFolder, Settings
+from pairwright.components.component import Captions, Pixels, Scorer
+from pairwright.components.models.resolve import feature_width, image_side
+from pairwright.components.registry import scorer
+from pairwright.components.settings import ModelFolder, Settings
 
 if TYPE_CHECKING:
-    from components.dataset.pairs import PairBatch
+    from pairwright.components.dataset.pairs import PairBatch
 
 
 class ImageFeaturesSettings(Settings):
@@ -48,7 +48,7 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
         return {"vector": pa.list_(pa.float16(), feature_width(self.settings.tower))}
 
     def setup(self, device: str) -> None:
-        from components.models.towers import load_image_tower
+        from pairwright.components.models.towers.towers import load_image_tower
 
         self.tower = load_image_tower(self.settings.tower, device)
 
@@ -68,7 +68,7 @@ class TextFeatures(Scorer[TextFeaturesSettings]):
         return {"vector": pa.list_(pa.float16(), feature_width(self.settings.tower, "text"))}
 
     def setup(self, device: str) -> None:
-        from components.models.towers import load_text_tower
+        from pairwright.components.models.towers.towers import load_text_tower
 
         self.tower = load_text_tower(self.settings.tower, device)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from components.errors import ModelError
+from pairwright.components.errors import ModelError
 
 MOST_IN_A_ROW = 3
 KEYS_NAMED = 8

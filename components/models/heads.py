@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from components.finite import require_finite
-from components.models.contrastive import MAX_SCALE, same_group, softmax_loss
-from components.models.finite_steps import FiniteSteps, gradient_norm
+from pairwright.components.finite import require_finite
+from pairwright.components.models.contrastive import MAX_SCALE, same_group, softmax_loss
+from pairwright.components.models.finite_steps import FiniteSteps, gradient_norm
 
 INITIAL_SCALE = 1 / 0.07
 WARM_UP_SHARE = 0.1

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from components.dataset.matrix import blocks
-from components.finite import require_finite
+from pairwright.components.dataset.shards.matrix import blocks
+from pairwright.components.finite import require_finite
 
 BLOCK = 8192  # rows a matrix product
 SEEDING_ROWS = 32  # rows a cluster that k-means++ draws from

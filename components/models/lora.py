@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from components.errors import ModelError, nearest
+from pairwright.components.errors import ModelError, nearest
 
 ADAPTER, ADAPTER_CONFIG = "adapter.safetensors", "adapter.json"
 # Queries and values of the attentions we know: transformers' CLIP and SigLIP, BERT's, our tiny towers'.

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from components.digest import folder_digest
-from components.errors import MissingDependency, ModelError, nearest
-from components.hashing import canonical, file_sha256, sha256_text
-from components.settings import ModelFolder
+from pairwright.components.digest import folder_digest
+from pairwright.components.errors import MissingDependency, ModelError, nearest
+from pairwright.components.hashing import canonical, file_sha256, sha256_text
+from pairwright.components.settings import ModelFolder
 
 BUILTIN = "builtin:"
 REGISTRY = "models:/"

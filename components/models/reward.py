@@ -34,13 +34,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from components.errors import ModelError
-from components.models.dual_encoder import load_dual_encoder
-from components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
-from components.models.heads import Heads, as_features
-from components.models.seen import SEEN, Seen
-from components.models.shared_towers import build_tower, share
-from components.models.tower import TextTower
+from pairwright.components.errors import ModelError
+from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.heads import Heads, as_features
+from pairwright.components.models.seen import SEEN, Seen
+from pairwright.components.models.towers.shared_towers import build_tower, share
+from pairwright.components.models.towers.tower import TextTower
 
 FORMAT = "pairwright-reward"
 FORMAT_VERSION = 2  # 1 knew the pairs it was fitted on by their keys

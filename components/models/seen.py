@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.dataset.pdq import BYTES, NEAR, hamming
-from components.dataset.splits import normalise
+from pairwright.components.dataset.media.pdq import BYTES, NEAR, hamming
+from pairwright.components.dataset.splits import normalise
 
 SEEN = "seen."  # before its tensors' names
 UNSEEN = -1

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from components.dataset.pairs import PairBatch
-from components.models.text_reader import Box, TextReader, absolute
-from components.settings import Settings
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.models.text_reader import Box, TextReader, absolute
+from pairwright.components.settings import Settings
 
 RING = 0.5  # width of the surroundings, of the box's shorter side
 INPAINT_RADIUS = 3.0  # pixels

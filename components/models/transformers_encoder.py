@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from components.component import batches
-from components.errors import ModelError
-from components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
-from components.models.heads import as_features
-from components.models.pixels import squash
-from components.models.resolve import ENCODER_FAMILIES as FAMILIES
+from pairwright.components.component import batches
+from pairwright.components.errors import ModelError
+from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.heads import as_features
+from pairwright.components.models.resolve import ENCODER_FAMILIES as FAMILIES
+from pairwright.components.models.towers.pixels import squash
 
 OURS = "pairwright"  # our own key in a config.json that is otherwise transformers'
 PROCESSOR = "preprocessor_config.json"

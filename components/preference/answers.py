@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
-from components.dataset.judgements import HUMAN
-from components.errors import PairwrightError
-from components.preference.candidates import Candidate
-from components.preference.criteria import Criteria
+from pairwright.components.dataset.judgements import HUMAN
+from pairwright.components.errors import PairwrightError
+from pairwright.components.preference.candidates import Candidate
+from pairwright.components.preference.criteria import Criteria
 
 REJECTED = "rejected"
 

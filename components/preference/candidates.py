@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.dataset.machine_text import machine_text
+from pairwright.components.dataset.captions.machine_text import machine_text
 
 SIDECAR_SOURCES = ("alt", "description", "keywords", "file_name")  # a translation is judged only where it is asked for
 ORIGINAL = "alt"

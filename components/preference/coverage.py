@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from components.dataset.columns import to_numpy
-from components.preference.cheap_scores import words_of
+from pairwright.components.dataset.shards.columns import to_numpy
+from pairwright.components.preference.cheap_scores import words_of
 
 HASHED_WIDTH = 256
 

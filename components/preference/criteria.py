@@ -16,9 +16,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from components.errors import InvalidRecipe
-from components.hashing import sha256_text
-from components.settings import Settings
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.hashing import sha256_text
+from pairwright.components.settings import Settings
 
 PACKAGED = Path(__file__).parent / "criteria.yaml"
 TAKEN = frozenset("tupsf?=x") | frozenset("0123456789")  # keys the page itself uses

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from components.hashing import sha256_text
-from components.preference.answers import Answer, BadAnswer, checked_answer
-from components.preference.criteria import Criteria
-from components.preference.items import StoredItem
-from components.preference.store import ANSWER, SKIP, UNDO, UNREADABLE, LabelStore
+from pairwright.components.hashing import sha256_text
+from pairwright.components.preference.answers import Answer, BadAnswer, checked_answer
+from pairwright.components.preference.criteria import Criteria
+from pairwright.components.preference.items import StoredItem
+from pairwright.components.preference.store import ANSWER, SKIP, UNDO, UNREADABLE, LabelStore
 
 LEASE_SECONDS = 15 * 60.0
 AWAY_SECONDS = 60.0  # before a shard that could not be read is tried again

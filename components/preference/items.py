@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.preference.candidates import Candidate
+from pairwright.components.preference.candidates import Candidate
 
 SHARES = CHOSEN, RANDOM = "chosen", "random"
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from components.dataset import storage
-from components.errors import DatasetError
-from components.preference.answers import REJECTED, Answer
-from components.preference.candidates import Candidate
-from components.preference.criteria import Criteria
-from components.preference.items import CHOSEN, Item, StoredItem
-from components.preference.store import Annotated, Given
+from pairwright.components.dataset.shards import storage
+from pairwright.components.errors import DatasetError
+from pairwright.components.preference.answers import REJECTED, Answer
+from pairwright.components.preference.candidates import Candidate
+from pairwright.components.preference.criteria import Criteria
+from pairwright.components.preference.items import CHOSEN, Item, StoredItem
+from pairwright.components.preference.store import Annotated, Given
 
 NOT_SORTED = "_"  # Label Studio's name for what stayed in the list
 PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")

@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from components.component import Selection
-from components.dataset.columns import ColumnsView
-from components.dataset.judgements import JUDGEMENT, JUDGEMENTS
-from components.errors import DatasetError, InvalidRecipe
-from components.preference.labels_folder import read_judgements
-from components.registry import selection
-from components.settings import ModelFolder, Settings
+from pairwright.components.component import Selection
+from pairwright.components.dataset.judgements import JUDGEMENT, JUDGEMENTS
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.errors import DatasetError, InvalidRecipe
+from pairwright.components.preference.labels_folder import read_judgements
+from pairwright.components.registry import selection
+from pairwright.components.settings import ModelFolder, Settings
 
 if TYPE_CHECKING:
-    from components.dataset.facts import DataFacts
+    from pairwright.components.dataset.facts import DataFacts
 
 
 class LabelsSettings(Settings):

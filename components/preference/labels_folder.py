@@ -17,14 +17,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.dataset import storage
-from components.dataset.judgements import JUDGEMENT
-from components.dataset.schema import check_version
-from components.errors import DatasetError
-from components.hashing import file_sha256
-from components.preference.answers import implied_judgements
-from components.preference.reliability import reliability
-from components.preference.store import Given, LabelStore
+from pairwright.components.dataset.judgements import JUDGEMENT
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.schema import check_version
+from pairwright.components.errors import DatasetError
+from pairwright.components.hashing import file_sha256
+from pairwright.components.preference.answers import implied_judgements
+from pairwright.components.preference.reliability import reliability
+from pairwright.components.preference.store import Given, LabelStore
 
 LABELS_VERSION = 1
 MANIFEST, JUDGEMENTS_FILE = "labels.json", "judgements.parquet"

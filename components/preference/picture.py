@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from components.dataset.dataset import Dataset, Shard
-from components.dataset.reading import IMAGE_ROLE
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.shards.reading import IMAGE_ROLE
 
 LONGEST_SIDE = 1024  # px; more is not seen beside the captions
 QUALITY = 90
@@ -38,7 +38,7 @@ def jpeg_of(data: bytes, longest_side: int = LONGEST_SIDE) -> bytes | None:
     """Encoded picture -> JPEG of at most `longest_side` px, never enlarged; None if it is no picture."""
     import cv2
 
-    from components.dataset.decode import decode
+    from pairwright.components.dataset.media.decode import decode
 
     image = decode(data, longest_side).image
     if image is None:

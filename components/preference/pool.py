@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.dataset.columns import ColumnsView
-from components.dataset.dataset import Dataset, Shard
-from components.dataset.reading import IMAGE_ROLE, sidecar_rows
-from components.errors import DatasetError, nearest
-from components.preference.candidates import SIDECAR_SOURCES, Candidate, Variant, candidates_of
-from components.preference.coverage import caption_hashes, is_picture_feature, picture_features
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.dataset.shards.reading import IMAGE_ROLE, sidecar_rows
+from pairwright.components.errors import DatasetError, nearest
+from pairwright.components.preference.candidates import SIDECAR_SOURCES, Candidate, Variant, candidates_of
+from pairwright.components.preference.coverage import caption_hashes, is_picture_feature, picture_features
 
 MOST_ROWS = 20_000
 

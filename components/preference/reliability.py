@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from components.preference.agreement import alpha, nominal, ordinal
-from components.preference.answers import REJECTED, places
-from components.preference.store import Given
+from pairwright.components.preference.agreement import alpha, nominal, ordinal
+from pairwright.components.preference.answers import REJECTED, places
+from pairwright.components.preference.store import Given
 
 PICTURE = "picture"
 

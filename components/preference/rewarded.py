@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from components.dataset.columns import ColumnsView, to_numpy
-from components.errors import ColumnError
-from components.preference.pool import Pool
+from pairwright.components.dataset.shards.columns import ColumnsView, to_numpy
+from pairwright.components.errors import ColumnError
+from pairwright.components.preference.pool import Pool
 
 ROWS_AT_ONCE = 256
 

@@ -23,11 +23,11 @@ from itertools import combinations
 
 import numpy as np
 
-from components.hashing import sha256_text
-from components.preference.cheap_scores import cheap_scores, disagreement, near_margin
-from components.preference.coverage import weighted_k_center
-from components.preference.items import CHOSEN, RANDOM, Item, StoredItem
-from components.preference.pool import Pool
+from pairwright.components.hashing import sha256_text
+from pairwright.components.preference.cheap_scores import cheap_scores, disagreement, near_margin
+from pairwright.components.preference.coverage import weighted_k_center
+from pairwright.components.preference.items import CHOSEN, RANDOM, Item, StoredItem
+from pairwright.components.preference.pool import Pool
 
 MOST_CANDIDATES = 9  # one number key each
 

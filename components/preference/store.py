@@ -23,13 +23,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.dataset.storage import workspace_error
-from components.errors import DatasetError, WorkspaceError
-from components.hashing import canonical, sha256_text
-from components.preference.answers import Answer
-from components.preference.candidates import Candidate
-from components.preference.criteria import Criteria
-from components.preference.items import RANDOM, SHARES, Item, StoredItem
+from pairwright.components.dataset.shards.storage import workspace_error
+from pairwright.components.errors import DatasetError, WorkspaceError
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.preference.answers import Answer
+from pairwright.components.preference.candidates import Candidate
+from pairwright.components.preference.criteria import Criteria
+from pairwright.components.preference.items import RANDOM, SHARES, Item, StoredItem
 
 STORE_VERSION = 1
 BUSY_SECONDS = 20

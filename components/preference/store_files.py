@@ -12,8 +12,8 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from components.dataset.dataset import Dataset
-from components.preference.store import LabelStore
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.preference.store import LabelStore
 
 DIGITS = 8  # of the digest
 

@@ -22,18 +22,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.dataset.dataset import Dataset
-from components.errors import ColumnError, DatasetError, MissingDependency, PairwrightError
-from components.guard import Guard
-from components.look import LOOK
-from components.preference.answers import BadAnswer
-from components.preference.criteria import Criteria
-from components.preference.handing import Desk, Serving
-from components.preference.items import StoredItem
-from components.preference.picture import Pictures
-from components.preference.reliability import reliability
-from components.preference.store import LabelStore
-from components.web_server import BadRequest, error_handlers, json_body, whole_number
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.errors import ColumnError, DatasetError, MissingDependency, PairwrightError
+from pairwright.components.guard import Guard
+from pairwright.components.look import LOOK
+from pairwright.components.preference.answers import BadAnswer
+from pairwright.components.preference.criteria import Criteria
+from pairwright.components.preference.handing import Desk, Serving
+from pairwright.components.preference.items import StoredItem
+from pairwright.components.preference.picture import Pictures
+from pairwright.components.preference.reliability import reliability
+from pairwright.components.preference.store import LabelStore
+from pairwright.components.web_server import BadRequest, error_handlers, json_body, whole_number
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from components.component import Objective
-from components.errors import ModelError
-from components.models.encoder import DualEncoder
-from components.models.lora import ATTENTION_LAYERS, adapt
-from components.models.untrained import new_dual_encoder
-from components.pretrain.config import TrainConfig
-from components.pretrain.loader import CaptionLoader, FeatureLoader, Loader, PictureLoader
-from components.pretrain.pairs import open_pairs
-from components.pretrain.settings import DualEncoderSettings
-from components.registry import named_component
+from pairwright.components.component import Objective
+from pairwright.components.errors import ModelError
+from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.lora import ATTENTION_LAYERS, adapt
+from pairwright.components.models.towers.untrained import new_dual_encoder
+from pairwright.components.pretrain.config import TrainConfig
+from pairwright.components.pretrain.loader import CaptionLoader, FeatureLoader, Loader, PictureLoader
+from pairwright.components.pretrain.pairs import open_pairs
+from pairwright.components.pretrain.settings import DualEncoderSettings
+from pairwright.components.registry import named_component
 
 
 def build_objective(settings: DualEncoderSettings, module: str = "") -> Objective[Any]:
@@ -59,7 +59,7 @@ def build_model(settings: DualEncoderSettings, objective: Objective[Any], device
 
 
 def _transformers(settings: DualEncoderSettings, bias: float | None, device: torch.device) -> DualEncoder:
-    from components.models.transformers_encoder import load_transformers_encoder
+    from pairwright.components.models.transformers_encoder import load_transformers_encoder
 
     assert settings.tower is not None
     if settings.tower.path is None:

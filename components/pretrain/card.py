@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.pretrain.config import TrainConfig
-from components.pretrain.settings import DualEncoderSettings
+from pairwright.components.pretrain.config import TrainConfig
+from pairwright.components.pretrain.settings import DualEncoderSettings
 
 
 def model_card(config: TrainConfig, pairs: int, excluded: int, history: list[dict[str, Any]], share: float) -> str:
@@ -25,7 +25,7 @@ def model_card(config: TrainConfig, pairs: int, excluded: int, history: list[dic
 Pictures and texts into one space of unit vectors; their cosine says how well they fit.
 
 ```python
-from components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoder import load_dual_encoder
 
 model = load_dual_encoder("this/folder")
 model.encode_text(["a red square"]) @ model.encode_image([picture]).T

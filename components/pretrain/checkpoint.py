@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.dataset import storage
+from pairwright.components.dataset.shards import storage
 
 KEPT = 2  # checkpoints kept: the newest, and one to fall back on
 STATE, TENSORS = "state.json", "tensors.safetensors"

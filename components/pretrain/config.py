@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.digest import digestible
-from components.hashing import canonical, sha256_text
-from components.pretrain.settings import DualEncoderSettings
-from components.source_code import source_digest
+from pairwright.components.digest import digestible
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.pretrain.settings import DualEncoderSettings
+from pairwright.components.source_code import source_digest
 
 
 class StepPlace(BaseModel):
@@ -58,6 +58,6 @@ class TrainConfig(BaseModel):
             "pairs": self.pairs_digest,
             "settings": digestible(self.settings),
             "precision": self.precision,
-            "source": source_digest("components.pretrain.loop"),
+            "source": source_digest("pairwright.components.pretrain.loop"),
         }
         return sha256_text(canonical(said))

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.component import Columns, Fit, FitInputs
-from components.pretrain.settings import DualEncoderSettings
-from components.registry import fit
+from pairwright.components.component import Columns, Fit, FitInputs
+from pairwright.components.pretrain.settings import DualEncoderSettings
+from pairwright.components.registry import fit
 
 if TYPE_CHECKING:
-    from components.dataset.columns import StepColumns
-    from components.dataset.dataset import Dataset
+    from pairwright.components.dataset.dataset import Dataset
+    from pairwright.components.dataset.shards.columns import StepColumns
 
 
 @fit("dual_encoder")
@@ -50,16 +50,16 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
         device: str = "cpu",
         precision: str = "auto",
     ) -> dict[str, Any]:
-        """What `components.pretrain.loop:train` is called with, as JSON.
+        """What `pairwright.components.pretrain.loop:train` is called with, as JSON.
 
         Args:
             pairs: Parquet of (shard, row) to train on; every pair of the dataset if None.
             checkpoints: a folder that outlives a kill; the same one finishes the run.
             folder: where rank 0 writes the model.
         """
-        from components.hashing import file_sha256
-        from components.pretrain.config import TrainConfig
-        from components.registry import component_class
+        from pairwright.components.hashing import file_sha256
+        from pairwright.components.pretrain.config import TrainConfig
+        from pairwright.components.registry import component_class
 
         config = TrainConfig(
             dataset=dataset.root,
@@ -87,7 +87,7 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
         """
         import pyarrow.parquet as pq
 
-        from components.pretrain.loop import train
+        from pairwright.components.pretrain.loop import train
 
         checkpoints = Path(inputs.extra.get("checkpoints", folder.with_name(folder.name + ".checkpoints")))
         checkpoints.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.dataset.columns import ColumnsView
-from components.dataset.groups import held_out as held_out_pairs
-from components.dataset.groups import joined, labels_of, merged
-from components.dataset.judgements import HUMAN, SILVER
-from components.dataset.splits import normalise
-from components.errors import ColumnError, InvalidRecipe
+from pairwright.components.dataset.groups import held_out as held_out_pairs
+from pairwright.components.dataset.groups import joined, labels_of, merged
+from pairwright.components.dataset.judgements import HUMAN, SILVER
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.dataset.splits import normalise
+from pairwright.components.errors import ColumnError, InvalidRecipe
 
 COMMON = 8  # pictures under which a text may be rejected and still be taken for a caption of one
 HELD_OUT = -1  # the fold of a pair kept for evaluation alone: no judge is fitted on it

@@ -1,7 +1,7 @@
 """Batches: cached features of locked towers, or pictures and captions for towers being trained.
 
 All loaders answer `embed(model, numbers, epoch)`; which caption a pair has in an epoch is drawn by
-`components.dataset.caption_mix`, so no loader has any state beyond the sampler's place.
+`pairwright.components.dataset.captions.caption_mix`, so no loader has any state beyond the sampler's place.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from components.dataset.caption_mix import NONE, choose_sources, key_hashes
-from components.dataset.columns import to_numpy
-from components.dataset.dataset import Shard
-from components.dataset.decode import decode
-from components.dataset.pairs import caption_of
-from components.errors import ColumnError, DatasetError
-from components.finite import require_finite
-from components.models.encoder import DualEncoder
-from components.pretrain.pairs import TrainingPairs
-from components.pretrain.settings import DualEncoderSettings
+from pairwright.components.dataset.captions.caption_mix import NONE, choose_sources, key_hashes
+from pairwright.components.dataset.dataset import Shard
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.pairs import caption_of
+from pairwright.components.dataset.shards.columns import to_numpy
+from pairwright.components.errors import ColumnError, DatasetError
+from pairwright.components.finite import require_finite
+from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.pretrain.pairs import TrainingPairs
+from pairwright.components.pretrain.settings import DualEncoderSettings
 
 Batch = dict[str, Any]
 

@@ -19,16 +19,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from components.component import Objective
-from components.errors import WorkspaceError
-from components.finite import require_finite
-from components.models.contrastive import distributed, same_group
-from components.models.encoder import DualEncoder
-from components.models.finite_steps import FiniteSteps
-from components.models.heads import learning_rate, parameter_groups
-from components.models.lora import merge, save_adapter, trained_share
-from components.pretrain.build import build_loader, build_model, build_objective
-from components.pretrain.checkpoint import (
+from pairwright.components.component import Objective
+from pairwright.components.errors import WorkspaceError
+from pairwright.components.finite import require_finite
+from pairwright.components.models.contrastive import distributed, same_group
+from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.finite_steps import FiniteSteps
+from pairwright.components.models.heads import learning_rate, parameter_groups
+from pairwright.components.models.lora import merge, save_adapter, trained_share
+from pairwright.components.pretrain.build import build_loader, build_model, build_objective
+from pairwright.components.pretrain.checkpoint import (
     Checkpoint,
     newest_checkpoint,
     random_state,
@@ -38,9 +38,9 @@ from components.pretrain.checkpoint import (
     seed_all,
     training_tensors,
 )
-from components.pretrain.config import TrainConfig
-from components.pretrain.loader import Batch, Loader
-from components.pretrain.sampler import Sampler, sampler_for
+from pairwright.components.pretrain.config import TrainConfig
+from pairwright.components.pretrain.loader import Batch, Loader
+from pairwright.components.pretrain.sampler import Sampler, sampler_for
 
 HISTORY = "metrics.jsonl"
 TIMED = ("pairs_per_s",)  # differs from run to run, so it stays out of the model's folder
@@ -215,7 +215,7 @@ class _Run:
     def finish(self) -> None:
         """Write the model folder and its curve."""
         if self.rank == 0:
-            from components.pretrain.card import model_card
+            from pairwright.components.pretrain.card import model_card
 
             folder = Path(self.config.folder)
             history = read_history(self.root / HISTORY)

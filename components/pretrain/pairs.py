@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow.parquet as pq
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset, Shard, open_dataset
-from components.errors import DatasetError
-from components.pretrain.config import TrainConfig
+from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.errors import DatasetError
+from pairwright.components.pretrain.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.component import Columns, Fit, FitInputs
-from components.pretrain.reward_settings import RewardSettings
-from components.registry import fit
+from pairwright.components.component import Columns, Fit, FitInputs
+from pairwright.components.pretrain.reward_settings import RewardSettings
+from pairwright.components.registry import fit
 
 if TYPE_CHECKING:
-    from components.dataset.columns import ColumnsView
-    from components.models.reward import RewardModel
-    from components.models.seen import Seen
-    from components.pretrain.judged import Judged
-    from components.pretrain.reward_training import Evidence, Options
+    from pairwright.components.dataset.shards.columns import ColumnsView
+    from pairwright.components.models.reward import RewardModel
+    from pairwright.components.models.seen import Seen
+    from pairwright.components.pretrain.judged import Judged
+    from pairwright.components.pretrain.reward_training import Evidence, Options
 
 
 @fit("reward")
@@ -49,8 +49,8 @@ class FitReward(Fit[RewardSettings]):
         InvalidRecipe: no judgement is accepted, or they are of too few pictures.
         ColumnError: a judgement of unknown origin.
         """
-        from components.pretrain.reward_report import report
-        from components.pretrain.reward_training import fit_reward
+        from pairwright.components.pretrain.reward_report import report
+        from pairwright.components.pretrain.reward_training import fit_reward
 
         judged, model, evidence = self._prepare(inputs)
         options = self._options()
@@ -66,11 +66,11 @@ class FitReward(Fit[RewardSettings]):
 
     def _prepare(self, inputs: FitInputs) -> tuple[Judged, RewardModel, Evidence]:
         """The judgements in folds, a fresh model that remembers their pairs, and their features."""
-        from components.dataset.columns import to_numpy
-        from components.models.heads import as_features
-        from components.models.reward import caption_statistics
-        from components.pretrain.judged import read_judged, with_folds
-        from components.pretrain.reward_training import Evidence
+        from pairwright.components.dataset.shards.columns import to_numpy
+        from pairwright.components.models.heads import as_features
+        from pairwright.components.models.reward import caption_statistics
+        from pairwright.components.pretrain.judged import read_judged, with_folds
+        from pairwright.components.pretrain.reward_training import Evidence
 
         wish, view = self.settings, inputs.view
         column = view.column(wish.image)
@@ -91,8 +91,8 @@ class FitReward(Fit[RewardSettings]):
 
     def _seen(self, view: ColumnsView, judged: Judged, everywhere: np.ndarray) -> Seen:
         """Every picture of a judged group, and every caption that was preferred, with its fold."""
-        from components.dataset.columns import to_numpy
-        from components.models.seen import Seen
+        from pairwright.components.dataset.shards.columns import to_numpy
+        from pairwright.components.models.seen import Seen
 
         wish = self.settings
         rows = np.flatnonzero((everywhere >= 0) & view.column(wish.image).is_valid().to_numpy().astype(bool))
@@ -105,9 +105,9 @@ class FitReward(Fit[RewardSettings]):
         return Seen.of(features, everywhere[rows], [judged.texts[text] for text in which], folds, hashes)
 
     def _model(self, image_width: int, device: str = "cpu") -> RewardModel:
-        from components.models.dual_encoder import load_dual_encoder
-        from components.models.reward import RewardModel
-        from components.models.towers import load_text_tower
+        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.reward import RewardModel
+        from pairwright.components.models.towers.towers import load_text_tower
 
         wish = self.settings
         options: dict[str, Any] = {"folds": wish.folds, "dim": wish.dim, "rank": wish.rank, "hidden": wish.hidden}
@@ -121,7 +121,7 @@ class FitReward(Fit[RewardSettings]):
         return RewardModel(tower, image_width, tower.width, **options)
 
     def _options(self) -> Options:
-        from components.pretrain.reward_training import Options
+        from pairwright.components.pretrain.reward_training import Options
 
         wish = self.settings
         return Options(
@@ -143,8 +143,8 @@ class FitReward(Fit[RewardSettings]):
 
         The last point, all of them, is what the fit itself measured there.
         """
-        from components.pretrain.reward_measures import accuracy, right
-        from components.pretrain.reward_training import fewer, fit_reward
+        from pairwright.components.pretrain.reward_measures import accuracy, right
+        from pairwright.components.pretrain.reward_training import fewer, fit_reward
 
         found = []
         for share in [*sorted(set(self.settings.curve) - {1.0}), 1.0] if self.settings.curve else []:

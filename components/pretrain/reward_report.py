@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from components.pretrain.judged import HELD_OUT, Judged, counts_of
-from components.pretrain.reward_figures import draw_figures
-from components.pretrain.reward_measures import Accuracy, accuracy, by_kind, calibration, log_loss, right
-from components.pretrain.reward_settings import RewardSettings
+from pairwright.components.pretrain.judged import HELD_OUT, Judged, counts_of
+from pairwright.components.pretrain.reward_figures import draw_figures
+from pairwright.components.pretrain.reward_measures import Accuracy, accuracy, by_kind, calibration, log_loss, right
+from pairwright.components.pretrain.reward_settings import RewardSettings
 
 Curve = Sequence[tuple[int, Accuracy, Accuracy]]
 
@@ -101,7 +101,7 @@ def _card(
 How much people would prefer a caption of a picture; differences are log-odds (Bradley-Terry).
 
 ```python
-from components.models.reward import load_reward
+from pairwright.components.models.reward import load_reward
 
 reward = load_reward("this/folder")
 reward.score(image_features, ["A red boat.", "IMG_0012.JPG"])

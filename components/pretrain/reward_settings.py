@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.settings import ModelFolder, Settings
+from pairwright.components.settings import ModelFolder, Settings
 
 
 class RewardSettings(Settings):

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.finite import require_finite
-from components.models.finite_steps import FiniteSteps, gradient_norm
-from components.models.heads import fit_heads, learning_rate
-from components.models.preference_loss import preference_loss
-from components.models.reward import ENCODER, Judge, RewardModel
-from components.pretrain.judged import Judged
+from pairwright.components.finite import require_finite
+from pairwright.components.models.finite_steps import FiniteSteps, gradient_norm
+from pairwright.components.models.heads import fit_heads, learning_rate
+from pairwright.components.models.preference_loss import preference_loss
+from pairwright.components.models.reward import ENCODER, Judge, RewardModel
+from pairwright.components.pretrain.judged import Judged
 
 WARM_UP_SHARE = 0.1
 SCALE_LR = 30.0  # times the learning rate: the cosine's weight is of another size than the network's
@@ -41,7 +41,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Options:
-    """How a reward is fitted; see `components.pretrain.reward_settings.RewardSettings`."""
+    """How a reward is fitted; see `pairwright.components.pretrain.reward_settings.RewardSettings`."""
 
     alignment_steps: int = 150
     steps: int = 200

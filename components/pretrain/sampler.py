@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.errors import InvalidRecipe
+from pairwright.components.errors import InvalidRecipe
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.settings import ModelFolder, Named, Settings
+from pairwright.components.settings import ModelFolder, Named, Settings
 
 
 class ObjectiveChoice(Named):

@@ -15,10 +15,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from components.component import Caption, Captioner, Captions, Columns
-from components.dataset.pairs import PairBatch
-from components.registry import captioner
-from components.settings import Settings
+from pairwright.components.component import Caption, Captioner, Captions, Columns
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.registry import captioner
+from pairwright.components.settings import Settings
 
 
 class ChooseSettings(Settings):

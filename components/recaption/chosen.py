@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from components.component import Caption, Captioner, Columns
-from components.dataset.pairs import PairBatch
-from components.registry import captioner
-from components.settings import Settings
+from pairwright.components.component import Caption, Captioner, Columns
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.registry import captioner
+from pairwright.components.settings import Settings
 
 NO_CHOICE = "no_choice"  # note: the column names no source, or one without a caption here
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from components.component import Caption, Captioner, Columns
-from components.dataset.pairs import PairBatch
-from components.registry import captioner
-from components.settings import ModelFolder, Settings
+from pairwright.components.component import Caption, Captioner, Columns
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.registry import captioner
+from pairwright.components.settings import ModelFolder, Settings
 
 
 class CodebookCaptionerSettings(Settings):
@@ -34,7 +34,7 @@ class CodebookCaptioner(Captioner[CodebookCaptionerSettings]):
     runs_model = True
 
     def setup(self, device: str) -> None:
-        from components.models.codebook import load_codebook
+        from pairwright.components.models.codebook import load_codebook
 
         assert self.settings.model.path is not None
         self.model, self.device = load_codebook(self.settings.model.path, device), device

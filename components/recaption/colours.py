@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from components.component import Pixels, Scorer
-from components.dataset.pairs import PairBatch
-from components.registry import scorer
-from components.settings import Settings
+from pairwright.components.component import Pixels, Scorer
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.registry import scorer
+from pairwright.components.settings import Settings
 
 # sRGB anchors, several a term where one point does not cover what people call by it.
 PALETTE: tuple[tuple[str, tuple[int, int, int]], ...] = (

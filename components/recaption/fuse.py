@@ -18,14 +18,14 @@ from typing import Any
 
 from pydantic import Field
 
-from components.component import Caption, Captioner, Captions, Columns
-from components.dataset.pairs import PairBatch
-from components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
-from components.models.text_backends.protocol import with_evidence
-from components.recaption.clean import clean_caption
-from components.recaption.validate import Limits, problem_with, tidy
-from components.registry import captioner
-from components.settings import Settings
+from pairwright.components.component import Caption, Captioner, Captions, Columns
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
+from pairwright.components.models.text_backends.protocol import with_evidence
+from pairwright.components.recaption.clean import clean_caption
+from pairwright.components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.registry import captioner
+from pairwright.components.settings import Settings
 
 _WORD = re.compile(r"[^\W_]{2}")
 INSTRUCTION = (

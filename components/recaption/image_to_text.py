@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from components.component import Caption, Captioner, Captions, Pixels
-from components.dataset.pairs import PairBatch
-from components.errors import ModelError
-from components.recaption.validate import Limits, problem_with, tidy
-from components.registry import captioner
-from components.settings import ModelFolder, Settings
+from pairwright.components.component import Caption, Captioner, Captions, Pixels
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import ModelError
+from pairwright.components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.registry import captioner
+from pairwright.components.settings import ModelFolder, Settings
 
 
 class ImageToTextSettings(Settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from components.dataset.columns import ColumnsView
+from pairwright.components.dataset.shards.columns import ColumnsView
 
 
 @dataclass(frozen=True)

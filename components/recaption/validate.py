@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from components.settings import Settings
+from pairwright.components.settings import Settings
 
 _REFUSAL = re.compile(
     r"\b(?:i['’]?m sorry|i am sorry|i apologi[sz]e|as an? (?:ai|artificial intelligence|(?:large )?language model)"

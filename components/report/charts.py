@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from components.look import arm_classes
-from components.report.data import Curve, Distribution
+from pairwright.components.look import arm_classes
+from pairwright.components.report.data import Curve, Distribution
 
 WIDTH, HEIGHT = 440, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 26, 34

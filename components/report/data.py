@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from components.component import Metric
+from pairwright.components.component import Metric
 
 Status = Literal["kept", "dropped", "failed"]
 

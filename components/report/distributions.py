@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.dataset.columns import ColumnsView
-from components.report.data import Distribution
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.report.data import Distribution
 
 BINS = 40
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.dataset.columns import ColumnsView
-from components.dataset.dataset import Dataset, Shard
-from components.hashing import sha256_text
-from components.report.charts import number
-from components.report.data import CaptionChange, Sample
-from components.report.pictures import thumbnail_of
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.hashing import sha256_text
+from pairwright.components.report.charts import number
+from pairwright.components.report.data import CaptionChange, Sample
+from pairwright.components.report.pictures import thumbnail_of
 
 SHOWN_SOURCES = ("alt", "keywords", "file_name")
 

@@ -17,13 +17,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from components.component import Metric
-from components.dataset import storage
-from components.hashing import canonical, sha256_text
-from components.look import LOOK, arm_classes
-from components.report import charts
-from components.report.data import Ablation, ReportData, Sample, StageCost
-from components.report.shares import share_chart
+from pairwright.components.component import Metric
+from pairwright.components.dataset.shards import storage
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.look import LOOK, arm_classes
+from pairwright.components.report import charts
+from pairwright.components.report.data import Ablation, ReportData, Sample, StageCost
+from pairwright.components.report.shares import share_chart
 
 PICTURE_BYTES = 4_200_000  # JPEG bytes in all; base64 makes 5.6 MB of them
 HERE = Path(__file__).parent

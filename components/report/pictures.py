@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from components.dataset.dataset import Shard
+from pairwright.components.dataset.dataset import Shard
 
 SIDE = 224  # px, longest side of a thumbnail
 QUALITY = 76
@@ -15,7 +15,7 @@ def thumbnail(data: bytes, side: int = SIDE) -> bytes | None:
     """JPEG whose longest side is at most `side` px; None if the bytes are no picture."""
     from PIL import Image
 
-    from components.dataset.decode import decode
+    from pairwright.components.dataset.media.decode import decode
 
     image = decode(data, side).image
     if image is None:
@@ -33,7 +33,7 @@ def thumbnail_of(shard: Shard, row: dict[str, Any], side: int = SIDE) -> bytes |
     Raises:
         DataChanged: the picture is not the one that was indexed.
     """
-    from components.errors import DataChanged, DatasetError
+    from pairwright.components.errors import DataChanged, DatasetError
 
     for medium in row["media"] or ():
         if medium["kind"] == "image":

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
-from components.look import arm_classes
-from components.report.charts import number, ticks
-from components.report.data import Compression, SharePoint
+from pairwright.components.look import arm_classes
+from pairwright.components.report.charts import number, ticks
+from pairwright.components.report.data import Compression, SharePoint
 
 WIDTH, HEIGHT = 720, 340
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 18, 44

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.tracking.place import follow_the_workspace
-from components.tracking.store import sqlite_path
+from pairwright.components.tracking.place import follow_the_workspace
+from pairwright.components.tracking.store import sqlite_path
 
 REVISIONS = frozenset({"dc11669786a5"})  # of mlflow 3.17.2, as its `alembic_version` says
 WORKSPACE = "default"  # MLflow's own workspaces, which we do not use

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from components.tracking.store import sqlite_path
-from components.workspace_paths import PLACE
+from pairwright.components.tracking.store import sqlite_path
+from pairwright.components.workspace_paths import PLACE
 
 if TYPE_CHECKING:
-    from components.tracking.registry import Registry
+    from pairwright.components.tracking.registry import Registry
 
 
 class Pedigree(TypedDict, total=False):

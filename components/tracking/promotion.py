@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.settings import Settings
+from pairwright.components.settings import Settings
 
 
 class PromotionRule(Settings):

@@ -28,10 +28,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.digest import folder_digest
-from components.errors import ModelError, NoChampion
-from components.tracking.embedded import embedded_client
-from components.tracking.store import connect, one_line
+from pairwright.components.digest import folder_digest
+from pairwright.components.errors import ModelError, NoChampion
+from pairwright.components.tracking.embedded import embedded_client
+from pairwright.components.tracking.store import connect, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.tracking.store import connect, experiment_id, one_line
+from pairwright.components.tracking.store import connect, experiment_id, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -24,7 +24,7 @@ class ServedDualEncoder(PythonModel):  # type: ignore[misc]  # mlflow is untyped
     """A dual encoder's two towers behind MLflow's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        from components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoder import load_dual_encoder
 
         self.model = load_dual_encoder(context.artifacts["model"], device="cpu")
 
@@ -32,7 +32,7 @@ class ServedDualEncoder(PythonModel):  # type: ignore[misc]  # mlflow is untyped
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """A frame with `text` and/or `image` (encoded bytes) -> a frame with `embedding` and `error`."""
-        from components.dataset.decode import decode
+        from pairwright.components.dataset.media.decode import decode
 
         columns = {name: list(model_input[name]) for name in ("text", "image") if name in model_input}
         texts = {n: text for n, text in enumerate(columns.get("text", ())) if isinstance(text, str)}

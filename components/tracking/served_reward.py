@@ -23,7 +23,7 @@ class ServedReward(PythonModel):  # type: ignore[misc]  # mlflow is untyped here
     """A reward behind MLflow's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        from components.models.reward import load_reward
+        from pairwright.components.models.reward import load_reward
 
         self.model = load_reward(context.artifacts["model"], device="cpu")
 

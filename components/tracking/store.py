@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from components.environment import silence
-from components.errors import TrackingError
-from components.tracking.place import follow_the_workspace
+from pairwright.components.environment import silence
+from pairwright.components.errors import TrackingError
+from pairwright.components.tracking.place import follow_the_workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

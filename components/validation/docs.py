@@ -25,8 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.dataset import storage
-from components.validation.result import GateResult
+from pairwright.components.dataset.shards import storage
+from pairwright.components.validation.result import GateResult
 
 STYLE = Path(__file__).with_name("docs.css")
 INDEXED_RUNS = 500

@@ -18,13 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.dataset.columns import ColumnsView
-from components.dataset.dataset import Dataset
-from components.errors import InvalidRecipe, nearest
-from components.validation import statistics
-from components.validation.docs import publish
-from components.validation.result import Check, GateResult
-from components.validation.settings import (
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.errors import InvalidRecipe, nearest
+from pairwright.components.validation import statistics
+from pairwright.components.validation.docs import publish
+from pairwright.components.validation.result import Check, GateResult
+from pairwright.components.validation.settings import (
     ColumnExpectation,
     CuratedGateSettings,
     EvaluationGateSettings,
@@ -156,7 +156,7 @@ def _run(
             raise InvalidRecipe(f'gates.{name}.severity names "{wanted}", which is no check{nearest(wanted, known)}')
     checks = [replace(check, severity=settings.severity.get(check.name, check.severity)) for check in checks]
     with publish(Path(docs), name, about) as page:
-        from components.validation.suite import run_checks
+        from pairwright.components.validation.suite import run_checks
 
         records = run_checks(name, frames, checks, page.site)
         failed = [record for record in records if not record["success"] and record["severity"] == "critical"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from components.errors import GateFailed
+from pairwright.components.errors import GateFailed
 
 Severity = Literal["critical", "warning"]
 SHOWN_SHARDS = 3  # in the one line; the result and the Data Docs have more

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.dataset.columns import ColumnsView
-from components.dataset.dataset import Dataset, Shard
-from components.errors import DatasetError
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.errors import DatasetError
 
 if TYPE_CHECKING:
     import duckdb

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.environment import silence
-from components.validation.result import Check
+from pairwright.components.environment import silence
+from pairwright.components.validation.result import Check
 
 SHARDS_KEPT = 20  # worst shards stored a check
 INDEXED_BY = {"shards": "shard", "sample": "key", "metrics": "name"}

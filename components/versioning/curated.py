@@ -20,9 +20,9 @@ from typing import Any
 
 import yaml
 
-from components.dataset.storage import is_remote, workspace_error
-from components.errors import DatasetError, WorkspaceError
-from components.versioning.repository import add_and_push, initialise, pull
+from pairwright.components.dataset.shards.storage import is_remote, workspace_error
+from pairwright.components.errors import DatasetError, WorkspaceError
+from pairwright.components.versioning.repository import add_and_push, initialise, pull
 
 FOLDER = "dvc"
 REMOTE_FOLDER = "dvc-remote"

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import DatasetError
+from pairwright.components.errors import DatasetError
 
 PIN = "data.dvc"
 REMOTE = "infra/dvc-remote"
@@ -51,7 +51,7 @@ def pull_data(root: str | Path) -> Path:
     base = Path(root).resolve()
     folder = base / _pinned(base)["path"]
     if not is_current(base):
-        from components.versioning.repository import pull
+        from pairwright.components.versioning.repository import pull
 
         pull(base, base / PIN)
         if not is_current(base):

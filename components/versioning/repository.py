@@ -16,9 +16,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.dataset import storage
-from components.environment import silence
-from components.errors import DatasetError, MissingDependency, WorkspaceError
+from pairwright.components.dataset.shards import storage
+from pairwright.components.environment import silence
+from pairwright.components.errors import DatasetError, MissingDependency, WorkspaceError
 
 T = TypeVar("T")
 PATIENCE_S = 300.0

@@ -23,13 +23,13 @@ def command(model: str, dest: str, workspace: str | None, as_json: bool) -> None
     """
     import json
 
-    from components.environment import Environment, silence
-    from components.errors import ModelError
+    from pairwright.components.environment import Environment, silence
+    from pairwright.components.errors import ModelError
 
     silence()
-    from components.versioning.curated import CuratedVersions
-    from components.workspace_paths import found
-    from flows.run import registry_of
+    from pairwright.components.versioning.curated import CuratedVersions
+    from pairwright.components.workspace_paths import found
+    from pairwright.flows.running.run import registry_of
 
     environment = Environment.load(workspace=workspace)
     pedigree = registry_of(environment, light=True).pedigree(model)

@@ -24,8 +24,8 @@ def command(kind: str | None, as_json: bool) -> None:
     """
     import json
 
-    from components.plug_ins import broken_plug_ins
-    from components.registry import summaries
+    from pairwright.components.plug_ins import broken_plug_ins
+    from pairwright.components.registry import summaries
 
     found = {key: text for key, text in summaries().items() if kind in (None, key[0])}
     if as_json:

@@ -34,7 +34,7 @@ def command(workspace: str | None, as_json: bool) -> None:
     """
     import json
 
-    from components.environment import silence
+    from pairwright.components.environment import silence
 
     silence()
     findings = [finding for check in checks(workspace) for finding in check()]
@@ -82,8 +82,8 @@ def _packages() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from components.errors import PairwrightError
-    from components.models.resolve import resolve_model
+    from pairwright.components.errors import PairwrightError
+    from pairwright.components.models.resolve import resolve_model
 
     for reference in ("builtin:efficientnet-lite0", "builtin:minilm"):
         try:
@@ -96,9 +96,9 @@ def _weights() -> Iterator[Finding]:
 def _workspace(workspace: str | None) -> Iterator[Finding]:
     import shutil
 
-    from components.environment import Environment
-    from components.errors import PairwrightError
-    from flows.workspace import check_workspace
+    from pairwright.components.environment import Environment
+    from pairwright.components.errors import PairwrightError
+    from pairwright.flows.running.workspace import check_workspace
 
     try:
         environment = Environment.load(workspace=workspace)
@@ -127,7 +127,7 @@ def _data() -> Iterator[Finding]:
 
     if not Path("data.dvc").is_file():
         return
-    from components.versioning.pinned import is_current
+    from pairwright.components.versioning.pinned import is_current
 
     here = is_current(Path())
     yield Finding(
@@ -137,10 +137,10 @@ def _data() -> Iterator[Finding]:
 
 def served(workspace: str | None) -> Iterator[Finding]:
     """The registry's champion and the Bento that `serve` starts must be the same version."""
-    from components.environment import Environment
-    from components.errors import NoChampion, TrackingError
-    from flows.champion import disagreement, served_bento
-    from flows.run import champion_of
+    from pairwright.components.environment import Environment
+    from pairwright.components.errors import NoChampion, TrackingError
+    from pairwright.flows.champion import disagreement, served_bento
+    from pairwright.flows.running.run import champion_of
 
     environment = Environment.load(workspace=workspace)
     try:
@@ -163,7 +163,7 @@ def _servers(workspace: str | None) -> Iterator[Finding]:
     """Servers the environment names must answer; none is needed."""
     import os
 
-    from components.environment import Environment
+    from pairwright.components.environment import Environment
 
     environment = Environment.load(workspace=workspace)
     named = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.completion import RUN
+from pairwright.flows.terminal.completion import RUN
 
 
 @click.command("dropped")
@@ -29,11 +29,11 @@ def command(rule: str | None, limit: int, run_id: str | None, workspace: str | N
     import json
     from pathlib import Path
 
-    from components.environment import silence
+    from pairwright.components.environment import silence
 
     silence()
-    from components.filter.dropped import counts, dropped
-    from flows.commands.why import opened_run
+    from pairwright.components.filter.rules.dropped import counts, dropped
+    from pairwright.flows.commands.why import opened_run
 
     record, dataset, _ = opened_run(run_id, workspace)
     folder = Path(record["results"]["selection_folder"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.completion import DATASET, RECIPE_OR_COMPONENT
+from pairwright.flows.terminal.completion import DATASET, RECIPE_OR_COMPONENT
 
 
 @click.command("explain")
@@ -25,8 +25,8 @@ def command(what: str, data: str | None, labels: str | None, workspace: str | No
     """
     import json
 
-    from components.environment import silence
-    from flows.recipes import recipe_names
+    from pairwright.components.environment import silence
+    from pairwright.flows.recipes import recipe_names
 
     silence()
     is_recipe = what.endswith((".yaml", ".yml")) or what in recipe_names()
@@ -43,11 +43,11 @@ def _recipe(what: str, data: str | None, labels: str | None, workspace: str | No
     Raises:
         InvalidRecipe: whatever `run` would refuse.
     """
-    from components.environment import Environment
-    from flows.check import check_recipe
-    from flows.datasets import find_dataset
-    from flows.recipes import load_recipe
-    from flows.run import open_run
+    from pairwright.components.environment import Environment
+    from pairwright.flows.planning.check import check_recipe
+    from pairwright.flows.planning.datasets import find_dataset
+    from pairwright.flows.recipes import load_recipe
+    from pairwright.flows.running.run import open_run
 
     recipe = load_recipe(what, labels)
     environment = Environment.load(workspace=workspace)
@@ -82,7 +82,7 @@ def _recipe(what: str, data: str | None, labels: str | None, workspace: str | No
 def _component(name: str) -> dict[str, Any]:
     import inspect
 
-    from components.registry import find
+    from pairwright.components.registry import find
 
     cls = find(name)
     settings = cls.settings_model()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.completion import RUN
+from pairwright.flows.terminal.completion import RUN
 
 
 @click.command("explore")
@@ -36,19 +36,19 @@ def command(
       pairwright explore quickstart --port 9000 --no-open
       pairwright explore --selection ./other/selection
     """
-    from components.environment import Environment, silence
-    from components.errors import MissingDependency
-    from components.guard import api_key, check_exposure, page_address
+    from pairwright.components.environment import Environment, silence
+    from pairwright.components.errors import MissingDependency
+    from pairwright.components.guard import api_key, check_exposure, page_address
 
     silence()
     key = api_key(api_key_file)
     check_exposure(host, key)
     try:
-        from components.explore.web import serve
+        from pairwright.components.explore.web import serve
     except ImportError as error:
         raise MissingDependency(f"the explorer needs {error.name}; pip install 'pairwright[platform]'") from None
-    from components.explore.explorer import open_explorer
-    from components.web_server import listening_socket
+    from pairwright.components.explore.explorer import open_explorer
+    from pairwright.components.web_server import listening_socket
 
     exploration = exploration_of(Environment.load(workspace=workspace), run, folders)
     with listening_socket(host, port) as listening:
@@ -76,11 +76,11 @@ def exploration_of(environment: Any, run: str, folders: tuple[str, ...] = ()) ->
     """
     from pathlib import Path
 
-    from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-    from components.dataset.dataset import open_dataset
-    from components.explore.exploration import Exploration, SelectionPlace
-    from components.filter.selection import read_summary
-    from flows.runs import as_it_was, chosen_run, run_records, title
+    from pairwright.components.dataset.dataset import open_dataset
+    from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+    from pairwright.components.explore.exploration import Exploration, SelectionPlace
+    from pairwright.components.filter.rules.selection import read_summary
+    from pairwright.flows.running.runs import as_it_was, chosen_run, run_records, title
 
     records = run_records(environment.workspace)
     record = chosen_run(environment.workspace, run, fits=lambda record: True)

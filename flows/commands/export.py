@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from flows.completion import RUN
+from pairwright.flows.terminal.completion import RUN
 
 
 @click.command("export")
@@ -31,12 +31,12 @@ def command(dest: str, run_id: str | None, everything: bool, workspace: str | No
     """
     import json
 
-    from components.environment import silence
+    from pairwright.components.environment import silence
 
     silence()
-    from components.dataset.export import export
-    from components.filter.selection import load_selection
-    from flows.commands.why import opened_run
+    from pairwright.components.dataset.export import export
+    from pairwright.components.filter.rules.selection import load_selection
+    from pairwright.flows.commands.why import opened_run
 
     record, dataset, view = opened_run(run_id, workspace, whole=True)
     kept = None

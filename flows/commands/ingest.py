@@ -20,8 +20,10 @@ class IngestCommand(click.Command):
             with formatter.section("Options of a kind"):
                 formatter.write_text("pairwright ingest KIND --help")
             return
-        from components.dataset.ingest import sources  # reads pyarrow, which help without a kind does not wait for
-        from components.errors import DatasetError, nearest
+        from pairwright.components.dataset.ingest import (
+            sources,  # reads pyarrow, which help without a kind does not wait for
+        )
+        from pairwright.components.errors import DatasetError, nearest
 
         kind = sources().get(ctx.meta["kind"])
         if kind is None:
@@ -70,13 +72,13 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
     """
     import json
 
-    from components.environment import silence
+    from pairwright.components.environment import silence
 
     silence()
-    from components.dataset.caption_counts import count_captions
-    from components.dataset.ingest import detect, ingest_all, sources
-    from components.dataset.source import NOTES
-    from flows.console import Console
+    from pairwright.components.dataset.caption_counts import count_captions
+    from pairwright.components.dataset.ingest import detect, ingest_all, sources
+    from pairwright.components.dataset.sources.source import NOTES
+    from pairwright.flows.terminal.console import Console
 
     if kind == "debian-clipart" and dest is None:
         source, dest = None, source

@@ -94,15 +94,15 @@ def command() -> None:
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 def open_page(dataset: str, workspace: str | None, store: str | None, **said: Any) -> None:
     """Open the labelling page for DATASET until Ctrl-C."""
-    from components.environment import silence
+    from pairwright.components.environment import silence
 
     silence()
-    from components.guard import api_key, check_exposure, names_of
-    from components.preference.criteria import read_criteria
-    from components.preference.store import LabelStore
-    from components.preference.web import labelling_app
-    from components.web_server import listening_socket
-    from flows.datasets import find_dataset
+    from pairwright.components.guard import api_key, check_exposure, names_of
+    from pairwright.components.preference.criteria import read_criteria
+    from pairwright.components.preference.store import LabelStore
+    from pairwright.components.preference.web import labelling_app
+    from pairwright.components.web_server import listening_socket
+    from pairwright.flows.planning.datasets import find_dataset
 
     key = api_key(said["api_key_file"])
     check_exposure(said["host"], key)
@@ -129,10 +129,10 @@ def open_page(dataset: str, workspace: str | None, store: str | None, **said: An
 
 def fill(labels: Any, data: Any, workspace: str | None, said: dict[str, Any]) -> None:
     """Sample items until the store has as many as were asked for; what is there stays."""
-    from components.preference.candidates import SIDECAR_SOURCES
-    from components.preference.pool import feature_column, read_pool
-    from components.preference.sampling import sample_items
-    from components.recaption.clean import clean_caption
+    from pairwright.components.preference.candidates import SIDECAR_SOURCES
+    from pairwright.components.preference.pool import feature_column, read_pool
+    from pairwright.components.preference.sampling import sample_items
+    from pairwright.components.recaption.clean import clean_caption
 
     shards = {shard.digest for shard in data.shards}
     here = [item for item in labels.items() if item.shard in shards]
@@ -171,11 +171,11 @@ def ask_reward(pool: Any, reference: str, view: Any) -> None:
         ModelError: the reference is no reward model.
         ColumnError: no run has picture features it could score by.
     """
-    from components.artifact import check_committed
-    from components.errors import ColumnError
-    from components.models.resolve import resolve_model
-    from components.models.reward import load_reward
-    from components.preference.rewarded import add_rewards, feature_of_width
+    from pairwright.components.artifact import check_committed
+    from pairwright.components.errors import ColumnError
+    from pairwright.components.models.resolve import resolve_model
+    from pairwright.components.models.reward import load_reward
+    from pairwright.components.preference.rewarded import add_rewards, feature_of_width
 
     if view is None:
         raise ColumnError(f"--reward {reference} needs picture features; run a recipe with them on this dataset first")
@@ -191,9 +191,9 @@ def columns_of(data: Any, workspace: str | None) -> tuple[Any, list[str]]:
     """The columns of the newest run over any of these shards, and its captioner steps; (None, []) if there is none."""
     from pathlib import Path
 
-    from components.dataset import storage
-    from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-    from components.environment import Environment
+    from pairwright.components.dataset.shards import storage
+    from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+    from pairwright.components.environment import Environment
 
     environment = Environment.load(workspace=workspace)
     store = ColumnStore(environment.columns_root)
@@ -212,7 +212,7 @@ def parsed_scores(scores: tuple[str, ...], view: Any) -> dict[str, str]:
         InvalidRecipe: another form, or no run's columns to read.
         ColumnError: no such step.
     """
-    from components.errors import InvalidRecipe
+    from pairwright.components.errors import InvalidRecipe
 
     found = {}
     for text in scores:
@@ -228,8 +228,8 @@ def parsed_scores(scores: tuple[str, ...], view: Any) -> dict[str, str]:
 
 def store_path(data: Any, workspace: str | None) -> str:
     """Where a dataset's labels are kept: in the file with most of its answers, if there are several."""
-    from components.environment import Environment
-    from components.preference.store_files import store_files
+    from pairwright.components.environment import Environment
+    from pairwright.components.preference.store_files import store_files
 
     first, *others = store_files(f"{Environment.load(workspace=workspace).workspace}/labels", data)
     for other in others:
@@ -245,8 +245,8 @@ def opened_store(data: Any, workspace: str | None, store: str | None) -> Any:
     """
     from pathlib import Path
 
-    from components.errors import DatasetError
-    from components.preference.store import LabelStore
+    from pairwright.components.errors import DatasetError
+    from pairwright.components.preference.store import LabelStore
 
     path = store or store_path(data, workspace)
     if not Path(path).is_file():
@@ -269,8 +269,8 @@ def serve(app: Any, listening: Any, host: str, labeller: str | None, browser: bo
     """Serve until Ctrl-C or SIGTERM; the address is printed once it answers."""
     from urllib.parse import quote
 
-    from components.guard import page_address
-    from components.web_server import serve_until_ended
+    from pairwright.components.guard import page_address
+    from pairwright.components.web_server import serve_until_ended
 
     def started() -> None:
         address = page_address(host, listening.getsockname()[1])
@@ -302,8 +302,8 @@ def export(
     """
     import json
 
-    from components.preference.labels_folder import export_labels
-    from flows.datasets import find_dataset
+    from pairwright.components.preference.labels_folder import export_labels
+    from pairwright.flows.planning.datasets import find_dataset
 
     data = find_dataset(dataset)
     labels = opened_store(data, workspace, store)
@@ -321,9 +321,9 @@ def export(
 
 
 def export_tasks(labels: Any, data: Any, dest: str, criteria: str | None) -> dict[str, int]:
-    from components.preference.criteria import read_criteria
-    from components.preference.label_studio import labelling_config, tasks, write_tasks
-    from components.preference.picture import Pictures
+    from pairwright.components.preference.criteria import read_criteria
+    from pairwright.components.preference.label_studio import labelling_config, tasks, write_tasks
+    from pairwright.components.preference.picture import Pictures
 
     pictures = Pictures(data)
     shards = {shard.digest for shard in data.shards}
@@ -348,9 +348,9 @@ def import_(dataset: str, annotated: str, workspace: str | None, store: str | No
     """
     import json
 
-    from components.preference.label_studio import read_annotated
-    from components.preference.store import LabelStore
-    from flows.datasets import find_dataset
+    from pairwright.components.preference.label_studio import read_annotated
+    from pairwright.components.preference.store import LabelStore
+    from pairwright.flows.planning.datasets import find_dataset
 
     data = find_dataset(dataset)
     found = read_annotated(annotated)
@@ -370,8 +370,8 @@ def status(dataset: str, workspace: str | None, store: str | None, as_json: bool
     import json
     from collections import Counter
 
-    from components.preference.reliability import reliability
-    from flows.datasets import find_dataset
+    from pairwright.components.preference.reliability import reliability
+    from pairwright.flows.planning.datasets import find_dataset
 
     data = find_dataset(dataset)
     labels = opened_store(data, workspace, store)

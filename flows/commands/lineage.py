@@ -21,11 +21,11 @@ def command(model: str, workspace: str | None, as_json: bool) -> None:
     """
     import json
 
-    from components.environment import Environment, silence
+    from pairwright.components.environment import Environment, silence
 
     silence()
-    from components.tracking.lineage import lineage, render
-    from flows.run import registry_of
+    from pairwright.components.tracking.lineage import lineage, render
+    from pairwright.flows.running.run import registry_of
 
     answer = lineage(registry_of(Environment.load(workspace=workspace), light=True), model)
     click.echo(json.dumps(answer, indent=1) if as_json else render(answer))

@@ -38,9 +38,9 @@ def new_component(kind: str, name: str, dest: str) -> Path:
         InvalidRecipe: the name is no plain identifier, or something is called that already.
         WorkspaceError: the folder is not empty.
     """
-    from components.errors import InvalidRecipe, WorkspaceError
-    from components.plug_ins import COMPONENTS, SOURCES
-    from components.recipe import STEP_NAME
+    from pairwright.components.errors import InvalidRecipe, WorkspaceError
+    from pairwright.components.plug_ins import COMPONENTS, SOURCES
+    from pairwright.components.recipe import STEP_NAME
 
     if not STEP_NAME.match(name) or keyword.iskeyword(name):
         raise InvalidRecipe(f'"{name}" cannot name a component; use lower-case letters, digits and _')
@@ -67,7 +67,7 @@ def new_component(kind: str, name: str, dest: str) -> Path:
 
 
 def _taken(kind: str) -> Collection[str]:
-    from components.dataset.ingest import sources
-    from components.registry import known_names
+    from pairwright.components.dataset.ingest import sources
+    from pairwright.components.registry import known_names
 
     return sources() if kind == "source" else known_names(kind)

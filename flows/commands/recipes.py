@@ -25,10 +25,10 @@ def command(whole: bool, schema: bool, as_json: bool) -> None:
     """
     import json
 
-    from flows.recipes import load_recipe, recipe_names
+    from pairwright.flows.recipes import load_recipe, recipe_names
 
     if schema:
-        from flows.recipes.schema import recipe_schema
+        from pairwright.flows.recipes.schema import recipe_schema
 
         click.echo(json.dumps(recipe_schema(), indent=1))
         return

@@ -18,10 +18,10 @@ def command(reason: str, workspace: str | None, as_json: bool) -> None:
     """
     import json
 
-    from components.environment import Environment, silence
+    from pairwright.components.environment import Environment, silence
 
     silence()
-    from flows.champion import roll_back
+    from pairwright.flows.champion import roll_back
 
     version, tag, problem = roll_back(Environment.load(workspace=workspace), reason)
     if as_json:

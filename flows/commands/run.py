@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from flows.completion import DATASET, RECIPE
+from pairwright.flows.terminal.completion import DATASET, RECIPE
 
 
 @click.command("run")
@@ -40,7 +40,7 @@ def command(
       pairwright run quickstart --only curate     no training
       pairwright run compress_and_align --labels labels/raw    the referee learns from people's labels
     """
-    from flows.start import run_from_command
+    from pairwright.flows.start import run_from_command
 
     record = run_from_command(
         recipe, data=data, labels=labels, limit=limit, only=only, workspace=workspace, quiet=as_json

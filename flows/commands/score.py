@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.completion import DATASET, SCORER
+from pairwright.flows.terminal.completion import DATASET, SCORER
 
 
 @click.command("score")
@@ -38,7 +38,7 @@ def command(
 
     import yaml
 
-    from components.environment import silence
+    from pairwright.components.environment import silence
 
     silence()
     parsed = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in settings)}
@@ -57,18 +57,18 @@ def score(
     path: str, scorer: str, settings: dict[str, Any], limit: int | None, worst: int, workspace: str | None
 ) -> dict[str, Any]:
     """Run one scorer over a dataset with this machine's workers; what came out, summarised."""
-    from components.dataset.columns import ERROR, ColumnStore
-    from components.dataset.scan import ScanTask
-    from components.engine.cluster import Session
-    from components.engine.shard_map import map_shards
-    from components.environment import Environment
-    from components.models.resolve import resolve_model
-    from components.recipe import Recipe
-    from flows.console import Console
-    from flows.curate import said_raised, speed
-    from flows.datasets import find_dataset
-    from flows.plan import job_of
-    from flows.planning import plan_recipe
+    from pairwright.components.dataset.shards.columns import ERROR, ColumnStore
+    from pairwright.components.dataset.shards.scan import ScanTask
+    from pairwright.components.engine.cluster import Session
+    from pairwright.components.engine.shard_map import map_shards
+    from pairwright.components.environment import Environment
+    from pairwright.components.models.resolve import resolve_model
+    from pairwright.components.recipe import Recipe
+    from pairwright.flows.curate import said_raised, speed
+    from pairwright.flows.planning.datasets import find_dataset
+    from pairwright.flows.planning.plan import job_of
+    from pairwright.flows.planning.planning import plan_recipe
+    from pairwright.flows.terminal.console import Console
 
     environment = Environment.load(workspace=workspace)
     data = find_dataset(path).limited(limit)
@@ -91,7 +91,7 @@ def score(
             session.close()
         for text in said_raised(reports):
             console.say(text)
-    from components.dataset.columns import ColumnsView
+    from pairwright.components.dataset.shards.columns import ColumnsView
 
     view = ColumnsView(data, store, {scorer: step.columns})
     keys = view.sidecar(["key"])["key"].to_pylist()

@@ -25,13 +25,13 @@ def command(port: int, host: str, api_key_file: str | None, workers: int, worksp
       pairwright serve                       then open http://127.0.0.1:3000
       curl -s localhost:3000/search -H 'content-type: application/json' -d '{"text": "a red car", "k": 3}'
     """
-    from components.environment import Environment, silence
+    from pairwright.components.environment import Environment, silence
 
     silence()
-    from components.guard import api_key, check_exposure
-    from components.web_server import listening_socket
-    from flows.champion import bento_home, champion_bento
-    from serving.packaging import serve, stop
+    from pairwright.components.guard import api_key, check_exposure
+    from pairwright.components.web_server import listening_socket
+    from pairwright.flows.champion import bento_home, champion_bento
+    from pairwright.serving.packaging import serve, stop
 
     key = api_key(api_key_file)
     check_exposure(host, key)

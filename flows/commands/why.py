@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.completion import RUN
+from pairwright.flows.terminal.completion import RUN
 
 
 @click.command("why")
@@ -45,7 +45,7 @@ def answer(key: str, run_id: str | None, workspace: str | None) -> tuple[list[di
     """
     from pathlib import Path
 
-    from components.filter.why import why
+    from pairwright.components.filter.rules.why import why
 
     record, dataset, view = opened_run(run_id, workspace)
     plain = key.removeprefix(f"{dataset.name}/")
@@ -61,10 +61,10 @@ def opened_run(run_id: str | None, workspace: str | None, whole: bool = False) -
     Raises:
         DatasetError: there is no such run, or it has no selection.
     """
-    from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-    from components.dataset.dataset import open_dataset
-    from components.environment import Environment
-    from flows.runs import as_it_was, chosen_run, title
+    from pairwright.components.dataset.dataset import open_dataset
+    from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+    from pairwright.components.environment import Environment
+    from pairwright.flows.running.runs import as_it_was, chosen_run, title
 
     environment = Environment.load(workspace=workspace)
     record = chosen_run(environment.workspace, run_id, whole=whole)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.errors import InvalidRecipe, nearest
-from components.recipe import Recipe, read_recipe
+from pairwright.components.errors import InvalidRecipe, nearest
+from pairwright.components.recipe import Recipe, read_recipe
 
 FOLDER = Path(__file__).parent
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.recipe import Recipe
-from components.registry import registered
+from pairwright.components.recipe import Recipe
+from pairwright.components.registry import registered
 
 STEPS = ("scorer", "selection", "captioner", "fit")
 USED_BY = {"StepSpec": (*STEPS, "benchmark"), "NamedStep": STEPS, "PretrainSection": ("fit",)}

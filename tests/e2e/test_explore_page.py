@@ -30,7 +30,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     explored(root, pairs=480, shards=4)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "flows.cli", "explore", "loose", "--no-open", "--port", str(port)]
+    command = [sys.executable, "-m", "pairwright.flows.cli", "explore", "loose", "--no-open", "--port", str(port)]
     command += ["--workspace", str(root / "workspace")]
     log, scratch = (root / "log").open("w+"), root / "scratch"
     scratch.mkdir()

@@ -9,8 +9,8 @@ import pytest
 from browser import overflow, unloaded_pictures
 from labelling import captioned_dataset, labelling_server, many_captions
 
-from components.dataset.dataset import open_dataset
-from components.preference.store import LabelStore
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.preference.store import LabelStore
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>&amp; a shape"
@@ -348,7 +348,7 @@ def test_the_next_picture_is_there_before_it_is_asked_for(chromium_page, desk):
 
 
 def test_three_rankings_when_the_criteria_ask_for_them(chromium_page, desk, tmp_path):
-    from components.preference.criteria import PACKAGED
+    from pairwright.components.preference.criteria import PACKAGED
 
     mine = tmp_path / "mine.yaml"
     mine.write_text(PACKAGED.read_text(encoding="utf-8").replace("ask: false", "ask: true"), encoding="utf-8")

@@ -10,7 +10,7 @@ from browser import overflow, unloaded_pictures
 from PIL import Image
 from released import RECEIPT, free_port, release_shapes
 
-from serving.packaging import build_bento, serving
+from pairwright.serving.packaging import build_bento, serving
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 WIDTHS = (1280, 390)

@@ -14,9 +14,9 @@ import yaml
 from shapes import shapes_dataset
 from tiny import pairwright, run_tiny, tiny_project
 
-from components.dataset.dataset import Dataset, open_dataset
-from components.environment import Environment
-from flows.champion import champion_bento
+from pairwright.components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.environment import Environment
+from pairwright.flows.champion import champion_bento
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
 
@@ -78,8 +78,8 @@ def test_again_reuses_everything_and_starts_nothing(project):
     served.unlink()  # as if the first run had been killed before it wrote what `serve` reads
     code = """
 import json, sys
-from flows.cli import leave
-from flows.start import run_from_command
+from pairwright.flows.cli import leave
+from pairwright.flows.start import run_from_command
 record = run_from_command("tiny.yaml", data=None, limit=None, only=None, workspace="workspace", quiet=True)
 heavy = [name for name in ("ray", "great_expectations", "mlflow", "bentoml") if name in sys.modules]
 print(json.dumps([record, heavy]))

@@ -24,8 +24,8 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    from components.environment import Environment
-    from flows.servers import down, up
+    from pairwright.components.environment import Environment
+    from pairwright.flows.servers.servers import down, up
 
     root = tmp_path_factory.mktemp("served")
     recipe = tiny_project(root, pairs=48, shards=2)
@@ -128,7 +128,7 @@ def test_mlflow_shows_the_registered_champion(servers, flow_run):
 
 
 def test_up_again_adds_the_bento_and_it_answers(servers, flow_run):
-    from flows.servers import up
+    from pairwright.flows.servers.servers import up
 
     _, environment, ports, _ = servers
     running = up(environment, ports)

@@ -18,7 +18,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from flows.runs import chosen_run
+from pairwright.flows.running.runs import chosen_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(1500)]
 
@@ -39,7 +39,7 @@ def commands() -> list[str]:
 def place(tmp_path_factory):
     """A folder with the demo corpus beside it, as a clone has it, and the README's recipe as mine.yaml."""
     folder = tmp_path_factory.mktemp("readme")
-    from components.versioning import pull_data
+    from pairwright.components.versioning import pull_data
 
     (folder / "data").symlink_to(pull_data(REPOSITORY))
     (example,) = re.findall(r"```yaml\n(name: mine\n.*?)```", README, re.DOTALL)
@@ -50,7 +50,7 @@ def place(tmp_path_factory):
 def run(command: str, place: Path) -> subprocess.CompletedProcess:
     verb = shlex.split(command)[1:]
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *verb],
+        [sys.executable, "-m", "pairwright.flows.cli", *verb],
         cwd=place,
         env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
         capture_output=True,
@@ -98,7 +98,7 @@ def test_a_page_of_the_readme_opens(command, place):
     port = "3918"
     verb = [*shlex.split(command)[1:], "--port", port, "--no-open"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *verb],
+        [sys.executable, "-m", "pairwright.flows.cli", *verb],
         cwd=place,
         env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
         start_new_session=True,
@@ -123,7 +123,7 @@ def answers(address: str, process: subprocess.Popen) -> bool:
 
 def test_serve_answers(place):
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "serve", "--port", "3917"],
+        [sys.executable, "-m", "pairwright.flows.cli", "serve", "--port", "3917"],
         cwd=place,
         env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
         start_new_session=True,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.dataset.dataset import Dataset, Shard, open_dataset
-from components.dataset.writer import ShardWriter
-from flows.recipes import FOLDER, recipe_names
+from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.flows.recipes import FOLDER, recipe_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def cut_short(name: str) -> dict:
 def place(tmp_path_factory):
     """One workspace for all, so that what recipes share is computed once; `data/raw` in miniature, the splits whole."""
     folder = tmp_path_factory.mktemp("recipes")
-    from components.versioning import pull_data
+    from pairwright.components.versioning import pull_data
 
     corpus = Path(pull_data(REPOSITORY))
     (folder / "data").mkdir()
@@ -79,7 +79,7 @@ def add(writer: ShardWriter, shard: Shard, row: dict) -> None:
 
 def pairwright(place: Path, *verb: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *verb],
+        [sys.executable, "-m", "pairwright.flows.cli", *verb],
         cwd=place,
         env={**os.environ, "PAIRWRIGHT_WORKSPACE": str(place / "workspace")},
         capture_output=True,
@@ -106,7 +106,7 @@ def test_a_shipped_recipe_runs_to_its_report(name, place):
 
 
 def test_every_recipe_says_which_paper_it_follows_and_what_is_left():
-    from flows.recipes import load_recipe
+    from pairwright.flows.recipes import load_recipe
 
     for name in RECIPES:
         recipe = load_recipe(name)

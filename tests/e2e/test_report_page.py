@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from report_data import synthetic_run
 
-from components.report.html import write_report
+from pairwright.components.report.html import write_report
 
 pytestmark = pytest.mark.slow
 

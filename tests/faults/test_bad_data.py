@@ -8,10 +8,10 @@ import pytest
 from shapes import encoded
 from tars import make_tar, pair, pairs
 
-from components.dataset.columns import ColumnStore, ColumnsView
-from components.dataset.ingest import ingest
-from components.errors import DatasetError
-from components.filter.why import why
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+from pairwright.components.errors import DatasetError
+from pairwright.components.filter.rules.why import why
 
 
 def _ingest(tar: Path, kind: str = "webdataset"):
@@ -100,7 +100,7 @@ def test_an_empty_shard_beside_good_ones_loses_nothing(tmp_path, body):
 
 
 def test_a_caption_in_broken_utf8_stays_a_pair_and_its_bytes_survive_export(tmp_path):
-    from components.dataset.export import export
+    from pairwright.components.dataset.export import export
 
     broken = b"caf\xe9 \xff on the left"
     tar = make_tar(tmp_path / "in/00000.tar", [*pair("a", 0, broken), *pair("b", 1)])

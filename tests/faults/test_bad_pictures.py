@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from shapes import encoded, picture
 
-from components.dataset.columns import ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.scan import ColumnJob, ScanTask, read_pairs, run_local
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, read_pairs, run_local
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
 
 SCORERS = {"image": "image", "exact_hash": "exact_hash", "pdq": "pdq"}
 
@@ -68,7 +68,7 @@ def crawl(tmp_path: Path) -> Dataset:
 def scanned(crawl: Dataset, root: Path) -> dict[str, dict[str, Any]]:
     """Key -> its columns, by the real scorers that open pictures."""
     jobs = [
-        ColumnJob(step, "scorer", uses, {}, StepColumns(uses, "d"), f"components.filter.{uses}")
+        ColumnJob(step, "scorer", uses, {}, StepColumns(uses, "d"), f"pairwright.components.filter.{uses}")
         for step, uses in SCORERS.items()
     ]
     task = ScanTask(jobs, str(root / "columns"), batch_size=5)

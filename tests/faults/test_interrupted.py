@@ -21,7 +21,7 @@ def test_a_signal_in_the_middle_of_a_run_is_one_line(tmp_path: Path, number: int
     errors = tmp_path / "stderr"
     with errors.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run", str(recipe), "--only", "curate"],
+            [sys.executable, "-m", "pairwright.flows.cli", "run", str(recipe), "--only", "curate"],
             cwd=tmp_path,
             stdout=stream,
             stderr=stream,

@@ -12,13 +12,13 @@ import pytest
 from shapes import encoded
 from tars import make_tar, pairs
 
-from components.dataset.dataset import open_dataset
-from components.dataset.ingest import ingest
-from components.errors import DatasetError
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.errors import DatasetError
 
 CODE = """
 import sys
-from components.dataset.ingest import ingest
+from pairwright.components.dataset.ingest import ingest
 print("begun", flush=True)
 ingest(sys.argv[1], sys.argv[2], sys.argv[3], **eval(sys.argv[4]))
 """

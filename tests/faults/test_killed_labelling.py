@@ -10,7 +10,7 @@ import httpx
 import pytest
 from labelling import by_taste, captioned_dataset, labelling_server, many_captions
 
-from components.preference.store import LabelStore
+from pairwright.components.preference.store import LabelStore
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 LABELLERS = ("ann", "bob", "eve")

@@ -30,7 +30,7 @@ def kept_of(record: dict) -> list[dict]:
 
 def started(recipe: Path, workspace: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run", str(recipe), "--only", "train", "--workspace", workspace],
+        [sys.executable, "-m", "pairwright.flows.cli", "run", str(recipe), "--only", "train", "--workspace", workspace],
         cwd=recipe.parent,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -56,7 +56,7 @@ def test_a_killed_flow_ends_as_if_it_was_never_killed(tmp_path):
         process.wait()
     survived = json.loads(
         subprocess.run(
-            [sys.executable, "-m", "flows.cli", "run", str(recipe), "--json", "--workspace", "killed"],
+            [sys.executable, "-m", "pairwright.flows.cli", "run", str(recipe), "--json", "--workspace", "killed"],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -41,7 +41,7 @@ def test_nothing_beyond_loopback_can_be_reached_in_the_seal():
 @needs_namespaces
 def test_the_pipeline_passes_without_a_network(tmp_path):
     recipe = tiny_project(tmp_path, pairs=48, shards=2)
-    done = sealed("-m", "flows.cli", "run", str(recipe), "--workspace", "workspace", cwd=tmp_path)
+    done = sealed("-m", "pairwright.flows.cli", "run", str(recipe), "--workspace", "workspace", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "workspace" / "bentoml" / "champion.json").is_file()
 

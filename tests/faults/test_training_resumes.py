@@ -15,9 +15,11 @@ import pytest
 from learning import features_view, tiny_config
 from shapes import shapes_dataset
 
-from components.pretrain.loop import read_history
+from pairwright.components.pretrain.loop import read_history
 
-CODE = "import json, sys; from components.pretrain.loop import train; train(json.load(open(sys.argv[1])), 0, 1, print)"
+CODE = """import json, sys
+from pairwright.components.pretrain.loop import train
+train(json.load(open(sys.argv[1])), 0, 1, print)"""
 
 
 def start(config: Path) -> subprocess.Popen[bytes]:

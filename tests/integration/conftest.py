@@ -13,7 +13,7 @@ def release(tmp_path_factory):
     import shapes
     from released import RECEIPT, read_pairs, release_shapes
 
-    from serving.packaging import build_bento
+    from pairwright.serving.packaging import build_bento
 
     root = tmp_path_factory.mktemp("release")
     dataset = shapes.shapes_dataset(root, 192, 2)
@@ -34,7 +34,7 @@ def endpoint(release):
     """The address of the running server."""
     from released import free_port
 
-    from serving.packaging import serving
+    from pairwright.serving.packaging import serving
 
     with serving(release["tag"], free_port(), home=release["home"], log=release["root"] / "server.log") as address:
         yield address

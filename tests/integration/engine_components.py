@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.component import Captions, Pixels, Scorer
-from components.dataset.pairs import PairBatch
-from components.registry import scorer
-from components.settings import Settings
+from pairwright.components.component import Captions, Pixels, Scorer
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.registry import scorer
+from pairwright.components.settings import Settings
 
 
 class WitnessSettings(Settings):
@@ -78,7 +78,7 @@ def train(config: dict[str, Any], rank: int, world_size: int, report: Callable[[
 
 
 def train_badly(config: dict[str, Any], rank: int, world_size: int, report: Callable[[dict[str, Any]], None]) -> None:
-    from components.errors import ModelError
+    from pairwright.components.errors import ModelError
 
     raise ModelError("the folder is empty; name a model folder")
 

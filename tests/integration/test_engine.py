@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tars import flip
 
-from components.dataset.columns import ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.scan import ColumnJob, ScanTask, run_local
-from components.engine.cluster import Session
-from components.engine.launch import TrainingGroup
-from components.engine.shard_map import Progress, map_shards
-from components.errors import DataChanged, EngineError, ModelError, WorkspaceError
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
+from pairwright.components.engine.cluster import Session
+from pairwright.components.engine.launch import TrainingGroup
+from pairwright.components.engine.shard_map import Progress, map_shards
+from pairwright.components.errors import DataChanged, EngineError, ModelError, WorkspaceError
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 
@@ -272,8 +272,10 @@ def test_an_error_of_ours_in_training_arrives_as_it_was(tmp_path: Path) -> None:
 def test_a_failed_training_leaves_no_session_behind(tmp_path: Path) -> None:
     """Ray starts a session for whoever asks it something without one: a thread that outlived its own, for instance."""
     code = (
-        "import sys, time; from contextlib import closing; from components.engine.cluster import Session, import_ray\n"
-        "from components.engine.launch import TrainingGroup; from components.errors import ModelError\n"
+        "import sys, time; from contextlib import closing\n"
+        "from pairwright.components.engine.cluster import Session, import_ray\n"
+        "from pairwright.components.engine.launch import TrainingGroup\n"
+        "from pairwright.components.errors import ModelError\n"
         "with Session() as own, closing(TrainingGroup(own, storage_path=sys.argv[1])) as group:\n"
         "    try: group.train('engine_components:train_badly', {})\n"
         "    except ModelError: pass\n"

@@ -15,13 +15,13 @@ import pytest
 pytest.importorskip("ray")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from components.dataset.columns import ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.scan import ColumnJob, ScanTask, run_local
-from components.engine.cluster import Session
-from components.engine.shard_map import map_shards
-from components.environment import silence
-from components.errors import EngineError
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
+from pairwright.components.engine.cluster import Session
+from pairwright.components.engine.shard_map import map_shards
+from pairwright.components.environment import silence
+from pairwright.components.errors import EngineError
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 

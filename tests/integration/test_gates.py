@@ -16,16 +16,16 @@ import pytest
 
 pytest.importorskip("great_expectations")
 
-from components.component import Metric
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.errors import DatasetError, GateFailed, InvalidRecipe
-from components.validation.gates import curated_gate, evaluation_gate, raw_gate
-from components.validation.result import GateResult
-from components.validation.settings import CuratedGateSettings, EvaluationGateSettings, RawGateSettings
-from components.validation.statistics import raw_frames
+from pairwright.components.component import Metric
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.errors import DatasetError, GateFailed, InvalidRecipe
+from pairwright.components.validation.gates import curated_gate, evaluation_gate, raw_gate
+from pairwright.components.validation.result import GateResult
+from pairwright.components.validation.settings import CuratedGateSettings, EvaluationGateSettings, RawGateSettings
+from pairwright.components.validation.statistics import raw_frames
 
 pytestmark = pytest.mark.platform
 

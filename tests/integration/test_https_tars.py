@@ -10,7 +10,7 @@ import pytest
 from shapes import encoded
 from tars import make_tar, pair
 
-from components.dataset.ingest import detect, ingest
+from pairwright.components.dataset.ingest import detect, ingest
 
 pytest.importorskip("aiohttp")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.component import Caption
-from components.dataset.pairs import PairBatch
-from components.errors import ModelError
-from components.recaption.image_to_text import ImageToText, ImageToTextSettings
+from pairwright.components.component import Caption
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import ModelError
+from pairwright.components.recaption.image_to_text import ImageToText, ImageToTextSettings
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] [DEC] [ENC] a the red blue dog cat boat house tree on in of . two old"
 

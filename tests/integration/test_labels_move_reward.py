@@ -14,20 +14,20 @@ import pyarrow as pa
 import pytest
 from labelling import by_length, captioned_dataset, labelled_folder
 
-from components.component import FitInputs
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.scan import ScanTask, run_local
-from components.environment import Environment
-from components.models.resolve import resolve_model
-from components.preference.labels import Labels, LabelsSettings
-from components.preference.labels_folder import read_judgements
-from components.preference.pool import read_pool
-from components.preference.rewarded import add_rewards, feature_of_width
-from components.preference.sampling import sample_items
-from components.recipe import Recipe
-from components.registry import component_class
-from flows.check import check_recipe
-from flows.plan import job_of
+from pairwright.components.component import FitInputs
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ScanTask, run_local
+from pairwright.components.environment import Environment
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.preference.labels import Labels, LabelsSettings
+from pairwright.components.preference.labels_folder import read_judgements
+from pairwright.components.preference.pool import read_pool
+from pairwright.components.preference.rewarded import add_rewards, feature_of_width
+from pairwright.components.preference.sampling import sample_items
+from pairwright.components.recipe import Recipe
+from pairwright.components.registry import component_class
+from pairwright.flows.planning.check import check_recipe
+from pairwright.flows.planning.plan import job_of
 
 pytestmark = pytest.mark.slow
 PICTURES, LABELLED, WIDTH = 150, 50, 16
@@ -55,7 +55,7 @@ def captions_of_mixed_length(rows: int) -> list[list[tuple[str, str]]]:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     """taste -> (reward, labels folder, metrics, view), of the same pictures."""
-    load_reward = pytest.importorskip("components.models.reward").load_reward
+    load_reward = pytest.importorskip("pairwright.components.models.reward").load_reward
     root = tmp_path_factory.mktemp("taste")
     dataset = captioned_dataset(root, captions_of_mixed_length(PICTURES), shards=3)
     features = np.random.default_rng(1).normal(size=(PICTURES, WIDTH)).astype(np.float16)
@@ -90,7 +90,7 @@ def fitted(tmp_path_factory):
 @pytest.mark.platform
 def test_labels_given_to_a_run_teach_its_reward_and_their_blind_share_judges_it(tmp_path):
     """`--labels FOLDER`, by the plan a run makes of it: no line of the recipe is edited, no silver judgement read."""
-    from flows.run import open_run
+    from pairwright.flows.running.run import open_run
 
     dataset = captioned_dataset(tmp_path, captions_of_mixed_length(PICTURES), shards=3)
     folder = labelled_folder(dataset, tmp_path, by_length, LABELLED)

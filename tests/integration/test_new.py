@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InvalidRecipe, WorkspaceError
-from flows.commands.new import KINDS, new_component
+from pairwright.components.errors import InvalidRecipe, WorkspaceError
+from pairwright.flows.commands.new import KINDS, new_component
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -41,7 +41,7 @@ def test_every_kind_passes_its_own_test_and_is_told_of_by_the_command(tmp_path: 
     assert f"{len(KINDS)} passed" in tested.stdout
     said = {
         verb: subprocess.run(
-            [sys.executable, "-m", "flows.cli", *verb.split()],
+            [sys.executable, "-m", "pairwright.flows.cli", *verb.split()],
             cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120,
         ).stdout
         for verb in ("components", "explain my_scorer", "ingest my_source --help")

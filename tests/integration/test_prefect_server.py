@@ -16,14 +16,14 @@ from sockets import listening, outside_loopback
 
 pytest.importorskip("prefect")
 
-from components.errors import WorkspaceError
-from flows.prefect_server import PrefectServer, cache_folder, make_database, own_server
+from pairwright.components.errors import WorkspaceError
+from pairwright.flows.servers.prefect_server import PrefectServer, cache_folder, make_database, own_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 REPOSITORY = Path(__file__).parents[2]
 HOLD_A_SERVER = """
 import os, signal
-from flows.prefect_server import own_server
+from pairwright.flows.servers.prefect_server import own_server
 server = own_server()
 server.wait()
 print(server.api_url, server._process.pid, flush=True)

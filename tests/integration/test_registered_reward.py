@@ -12,11 +12,11 @@ pytest.importorskip("mlflow")
 
 from preferences import IMAGE_WIDTH, QUICK, fresh_model, planted
 
-from components.models.reward import load_reward
-from components.pretrain.reward_training import fit_reward
-from components.tracking.lineage import lineage
-from components.tracking.registry import Registry
-from components.tracking.runs import Tracker
+from pairwright.components.models.reward import load_reward
+from pairwright.components.pretrain.reward_training import fit_reward
+from pairwright.components.tracking.lineage import lineage
+from pairwright.components.tracking.registry import Registry
+from pairwright.components.tracking.runs import Tracker
 
 pytestmark = pytest.mark.platform
 

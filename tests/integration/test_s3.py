@@ -13,12 +13,12 @@ import pytest
 from shapes import caption_text, encoded, shapes_dataset
 from tars import make_tar, pair, pairs
 
-from components.dataset import storage
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import open_dataset
-from components.dataset.export import export, step_captions
-from components.dataset.ingest import detect, ingest
-from components.errors import ColumnError, DatasetError, WorkspaceError
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.export import export, step_captions
+from pairwright.components.dataset.ingest import detect, ingest
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.errors import ColumnError, DatasetError, WorkspaceError
 
 pytestmark = pytest.mark.slow
 

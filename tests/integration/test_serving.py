@@ -20,9 +20,9 @@ import shapes as corpus
 from PIL import Image
 from released import RECEIPT
 
-from components.errors import ModelError
-from serving.openapi import OPERATIONS
-from serving.packaging import PackagingError, bento_folder, build_bento, pins
+from pairwright.components.errors import ModelError
+from pairwright.serving.openapi import OPERATIONS
+from pairwright.serving.packaging import PackagingError, bento_folder, build_bento, pins
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 
@@ -39,7 +39,7 @@ def base64_of(data):
 
 @pytest.fixture(scope="module")
 def model(release):
-    from components.models.dual_encoder import load_dual_encoder
+    from pairwright.components.models.dual_encoder import load_dual_encoder
 
     return load_dual_encoder(release["kept"] / "model")
 
@@ -141,7 +141,7 @@ def test_classify_tells_shapes_apart_by_the_curated_categories(client):
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_search_by_text_finds_what_brute_force_finds(client, release, model, exact):
-    from serving.index import SearchIndex
+    from pairwright.serving.index import SearchIndex
 
     answer = client.post("/search", json={"text": "a green circle on the top", "k": 5, "exact": exact}).json()
     scores = (
@@ -341,7 +341,7 @@ def test_building_asks_the_network_for_nothing(release, tmp_path, monkeypatch):
         "    return connect(self, address)\n"
         "socket.socket.connect = guarded\n"
     )
-    import serving.packaging as packaging
+    import pairwright.serving.packaging as packaging
 
     plain = packaging._environment
     monkeypatch.setattr(packaging, "_environment", lambda home: plain(home) | {"PYTHONPATH": str(tmp_path)})
@@ -355,6 +355,6 @@ def test_building_asks_the_network_for_nothing(release, tmp_path, monkeypatch):
 
 def test_importing_packaging_imports_nothing_heavy():
     heavy = "{'bentoml', 'torch', 'faiss', 'starlette', 'pandas'}"
-    program = f"import sys, serving.packaging, serving.index; print({heavy} & set(sys.modules))"
+    program = f"import sys, pairwright.serving.packaging, pairwright.serving.index; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -24,7 +24,7 @@ from openapi_examples import anything, valid
 from PIL import Image
 from released import free_port
 
-from serving.openapi import OPERATIONS, openapi
+from pairwright.serving.openapi import OPERATIONS, openapi
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 DOCUMENT = openapi("test")
@@ -336,7 +336,7 @@ def test_every_get_is_answered_as_documented(client):
 
 PARENT = """
 import sys
-from serving.packaging import serve
+from pairwright.serving.packaging import serve
 tag, port, home, log = sys.argv[1:]
 serve(tag, int(port), "0.0.0.0", home=home, log=log, key="{key}", workers=2).wait()
 """
@@ -345,7 +345,7 @@ serve(tag, int(port), "0.0.0.0", home=home, log=log, key="{key}", workers=2).wai
 @pytest.fixture(scope="module")
 def guarded(release):
     """A server with a key on all addresses, and the process that started it."""
-    from serving.packaging import wait_until_ready
+    from pairwright.serving.packaging import wait_until_ready
 
     port = free_port()
     arguments = [release["tag"], str(port), str(release["home"]), str(release["root"] / "guarded.log")]

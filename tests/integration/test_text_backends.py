@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.component import Caption
-from components.dataset.pairs import PairBatch
-from components.digest import op_digest
-from components.errors import ModelError, TextModelError
-from components.models.text_backends import Completion, LocalTextModel, OpenAITextModel, open_text_model
-from components.models.text_backends.protocol import evidence_of
-from components.recaption.fuse import Fuse, FuseSettings
-from components.settings import ModelFolder
+from pairwright.components.component import Caption
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.digest import op_digest
+from pairwright.components.errors import ModelError, TextModelError
+from pairwright.components.models.text_backends import Completion, LocalTextModel, OpenAITextModel, open_text_model
+from pairwright.components.models.text_backends.protocol import evidence_of
+from pairwright.components.recaption.fuse import Fuse, FuseSettings
+from pairwright.components.settings import ModelFolder
 
 SECRET = "sk-never-written-anywhere"
 Reply = tuple[int, dict[str, str], bytes]
@@ -230,7 +230,7 @@ def test_a_killed_job_asks_nothing_twice(server, tmp_path: Path) -> None:
     server.reply = lambda number, prompt: (time.sleep(0.05), answer(prompt))[1]
     program = (
         "import sys\n"
-        "from components.models.text_backends import OpenAITextModel, open_text_model\n"
+        "from pairwright.components.models.text_backends import OpenAITextModel, open_text_model\n"
         "settings = OpenAITextModel(uses='openai', url=sys.argv[1], model='m', cache=sys.argv[2], concurrency=1)\n"
         "print(len(open_text_model(settings).complete([f'p{i}' for i in range(30)])))\n"
     )
@@ -253,7 +253,7 @@ def test_a_killed_job_asks_nothing_twice(server, tmp_path: Path) -> None:
 def test_workers_share_one_budget(server, tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from components.models.text_backends import OpenAITextModel, open_text_model\n"
+        "from pairwright.components.models.text_backends import OpenAITextModel, open_text_model\n"
         "settings = OpenAITextModel(uses='openai', url=sys.argv[1], model='m', cache=sys.argv[2], max_requests=10)\n"
         "found = open_text_model(settings).complete([f'{sys.argv[3]}-{i}' for i in range(20)])\n"
         "print(sum(one.text is not None for one in found))\n"

@@ -19,12 +19,12 @@ import pytest
 
 pytest.importorskip("mlflow")
 
-from components.digest import folder_digest
-from components.errors import ModelError, NoChampion, TrackingError
-from components.tracking.lineage import lineage, render
-from components.tracking.registry import Registry, Standing
-from components.tracking.runs import Tracker
-from components.tracking.store import connect
+from pairwright.components.digest import folder_digest
+from pairwright.components.errors import ModelError, NoChampion, TrackingError
+from pairwright.components.tracking.lineage import lineage, render
+from pairwright.components.tracking.registry import Registry, Standing
+from pairwright.components.tracking.runs import Tracker
+from pairwright.components.tracking.store import connect
 
 pytestmark = pytest.mark.platform
 
@@ -149,7 +149,7 @@ def test_an_exception_ends_parent_and_child_failed_with_its_reason(uri: str) -> 
 
 KILLED = """
 import os, sys
-from components.tracking.runs import Tracker
+from pairwright.components.tracking.runs import Tracker
 with Tracker(sys.argv[1]).pipeline("quickstart", {"recipe_digest": "abc"}) as run, run.stage("train") as stage:
     stage.log_params({"steps": 10})
     for step in range(6):
@@ -202,7 +202,7 @@ def test_flows_in_threads_never_log_into_each_others_runs(uri: str) -> None:
 
 FIRST = """
 import sys
-from components.tracking.runs import Tracker
+from pairwright.components.tracking.runs import Tracker
 with Tracker(sys.argv[1]).pipeline("quickstart") as run, run.stage("train") as stage:
     for step in range(20):
         stage.log_metrics({"loss": step}, step=step)
@@ -337,9 +337,9 @@ print(json.dumps(answer.astype(object).where(answer.notna(), None).to_dict("reco
 def test_the_champion_loads_in_plain_mlflow_without_our_flows_and_embeds(uri: str, tmp_path: Path) -> None:
     import torch
 
-    from components.models.dual_encoder import load_dual_encoder
-    from components.models.resolve import resolve_model
-    from components.models.untrained import new_dual_encoder
+    from pairwright.components.models.dual_encoder import load_dual_encoder
+    from pairwright.components.models.resolve import resolve_model
+    from pairwright.components.models.towers.untrained import new_dual_encoder
 
     towers = [resolve_model(f"builtin:{name}") for name in ("tiny-image", "tiny-text")]
     folder = tmp_path / "trained"
@@ -421,8 +421,8 @@ def test_asking_for_the_champion_loads_no_other_version(uri: str, model_folder: 
 def test_who_is_champion_is_told_as_the_registry_tells_it(
     model_folder: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from components.environment import Environment
-    from flows.run import champion_of, version_of
+    from pairwright.components.environment import Environment
+    from pairwright.flows.running.run import champion_of, version_of
 
     environment = Environment(workspace=str(tmp_path / "workspace"))
     assert champion_of(environment) is None
@@ -439,5 +439,7 @@ def test_who_is_champion_is_told_as_the_registry_tells_it(
     assert version_of(environment, digests[0], "another") is None
     connect(environment.tracking).delete_model_version("pairwright", str(first))
     assert version_of(environment, digests[0]) is None
-    monkeypatch.setattr("components.tracking.embedded.REVISIONS", frozenset())  # as if MLflow had changed its tables
+    monkeypatch.setattr(
+        "pairwright.components.tracking.embedded.REVISIONS", frozenset()
+    )  # as if MLflow had changed its tables
     assert champion_of(environment) == Standing(second, digests[1])

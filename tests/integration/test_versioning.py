@@ -12,10 +12,10 @@ import yaml
 
 pytest.importorskip("dvc")
 
-from components.errors import DatasetError, WorkspaceError
-from components.versioning import CuratedVersions, data_version, pull_data
-from components.versioning.pinned import is_current
-from components.versioning.repository import guarded, repository
+from pairwright.components.errors import DatasetError, WorkspaceError
+from pairwright.components.versioning import CuratedVersions, data_version, pull_data
+from pairwright.components.versioning.pinned import is_current
+from pairwright.components.versioning.repository import guarded, repository
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 
@@ -70,7 +70,7 @@ def test_pull_restores_the_pinned_bytes_and_is_idempotent(pinned_repo: Path) -> 
 def test_a_second_pull_does_not_import_dvc(pinned_repo: Path) -> None:
     code = f"""
         import sys
-        from components.versioning import data_version, pull_data
+        from pairwright.components.versioning import data_version, pull_data
         data_version({str(pinned_repo)!r}); pull_data({str(pinned_repo)!r})
         assert "dvc" not in sys.modules
     """
@@ -138,7 +138,7 @@ def test_two_processes_wait_for_each_other(curated: Path, tmp_path: Path) -> Non
     versions.snapshot("first", curated)
     code = f"""
         import sys
-        from components.versioning.repository import repository
+        from pairwright.components.versioning.repository import repository
         from pathlib import Path
         with repository(Path({str(tmp_path / "workspace/dvc")!r})) as repo, repo.lock:
             print("held", flush=True); sys.stdin.readline()

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifact import COMMIT, ArtifactStore, check_committed
-from components.dataset.columns import ColumnStore, StepColumns
-from components.dataset.dataset import open_dataset
-from components.errors import PairwrightError, WorkspaceError
+from pairwright.components.artifact import COMMIT, ArtifactStore, check_committed
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.shards.columns import ColumnStore, StepColumns
+from pairwright.components.errors import PairwrightError, WorkspaceError
 
 FLIPS = 150  # of each kind of file
 STEP = StepColumns("scorer", "digest")

@@ -9,18 +9,18 @@ from typing import ClassVar
 
 import pytest
 
-from components import digest, source_code
-from components.component import Scorer
-from components.digest import folder_digest, op_digest
-from components.errors import ModelError
-from components.hashing import canonical, rows_digest
-from components.settings import ModelFolder, Settings
-from components.source_code import code_digest, source_digest
+from pairwright.components import digest, source_code
+from pairwright.components.component import Scorer
+from pairwright.components.digest import folder_digest, op_digest
+from pairwright.components.errors import ModelError
+from pairwright.components.hashing import canonical, rows_digest
+from pairwright.components.settings import ModelFolder, Settings
+from pairwright.components.source_code import code_digest, source_digest
 
 SCORER = '''
 """A scorer."""
-from components.component import Scorer
-from components.settings import Settings
+from pairwright.components.component import Scorer
+from pairwright.components.settings import Settings
 from {family}.middle import score_of
 
 class BlurSettings(Settings):
@@ -198,7 +198,7 @@ def test_code_digest_ignores_comments_and_sees_code():
 
 
 def test_our_own_modules_have_digests():
-    assert source_digest("components.digest") != source_digest("components.errors")
+    assert source_digest("pairwright.components.digest") != source_digest("pairwright.components.errors")
     assert Path(digest.__file__).exists()
 
 
@@ -208,10 +208,10 @@ def test_a_digest_imports_nothing_but_packages():
 
     code = """
 import sys
-from components.source_code import source_digest
-source_digest("serving.service")
-source_digest("components.tracking.registry")
-heavy = [name for name in ("bentoml", "mlflow", "torch", "serving.service") if name in sys.modules]
+from pairwright.components.source_code import source_digest
+source_digest("pairwright.serving.service")
+source_digest("pairwright.components.tracking.registry")
+heavy = [name for name in ("bentoml", "mlflow", "torch", "pairwright.serving.service") if name in sys.modules]
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -220,9 +220,9 @@ assert not heavy, heavy
 
 OBJECTIVE = """
 from typing import ClassVar
-from components.component import Objective
-from components.registry import objective
-from components.settings import ModelFolder, Named, Settings
+from pairwright.components.component import Objective
+from pairwright.components.registry import objective
+from pairwright.components.settings import ModelFolder, Named, Settings
 from {family}.middle import score_of
 
 class Inner(Settings):
@@ -251,8 +251,8 @@ TEACHER = {"reference": "models:/t@champion", "path": "/a", "weights": "w1"}
 
 def trained_with(module, said=None, uses="digest_test_sharp") -> str:
     """A dual encoder's digest with an objective of a plug-in's."""
-    from components.pretrain.dual_encoder import FitDualEncoder
-    from components.pretrain.settings import DualEncoderSettings
+    from pairwright.components.pretrain.dual_encoder import FitDualEncoder
+    from pairwright.components.pretrain.settings import DualEncoderSettings
 
     towers = {side: {"reference": side, "path": "/a", "weights": side} for side in ("image_tower", "text_tower")}
     choice = {"uses": uses, "with": said or {}}
@@ -261,7 +261,7 @@ def trained_with(module, said=None, uses="digest_test_sharp") -> str:
 
 @pytest.fixture
 def objective(family, monkeypatch):
-    from components import registry
+    from pairwright.components import registry
 
     def of(said=None, uses="digest_test_sharp", **changes: str) -> str:
         for name in ("digest_test_sharp", "digest_test_wrapping"):
@@ -305,8 +305,8 @@ def test_what_settings_name_counts_as_if_it_were_imported_however_deep(objective
 
 
 def test_a_reference_in_a_named_components_with_is_resolved_and_ordered_before(objective):
-    from components.pretrain.settings import DualEncoderSettings
-    from flows.planning import _fits_named, resolve_models
+    from pairwright.components.pretrain.settings import DualEncoderSettings
+    from pairwright.flows.planning.planning import _fits_named, resolve_models
 
     objective()
     said = deep({"teacher": "step:teacher"})
@@ -321,7 +321,7 @@ def test_a_reference_in_a_named_components_with_is_resolved_and_ordered_before(o
 
 
 def test_a_text_back_end_counts_for_who_uses_it_alone(monkeypatch):
-    from components.recaption.fuse import Fuse, FuseSettings
+    from pairwright.components.recaption.fuse import Fuse, FuseSettings
 
     model = {"reference": "./llm", "path": "/a", "weights": "w1"}
     local = {"uses": "local", "model": model}
@@ -333,7 +333,7 @@ def test_a_text_back_end_counts_for_who_uses_it_alone(monkeypatch):
     assert of({"uses": "local", "model": model | {"weights": "w2"}}) != with_model
     assert of(local | {"batch_size": 99}) == with_model
     read = source_code._source_of
-    edited = "components.models.text_backends.local"
+    edited = "pairwright.components.models.text_backends.local"
     monkeypatch.setattr(source_code, "_source_of", lambda name: read(name) + ("\nEDITED = 1" if name == edited else ""))
     source_code.source_digest.cache_clear()
     assert of(local) != with_model
@@ -346,11 +346,13 @@ def test_a_text_back_end_counts_for_who_uses_it_alone(monkeypatch):
 
 def test_a_plug_in_counts_with_what_it_imports_of_ours_and_with_the_files_beside_it(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "one_file_plugin.py").write_text("import beside_it\nfrom components.filter import spare\nimport yaml\n")
+    (tmp_path / "one_file_plugin.py").write_text(
+        "import beside_it\nfrom pairwright.components.filter.rules import spare\nimport yaml\n"
+    )
     (tmp_path / "beside_it.py").write_text("CONSTANT = 1\n")
     importlib.invalidate_caches()
     closure = source_code._closure("one_file_plugin")
-    assert {"one_file_plugin", "beside_it", "components.filter.spare"} <= closure
+    assert {"one_file_plugin", "beside_it", "pairwright.components.filter.rules.spare"} <= closure
     assert "yaml" not in closure
 
 
@@ -388,13 +390,13 @@ PLACED = """
 from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
-from components.errors import ModelError
-from components.models.pixels import squash
+from pairwright.components.errors import ModelError
+from pairwright.components.models.towers.pixels import squash
 if TYPE_CHECKING:
-    from components.dataset.dataset import Dataset
-NAME = "components.models.pixels"
+    from pairwright.components.dataset.dataset import Dataset
+NAME = "pairwright.components.models.towers.pixels"
 def read(rows):
-    from components.hashing import canonical
+    from pairwright.components.hashing import canonical
     return canonical(rows)
 """
 
@@ -427,8 +429,8 @@ def test_the_order_of_imports_and_what_only_a_type_checker_reads_count_for_nothi
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("models.pixels import squash", "models.towers import squash"),  # the same name, of other code
-        ("models.pixels import squash", "models.pixels import squash as squeeze"),
+        ("towers.pixels import squash", "towers.towers import squash"),  # the same name, of other code
+        ("towers.pixels import squash", "towers.pixels import squash as squeeze"),
         ("import json", "import orjson as json"),
         ("hashing import canonical", "digest import canonical"),
         ("return canonical(rows)", "return canonical(rows[1:])"),

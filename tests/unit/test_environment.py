@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from components.environment import Environment, sqlite_address
-from components.errors import InvalidRecipe
+from pairwright.components.environment import Environment, sqlite_address
+from pairwright.components.errors import InvalidRecipe
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0/"), min_size=1, max_size=12)
 
@@ -22,7 +22,7 @@ NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
 def test_the_address_of_a_database_is_read_back_as_its_path(name):
     from sqlalchemy.engine import make_url
 
-    from components.tracking.store import sqlite_path
+    from pairwright.components.tracking.store import sqlite_path
 
     path = f"/work {name}/mlflow.db"
     assert make_url(sqlite_address(path)).database == path

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.errors import DatasetError, InvalidRecipe, PairwrightError
-from components.models.text_backends.settings import OpenAITextModel
+from pairwright.components.errors import DatasetError, InvalidRecipe, PairwrightError
+from pairwright.components.models.text_backends.settings import OpenAITextModel
 
 SECRET = "sk-0123456789"
 

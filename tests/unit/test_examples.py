@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 import pytest
 
-from components.errors import DatasetError
-from components.registry import component_class
-from flows.cli import VERBS, pairwright
+from pairwright.components.errors import DatasetError
+from pairwright.components.registry import component_class
+from pairwright.flows.cli import VERBS, pairwright
 
 pytestmark = pytest.mark.platform
 
@@ -81,9 +81,9 @@ def test_an_example_is_a_command_that_can_be_given(where: str, command: str) -> 
 
 
 def check_names(verb: str, given: dict[str, object]) -> None:
-    from components.dataset.ingest import sources
-    from components.registry import known_names
-    from flows.recipes import recipe_names
+    from pairwright.components.dataset.ingest import sources
+    from pairwright.components.registry import known_names
+    from pairwright.flows.recipes import recipe_names
 
     known = {
         "run": ("recipe", recipe_names()),

@@ -14,18 +14,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.component import Metric
-from components.dataset.scoring import _finite
-from components.errors import ModelError, NotFinite
-from components.evaluate.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
-from components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings
-from components.evaluate.retrieval import Retrieval, RetrievalSettings, first_ranks
-from components.evaluate.split import SplitFeatures
-from components.evaluate.zero_shot import ZeroShot, ZeroShotSettings
-from components.finite import require_finite
-from components.models.finite_steps import FiniteSteps, gradient_norm
-from components.models.heads import fit_heads
-from components.models.kmeans import assign, fit_kmeans
+from pairwright.components.component import Metric
+from pairwright.components.dataset.shards.scoring import _finite
+from pairwright.components.errors import ModelError, NotFinite
+from pairwright.components.evaluate.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
+from pairwright.components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings
+from pairwright.components.evaluate.retrieval import Retrieval, RetrievalSettings, first_ranks
+from pairwright.components.evaluate.split import SplitFeatures
+from pairwright.components.evaluate.zero_shot import ZeroShot, ZeroShotSettings
+from pairwright.components.finite import require_finite
+from pairwright.components.models.finite_steps import FiniteSteps, gradient_norm
+from pairwright.components.models.heads import fit_heads
+from pairwright.components.models.kmeans import assign, fit_kmeans
 
 faults = st.sampled_from([math.nan, math.inf, -math.inf])
 N = 12
@@ -77,7 +77,7 @@ def test_a_value_that_is_not_finite_anywhere_is_no_metric(
     groups = [str(i) for i in range(N)]
     split = SplitFeatures(image, text, [f"caption {i}" for i in range(N)], groups, labels, 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("components.evaluate.split.features_of", lambda *a, **k: split)
+        patch.setattr("pairwright.components.evaluate.split.features_of", lambda *a, **k: split)
         model: Any = Given(text)
         dataset: Any = SimpleNamespace(name="dev")
         if side is None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import GuardError
-from components.guard import HOSTS_VARIABLE, KEY_VARIABLE, Guard, api_key, check_exposure, names_of
+from pairwright.components.errors import GuardError
+from pairwright.components.guard import HOSTS_VARIABLE, KEY_VARIABLE, Guard, api_key, check_exposure, names_of
 
 KEY = "0123456789abcdef-secret"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.environment import Environment
-from components.guard import HOSTS_VARIABLE, KEY_VARIABLE
-from flows.cli import VERBS
+from pairwright.components.environment import Environment
+from pairwright.components.guard import HOSTS_VARIABLE, KEY_VARIABLE
+from pairwright.flows.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -96,8 +96,8 @@ def test_containers_run_verbs_that_exist() -> None:
     assert set(verbs) <= set(VERBS)
     modules = {command[2] for command in commands if command[:2] == ["python", "-m"]}
     modules |= set(re.findall(r"python -m ([\w.]+)", "".join(p.read_text() for p in YAMLS)))
-    assert modules == {"flows.servers"}
-    assert (ROOT / "flows" / "servers.py").is_file()
+    assert modules == {"pairwright.flows.servers.servers"}
+    assert (ROOT / "flows" / "servers" / "servers.py").is_file()
 
 
 def test_what_is_reached_from_other_machines_has_a_key() -> None:

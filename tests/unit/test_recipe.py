@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.errors import InvalidRecipe
-from components.recipe import parse_recipe
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.recipe import parse_recipe
 
 
 def recipe(text: str):

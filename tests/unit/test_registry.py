@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from components import plug_ins, registry
-from components.component import Requires, Scorer
-from components.errors import UnknownComponent
-from components.settings import Settings
+from pairwright.components import plug_ins, registry
+from pairwright.components.component import Requires, Scorer
+from pairwright.components.errors import UnknownComponent
+from pairwright.components.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +74,9 @@ def plug_in(tmp_path, monkeypatch, name: str, source: str) -> None:
 
 
 THEIRS = (
-    "from components.component import Scorer\n"
-    "from components.registry import scorer\n"
-    "from components.settings import Settings\n"
+    "from pairwright.components.component import Scorer\n"
+    "from pairwright.components.registry import scorer\n"
+    "from pairwright.components.settings import Settings\n"
     "@scorer('theirs')\n"
     "class Theirs(Scorer[Settings]):\n    pass\n"
 )
@@ -105,7 +105,7 @@ def test_every_component_of_ours_is_found_by_the_text_of_its_decorator(monkeypat
     registry._ours.cache_clear()
     found = registry.registered()
     assert set(registry._ours()) <= set(found)
-    assert {key for key, cls in found.items() if cls.__module__.startswith("components.")} == set(registry._ours())
+    assert {key for key, cls in found.items() if cls.__module__.startswith("pairwright.")} == set(registry._ours())
 
 
 def test_a_components_settings_are_found_through_its_base_classes():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import Field
 
-from components.errors import InvalidRecipe, nearest
-from components.settings import ModelFolder, Settings
+from pairwright.components.errors import InvalidRecipe, nearest
+from pairwright.components.settings import ModelFolder, Settings
 
 
 class Inner(Settings):

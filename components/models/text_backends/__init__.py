@@ -10,8 +10,8 @@ captions do not fall over one; only what would spoil all of them raises `TextMod
 
 from __future__ import annotations
 
-from components.models.text_backends.protocol import Completion, TextModel
-from components.models.text_backends.settings import (
+from pairwright.components.models.text_backends.protocol import Completion, TextModel
+from pairwright.components.models.text_backends.settings import (
     LocalTextModel,
     OpenAITextModel,
     RuleTextModel,

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from components.errors import TextModelError
+from pairwright.components.errors import TextModelError
 
 _TABLES = """
 create table if not exists answers (prompt text primary key, answer text not null, tokens integer not null);

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from components.component import batches
-from components.errors import ModelError
-from components.models.text_backends.protocol import Completion
-from components.models.text_backends.settings import LocalTextModel
+from pairwright.components.component import batches
+from pairwright.components.errors import ModelError
+from pairwright.components.models.text_backends.protocol import Completion
+from pairwright.components.models.text_backends.settings import LocalTextModel
 
 LONGEST_PROMPT_TOKENS = 2048
 

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from components.errors import TextModelError
-from components.hashing import canonical, sha256_text
-from components.models.text_backends.answers import Answers, default_path
-from components.models.text_backends.protocol import Completion
-from components.models.text_backends.settings import OpenAITextModel
+from pairwright.components.errors import TextModelError
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.models.text_backends.answers import Answers, default_path
+from pairwright.components.models.text_backends.protocol import Completion
+from pairwright.components.models.text_backends.settings import OpenAITextModel
 
 RETRIED = frozenset({408, 409, 425, 429})
 ABOUT_ONE_PROMPT = frozenset({400, 413, 422})

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from components.models.text_backends.protocol import Completion, evidence_of
+from pairwright.components.models.text_backends.protocol import Completion, evidence_of
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # Nouns that begin with a vowel's letter but not with its sound, and the reverse.

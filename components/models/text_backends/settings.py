@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from components.models.text_backends.protocol import TextModel
-from components.settings import ModelFolder, Settings
+from pairwright.components.models.text_backends.protocol import TextModel
+from pairwright.components.settings import ModelFolder, Settings
 
 
 class RuleTextModel(Settings):
     """Grammar rules over the evidence in the prompt. Needs no weights and no network."""
 
-    modules: ClassVar[tuple[str, ...]] = ("components.models.text_backends.rules",)
+    modules: ClassVar[tuple[str, ...]] = ("pairwright.components.models.text_backends.rules",)
 
     uses: Literal["rules"] = "rules"
 
@@ -28,7 +28,7 @@ class LocalTextModel(Settings):
     """A `transformers` causal or sequence-to-sequence model from a folder, decoded greedily."""
 
     undigested: ClassVar[frozenset[str]] = frozenset({"batch_size"})
-    modules: ClassVar[tuple[str, ...]] = ("components.models.text_backends.local",)
+    modules: ClassVar[tuple[str, ...]] = ("pairwright.components.models.text_backends.local",)
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
     uses: Literal["local"]
@@ -53,7 +53,7 @@ class OpenAITextModel(Settings):
             *("give_up_after", "on_failure", "on_budget"),
         }
     )
-    modules: ClassVar[tuple[str, ...]] = ("components.models.text_backends.openai",)
+    modules: ClassVar[tuple[str, ...]] = ("pairwright.components.models.text_backends.openai",)
 
     uses: Literal["openai"]
     url: str = Field(description="base address, with its /v1")

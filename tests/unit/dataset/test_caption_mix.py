@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.dataset.caption_mix import NONE, choose_source, choose_sources, key_hashes
+from pairwright.components.dataset.captions.caption_mix import NONE, choose_source, choose_sources, key_hashes
 
 KEYS = [f"{number:06d}" for number in range(20_000)]
 HASHES = key_hashes(KEYS)

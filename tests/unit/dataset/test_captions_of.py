@@ -18,7 +18,8 @@ from ingested import rows_of
 from shapes import encoded
 from tars import make_tar
 
-from components.dataset.captions_of import (
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.sources.captions_of import (
     CaptionText,
     caption_fields,
     captions_of,
@@ -26,7 +27,6 @@ from components.dataset.captions_of import (
     language_tag,
     record_captions,
 )
-from components.dataset.ingest import ingest
 
 
 def said(value):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ingested import alts_of, rows_of
 from shapes import encoded
 
-from components.dataset.coco import id_of
-from components.dataset.ingest import ingest
-from components.errors import DatasetError
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.sources.coco import id_of
+from pairwright.components.errors import DatasetError
 
 
 def _coco(root, images, annotations, files=range(4), **more):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset.damage import KINDS, damaged, plant
-from components.dataset.damage_texts import Texts, plain
-from components.dataset.nouns import head_noun, with_noun
-from components.errors import InvalidRecipe
+from pairwright.components.dataset.captions.nouns import head_noun, with_noun
+from pairwright.components.dataset.damage.damage import KINDS, damaged, plant
+from pairwright.components.dataset.damage.damage_texts import Texts, plain
+from pairwright.components.errors import InvalidRecipe
 
 COLOURS, THINGS = ("red", "blue", "green", "black"), ("dog", "house", "truck", "apple", "violin", "umbrella")
 CAPTIONS = [f"A {colour} {thing} by the road." for colour in COLOURS for thing in THINGS]

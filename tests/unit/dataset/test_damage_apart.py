@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.damaged import MIXED, _domain, _seed_rows, plant_all
-from components.dataset.damage import JUDGING, KINDS, TEACHING, damaged
-from components.dataset.damage_phrases import (
+from pairwright.components.dataset.damage.damage import JUDGING, KINDS, TEACHING, damaged
+from pairwright.components.dataset.damage.damage_phrases import (
     BOILERPLATE,
     CAMERAS,
     JUDGING_TEMPLATES,
@@ -21,7 +21,7 @@ from components.dataset.damage_phrases import (
     fluent,
     listing,
 )
-from components.dataset.damage_texts import Texts, plain
+from pairwright.components.dataset.damage.damage_texts import Texts, plain
 
 SLOT = "#"
 

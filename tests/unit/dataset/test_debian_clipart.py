@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.dataset import debian_packages
-from components.dataset.clipart_texts import bcp47, read_drawing, read_stamp_text
-from components.dataset.dataset import Dataset, open_dataset
-from components.dataset.debian_clipart import FEATURELESS, ingest_debian_clipart
-from components.dataset.debian_packages import locate
-from components.dataset.decode import decode
-from components.dataset.pdq import NEAR, hamming, pdq_hash
-from components.dataset.splits import DrawSettings, normalise
-from components.errors import DatasetError
+from pairwright.components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.media.pdq import NEAR, hamming, pdq_hash
+from pairwright.components.dataset.sources import debian_packages
+from pairwright.components.dataset.sources.clipart_texts import bcp47, read_drawing, read_stamp_text
+from pairwright.components.dataset.sources.debian_clipart import FEATURELESS, ingest_debian_clipart
+from pairwright.components.dataset.sources.debian_packages import locate
+from pairwright.components.dataset.splits import DrawSettings, normalise
+from pairwright.components.errors import DatasetError
 
 SVG = """<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:cc="http://web.resource.org/cc/"

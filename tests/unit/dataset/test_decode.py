@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from components.dataset.decode import decode
+from pairwright.components.dataset.media.decode import decode
 from tests.pictures import encode, png, smooth
 
 FULL = 1 << 30

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.dataset.decode import decode
-from components.dataset.decode_budget import Budget
-from components.dataset.image_type import header_size
-from components.dataset.png_chunks import LARGE_DATA
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.media.decode_budget import Budget
+from pairwright.components.dataset.media.image_type import header_size
+from pairwright.components.dataset.media.png_chunks import LARGE_DATA
 from tests.pictures import chunk, encode, icon, noise, of_many_scans, png, smooth, tiff_in_one_tile
 
 FULL = 1 << 30

@@ -12,9 +12,9 @@ import pytest
 from shapes import encoded
 from strangers import LOCAL, Web
 
-from components.dataset import addresses
-from components.dataset.addresses import PrivateAddress, is_public
-from components.dataset.download import FetchOptions, fetch_all, is_disallowed
+from pairwright.components.dataset.sources import addresses
+from pairwright.components.dataset.sources.addresses import PrivateAddress, is_public
+from pairwright.components.dataset.sources.download import FetchOptions, fetch_all, is_disallowed
 
 
 def _fetch(urls: list[str], folder: Path, **options: object):

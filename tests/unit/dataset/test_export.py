@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tars import make_tar, pair, pairs
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import open_dataset
-from components.dataset.export import export
-from components.dataset.ingest import ingest
-from components.dataset.keys import safe_key
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.errors import DatasetError
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.export import export
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.keys import safe_key
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.errors import DatasetError
 
 
 def _members(*paths: str) -> dict[str, bytes]:

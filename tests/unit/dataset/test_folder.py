@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from components.dataset.folder import Folder, count_by_suffix
-from components.dataset.ingest import ingest
-from components.errors import DatasetError
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.sources.folder import Folder, count_by_suffix
+from pairwright.components.errors import DatasetError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset import groups
-from components.dataset.groups import ALONE, equal_labels, labels_of
+from pairwright.components.dataset import groups
+from pairwright.components.dataset.groups import ALONE, equal_labels, labels_of
 
 texts = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "ab", "ä"])), max_size=30)
 

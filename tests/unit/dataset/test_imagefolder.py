@@ -12,8 +12,8 @@ import pytest
 from ingested import alts_of, rows_of
 from shapes import encoded
 
-from components.dataset.ingest import ingest
-from components.errors import DatasetError
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.errors import DatasetError
 
 
 def _pictures(root, *names):

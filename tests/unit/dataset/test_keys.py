@@ -7,8 +7,8 @@ import re
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from components.dataset.keys import Keys, safe_key
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.shards.keys import Keys, safe_key
+from pairwright.components.dataset.shards.writer import ShardWriter
 
 HOSTILE = st.lists(
     st.text("ab.:?_-\\/ é\ud800\n" + "0123456789abcdef"[:4], min_size=1, max_size=12), unique=True, max_size=30

@@ -9,9 +9,9 @@ from ingested import alts_of, rows_of
 from shapes import encoded
 from tars import make_tar, pair
 
-from components.dataset.ingest import detect, ingest
-from components.dataset.source import SourceOptions, dataset_name, expand_braces, list_files
-from components.errors import DatasetError
+from pairwright.components.dataset.ingest import detect, ingest
+from pairwright.components.dataset.sources.source import SourceOptions, dataset_name, expand_braces, list_files
+from pairwright.components.errors import DatasetError
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.dataset.machine_text import machine_text
-from components.filter.caption_text import boilerplate_kind
-from components.preference.candidates import candidates_of
+from pairwright.components.dataset.captions.machine_text import machine_text
+from pairwright.components.filter.scorers.caption_text import boilerplate_kind
+from pairwright.components.preference.candidates import candidates_of
 
 OBJECTS = [
     *("HASH(0x86a0bb0)", "hash(0x86a0bb0)", "ARRAY(0x1e4c2a8)", "My::Class=HASH(0x1e4c2a8)", "CODE(0x55d0c8a3f1b8)"),

@@ -10,7 +10,7 @@ import pytest
 from populations import view_of
 from vectors import vector_column
 
-from components.dataset.matrix import blocks, read_matrix
+from pairwright.components.dataset.shards.matrix import blocks, read_matrix
 
 
 @pytest.mark.parametrize("memory_bytes", [1 << 30, 0])

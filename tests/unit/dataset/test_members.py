@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from shapes import encoded
 from tars import cut, flip, grow, make_tar, pairs
 
-from components.dataset.dataset import Dataset, Shard
-from components.dataset.export import export
-from components.dataset.ingest import ingest
-from components.dataset.integrity import checksum
-from components.dataset.members import checked
-from components.dataset.reading import read_pairs
-from components.errors import DataChanged
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.export import export
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.shards.integrity import checksum
+from pairwright.components.dataset.shards.members import checked
+from pairwright.components.dataset.shards.reading import read_pairs
+from pairwright.components.errors import DataChanged
 
 REMEDY = r"restore the file, or run `pairwright ingest` again"
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from components.dataset.decode import decode
+from pairwright.components.dataset.media.decode import decode
 from tests.pictures import chunk, encode, smooth, webp_with, with_segments
 
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"

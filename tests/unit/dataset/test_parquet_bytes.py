@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ingested import picture_of, rows_of
 from shapes import encoded
 
-from components.dataset.ingest import detect, ingest
-from components.errors import DatasetError
+from pairwright.components.dataset.ingest import detect, ingest
+from pairwright.components.errors import DatasetError
 
 HELD = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 PICTURES = [encoded(n, 16) for n in range(3)]

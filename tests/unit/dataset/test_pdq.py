@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from components.dataset.pdq import NEAR, hamming, pdq_hash
+from pairwright.components.dataset.media.pdq import NEAR, hamming, pdq_hash
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from components.dataset.product_markup import decode_page, read_markup
-from components.dataset.product_page import BROKEN_JSON_LD, NO_PRODUCT, plain_text, read_products
+from pairwright.components.dataset.sources.product_markup import decode_page, read_markup
+from pairwright.components.dataset.sources.product_page import BROKEN_JSON_LD, NO_PRODUCT, plain_text, read_products
 
 TRIPLE = (("https://shop.example/img/mug.jpg",), "Red mug", "A red mug with a white handle.")
 MUG = {"@type": "Product", "name": TRIPLE[1], "description": TRIPLE[2], "image": TRIPLE[0][0]}

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapes import encoded
 
-from components.dataset.dataset import open_dataset
-from components.dataset.ingest import detect, ingest
-from components.errors import DatasetError
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.ingest import detect, ingest
+from pairwright.components.errors import DatasetError
 
 
 def page(name: str = "Mug", image: object = "mug.jpg", head: str = "", **more: object) -> str:

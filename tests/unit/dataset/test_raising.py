@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from components.component import Captions, Scorer
-from components.dataset.columns import StepColumns
-from components.dataset.scan import ColumnJob, ScanTask, run_local
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.errors import ComponentFailed
-from components.registry import scorer
-from components.settings import Settings
-from flows.curate import said_raised
+from pairwright.components.component import Captions, Scorer
+from pairwright.components.dataset.shards.columns import StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.errors import ComponentFailed
+from pairwright.components.registry import scorer
+from pairwright.components.settings import Settings
+from pairwright.flows.curate import said_raised
 
 
 class WordSettings(Settings):

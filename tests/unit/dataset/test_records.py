@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset import records
-from components.dataset.records import read_records
-from components.errors import DatasetError
+from pairwright.components.dataset.sources import records
+from pairwright.components.dataset.sources.records import read_records
+from pairwright.components.errors import DatasetError
 
 
 def _read(tmp_path, name, data):

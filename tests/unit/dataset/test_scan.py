@@ -14,17 +14,17 @@ import pytest
 from PIL import Image
 from tars import cut, flip, grow
 
-from components.component import Caption, Captioner, Captions, Columns, Pixels, RawBytes, Scorer
-from components.dataset import reading, scan
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.pairs import PairBatch
-from components.dataset.scan import ColumnJob, ScanTask, read_pairs, run_local
-from components.dataset.sidecar import caption, sidecar_table
-from components.dataset.writer import ShardWriter
-from components.errors import ColumnError, DataChanged, DatasetError, InvalidRecipe, TextModelError
-from components.registry import captioner, scorer
-from components.settings import Settings
+from pairwright.components.component import Caption, Captioner, Captions, Columns, Pixels, RawBytes, Scorer
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.shards import reading, scan
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, read_pairs, run_local
+from pairwright.components.dataset.shards.sidecar import caption, sidecar_table
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.errors import ColumnError, DataChanged, DatasetError, InvalidRecipe, TextModelError
+from pairwright.components.registry import captioner, scorer
+from pairwright.components.settings import Settings
 
 LOADED: list[str] = []
 SEEN: list[tuple[str, int]] = []  # (component, size of the batch it saw)

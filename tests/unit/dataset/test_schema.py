@@ -10,13 +10,20 @@ import pyarrow.parquet as pq
 import pytest
 from tars import flip
 
-from components.dataset import storage
-from components.dataset.columns import ColumnStore, StepColumns
-from components.dataset.dataset import open_dataset
-from components.dataset.schema import CAPTION, MEDIA, SIDECAR, SIDECAR_VERSION, migrate_sidecar
-from components.dataset.sidecar import caption, medium, row, shard_digest, sidecar_table, write_sidecar
-from components.errors import ColumnError, DataChanged, DatasetError
-from components.hashing import file_sha256
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnStore, StepColumns
+from pairwright.components.dataset.shards.schema import CAPTION, MEDIA, SIDECAR, SIDECAR_VERSION, migrate_sidecar
+from pairwright.components.dataset.shards.sidecar import (
+    caption,
+    medium,
+    row,
+    shard_digest,
+    sidecar_table,
+    write_sidecar,
+)
+from pairwright.components.errors import ColumnError, DataChanged, DatasetError
+from pairwright.components.hashing import file_sha256
 
 
 def _rewrite(path: str, change) -> None:

@@ -15,9 +15,9 @@ from ingested import alts_of, picture_of, rows_of
 from shapes import caption_text, encoded
 from tars import make_tar, pair, pairs
 
-from components.dataset.dataset import open_dataset
-from components.dataset.ingest import SOURCES, detect, ingest
-from components.errors import DatasetError, InvalidRecipe
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.ingest import SOURCES, detect, ingest
+from pairwright.components.errors import DatasetError, InvalidRecipe
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset.dataset import Dataset
-from components.dataset.pdq import NEAR, hamming
-from components.dataset.splits import (
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.media.pdq import NEAR, hamming
+from pairwright.components.dataset.splits import (
     DEV,
     LEFT_OUT,
     TEST,

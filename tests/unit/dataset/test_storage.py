@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from components.dataset import storage
-from components.dataset.columns import ColumnStore, StepColumns
-from components.errors import ColumnError, DatasetError, WorkspaceError
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnStore, StepColumns
+from pairwright.components.errors import ColumnError, DatasetError, WorkspaceError
 
 STEP = StepColumns("scorer", "digest")
 
@@ -44,8 +44,8 @@ def test_a_process_killed_before_the_commit_leaves_nothing_that_is_trusted(shape
         code = f"""
 import os, signal, sys
 import pyarrow as pa
-from components.dataset import storage
-from components.dataset.columns import ColumnStore, StepColumns
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnStore, StepColumns
 {moment} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 ColumnStore(sys.argv[1]).write(StepColumns("scorer", "digest"), sys.argv[2], {{"x": pa.array([1, 2])}}, 2)
 """

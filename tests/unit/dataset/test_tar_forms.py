@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from shapes import encoded
 from tars import make_tar, pair, pairs
 
-from components.dataset.ingest import ingest
-from components.dataset.integrity import checksum
-from components.dataset.tar_index import index_tar
-from components.dataset.tar_members import TarStream, followed
-from components.errors import DataChanged
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.shards.integrity import checksum
+from pairwright.components.dataset.shards.tar_index import index_tar
+from pairwright.components.dataset.shards.tar_members import TarStream, followed
+from pairwright.components.errors import DataChanged
 
 FORMATS = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 KINDS = (

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tars import make_tar, pair, pairs
 
-from components.dataset.tar_index import index_tar, split_name
-from components.errors import DatasetError
+from pairwright.components.dataset.shards.tar_index import index_tar, split_name
+from pairwright.components.errors import DatasetError
 
 
 def _range(path, medium):

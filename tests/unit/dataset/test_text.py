@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset.text import as_json, decode_text, parse_json
+from pairwright.components.dataset.captions.text import as_json, decode_text, parse_json
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ingested import rows_of
 from strangers import LOCAL, Web
 
-from components.dataset.download import FetchOptions, fetch_all
-from components.dataset.ingest import detect, ingest
-from components.dataset.url_list import UrlOptions, read_links
-from components.errors import DatasetError
+from pairwright.components.dataset.ingest import detect, ingest
+from pairwright.components.dataset.sources.download import FetchOptions, fetch_all
+from pairwright.components.dataset.sources.url_list import UrlOptions, read_links
+from pairwright.components.errors import DatasetError
 
 
 def _fetch(urls: list[str], folder: Path, **options: object):

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.dataset.dataset import open_dataset
-from components.dataset.keys import safe_key
-from components.dataset.sidecar import caption, sidecar_table
-from components.dataset.writer import ShardWriter
-from components.errors import DatasetError, WorkspaceError
+from pairwright.components.dataset.dataset import open_dataset
+from pairwright.components.dataset.shards.keys import safe_key
+from pairwright.components.dataset.shards.sidecar import caption, sidecar_table
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.errors import DatasetError, WorkspaceError
 
 
 def _tree(root: Path) -> dict[str, str]:
@@ -135,7 +135,7 @@ def test_a_disk_that_fills_up_is_one_clear_error_and_the_whole_shards_stay(tmp_p
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-from components.dataset.writer import ShardWriter
+from pairwright.components.dataset.shards.writer import ShardWriter
 with ShardWriter(sys.argv[1], "d", pairs_per_shard=1) as writer:
     writer.add("small", [("image", "image", "jpg", bytes(5_000))])
     writer.add("big", [("image", "image", "jpg", bytes(500_000))])
@@ -188,6 +188,6 @@ def test_keys_captions_bytes_and_metadata_round_trip(rows, tmp_path_factory):
 
 
 def test_a_row_without_anything_is_a_legal_row():
-    from components.dataset.sidecar import row
+    from pairwright.components.dataset.shards.sidecar import row
 
     assert sidecar_table([row("k")]).to_pylist()[0]["media"] == []

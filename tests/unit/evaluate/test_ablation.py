@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluate.ablation import compare, t_interval
-from components.evaluate.crossed import crossed
+from pairwright.components.evaluate.ablation import compare, t_interval
+from pairwright.components.evaluate.crossed import crossed
 
 ITEMS = 200
 GROUPS = {"r1": (np.arange(ITEMS) // 2).tolist()}
@@ -77,7 +77,7 @@ def test_the_interval_over_seeds_is_students() -> None:
 @pytest.mark.platform
 def test_what_a_run_writes_says_every_metric_its_split_and_the_worst(tmp_path: Path) -> None:
     """The fault: the headline was the first metric's verdict, which showed nothing, and six metrics were all."""
-    from flows.measure import compare_arms
+    from pairwright.flows.stages.measure import compare_arms
 
     random, folders = np.random.default_rng(1), {}
     names = [f"m{i}" for i in range(7)] + ["worst"]

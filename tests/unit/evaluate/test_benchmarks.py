@@ -13,15 +13,15 @@ from learning import features_view, tiny_model, tiny_settings
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from components.component import Metric
-from components.dataset.dataset import Dataset
-from components.errors import DatasetError
-from components.evaluate.retrieval import Retrieval, RetrievalSettings, chance_recall, first_ranks
-from components.evaluate.split import features_of, positives_of
-from components.evaluate.zero_shot import ZeroShot, ZeroShotSettings, class_weights, spoken
-from components.models.dual_encoder import load_dual_encoder
-from components.models.encoder import DualEncoder
-from components.models.untrained import new_dual_encoder
+from pairwright.components.component import Metric
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.errors import DatasetError
+from pairwright.components.evaluate.retrieval import Retrieval, RetrievalSettings, chance_recall, first_ranks
+from pairwright.components.evaluate.split import features_of, positives_of
+from pairwright.components.evaluate.zero_shot import ZeroShot, ZeroShotSettings, class_weights, spoken
+from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.towers.untrained import new_dual_encoder
 
 
 class Reader(DualEncoder):
@@ -150,7 +150,7 @@ def test_balanced_weights_give_each_class_the_same_say() -> None:
 
 
 def test_models_of_one_tower_share_one_pass_of_it(split: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.models.tiny import TinyImage
+    from pairwright.components.models.towers.tiny import TinyImage
 
     passes = []
     forward = TinyImage.forward

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from learning import features_view, tiny_config
 from shapes import shapes_dataset
 
-from components.component import Metric
-from components.dataset.dataset import Dataset
-from components.errors import DatasetError
-from components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings, composed
-from components.models.dual_encoder import load_dual_encoder
-from components.models.encoder import DualEncoder
-from components.pretrain.loop import train
+from pairwright.components.component import Metric
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.errors import DatasetError
+from pairwright.components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings, composed
+from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.pretrain.loop import train
 
 OPTIONS: dict[str, Any] = {"change": "colour", "same": ["category"]}
 

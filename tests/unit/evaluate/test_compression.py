@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluate.compression import (
+from pairwright.components.evaluate.compression import (
     HeadSettings,
     Queries,
     TrainingPairs,
@@ -16,7 +16,7 @@ from components.evaluate.compression import (
     random_rows,
     train_and_query,
 )
-from components.evaluate.compression_curve import (
+from pairwright.components.evaluate.compression_curve import (
     Judged,
     against_chance,
     in_words,
@@ -24,7 +24,7 @@ from components.evaluate.compression_curve import (
     power_of,
     smallest_not_worse,
 )
-from components.evaluate.crossed import Crossed
+from pairwright.components.evaluate.crossed import Crossed
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 3)), min_size=1, max_size=40), st.data())

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.verdict_error import SITUATIONS, differences, errors
-from components.evaluate.crossed import MIN_SEEDS, crossed
-from components.evaluate.student import t_quantile
+from pairwright.components.evaluate.crossed import MIN_SEEDS, crossed
+from pairwright.components.evaluate.student import t_quantile
 
 TRIALS = 300
 

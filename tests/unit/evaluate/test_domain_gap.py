@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapes import shapes_dataset
 
-from components.evaluate.domain_gap import DomainGap, DomainGapSettings, auc, domain_gap, probe_scores
+from pairwright.components.evaluate.domain_gap import DomainGap, DomainGapSettings, auc, domain_gap, probe_scores
 
 
 def features(n: int, seed: int, shift: float = 0.0, width: int = 64) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_the_area_is_the_share_of_ordered_pairs(positive: list[int], negative: l
 
 
 def test_the_benchmark_names_both_gaps_and_its_other_dataset(tmp_path: Path) -> None:
-    from components.models.untrained import new_dual_encoder
+    from pairwright.components.models.towers.untrained import new_dual_encoder
 
     model = new_dual_encoder("builtin:tiny-image", "builtin:tiny-text", dim=8)
     ours = shapes_dataset(tmp_path, 40, 1, name="ours")

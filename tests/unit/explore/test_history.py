@@ -15,11 +15,11 @@ from explored import HOSTILE, explored
 from PIL import Image
 from tars import flip
 
-from components.explore.explorer import Explorer, open_explorer, sql_name
-from components.explore.pictures import SIDE
-from components.explore.search import Wanted
-from components.filter.expression import Names, Rule, bind
-from components.filter.why import why
+from pairwright.components.explore.explorer import Explorer, open_explorer, sql_name
+from pairwright.components.explore.pictures import SIDE
+from pairwright.components.explore.search import Wanted
+from pairwright.components.filter.rules.expression import Names, Rule, bind
+from pairwright.components.filter.rules.why import why
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def client(explorer: Explorer) -> Any:
     pytest.importorskip("starlette")
     from starlette.testclient import TestClient
 
-    from components.explore.web import web_app
+    from pairwright.components.explore.web import web_app
 
     return TestClient(web_app(explorer), base_url="http://127.0.0.1")
 
@@ -201,7 +201,7 @@ def test_only_this_machines_names_are_answered(client: Any) -> None:
 def test_no_other_site_asks_through_the_browser_and_a_key_is_asked_for(client: Any, explorer: Explorer) -> None:
     from starlette.testclient import TestClient
 
-    from components.explore.web import web_app
+    from pairwright.components.explore.web import web_app
 
     costly = f"/thumbnails/{explorer.exploration.shards[0].digest}/3.jpg"
     for path in (costly, "/api/pairs?filter=true", "/api/about"):
@@ -257,9 +257,9 @@ def test_hostile_captions_are_plain_text_in_the_answers(client: Any) -> None:
 
 
 def test_a_run_is_found_by_id_by_recipe_and_as_latest(tmp_path: Path) -> None:
-    from components.environment import Environment
-    from components.errors import DatasetError
-    from flows.commands.explore import exploration_of
+    from pairwright.components.environment import Environment
+    from pairwright.components.errors import DatasetError
+    from pairwright.flows.commands.explore import exploration_of
 
     made = explored(tmp_path, pairs=8, shards=2)
     environment = Environment.load(workspace=str(tmp_path / "workspace"))
@@ -283,9 +283,9 @@ def test_a_run_is_found_by_id_by_recipe_and_as_latest(tmp_path: Path) -> None:
 
 
 def test_a_sampled_run_shows_the_shards_it_saw(tmp_path: Path) -> None:
-    from components.dataset import storage
-    from components.environment import Environment
-    from flows.commands.explore import exploration_of
+    from pairwright.components.dataset.shards import storage
+    from pairwright.components.environment import Environment
+    from pairwright.flows.commands.explore import exploration_of
 
     made = explored(tmp_path, pairs=40, shards=5)
     path = f"{tmp_path}/workspace/runs/{made.name}/run.json"
@@ -299,8 +299,8 @@ def test_a_sampled_run_shows_the_shards_it_saw(tmp_path: Path) -> None:
 def test_an_answer_is_not_held_back_by_nagle_and_a_busy_port_is_one_line() -> None:
     import socket
 
-    from components.errors import EngineError
-    from components.web_server import listening_socket
+    from pairwright.components.errors import EngineError
+    from pairwright.components.web_server import listening_socket
 
     with listening_socket("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP, "or asyncio leaves TCP_NODELAY off: 40 ms more an answer"

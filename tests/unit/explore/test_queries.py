@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.explore import queries
-from components.explore.exploration import Exploration
-from components.explore.explorer import Explorer, open_explorer
-from components.explore.search import InvalidQuery, Wanted
+from pairwright.components.explore import queries
+from pairwright.components.explore.exploration import Exploration
+from pairwright.components.explore.explorer import Explorer, open_explorer
+from pairwright.components.explore.search import InvalidQuery, Wanted
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from explored import explored
 
-from components.errors import DatasetError
-from components.explore.explorer import Explorer, open_explorer
-from components.explore.saved import NAME, SavedSelections
-from components.explore.search import Wanted
-from components.filter.selection import load_selection
+from pairwright.components.errors import DatasetError
+from pairwright.components.explore.explorer import Explorer, open_explorer
+from pairwright.components.explore.saved import NAME, SavedSelections
+from pairwright.components.explore.search import Wanted
+from pairwright.components.filter.rules.selection import load_selection
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,9 @@ def test_a_workspace_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 KILLED = """
 import sys
 sys.path.insert(0, "tests")
-from components.explore import saved
-from components.explore.explorer import open_explorer
-from components.explore.search import Wanted
+from pairwright.components.explore import saved
+from pairwright.components.explore.explorer import open_explorer
+from pairwright.components.explore.search import Wanted
 from explored import explored
 from pathlib import Path
 with open_explorer(explored(Path(sys.argv[1]), pairs=8, shards=2)) as explorer:

@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.dataset import Dataset, Shard
-from components.dataset.schema import SIDECAR
-from components.dataset.sidecar import write_sidecar
-from components.explore.bins import Histograms
-from components.explore.exploration import Exploration, SelectionPlace
-from components.explore.explorer import Explorer, open_explorer
-from components.explore.search import InvalidQuery, Wanted
-from components.filter.rules import Rule
-from components.filter.selection import load_selection, write_selection
+from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.schema import SIDECAR
+from pairwright.components.dataset.shards.sidecar import write_sidecar
+from pairwright.components.explore.bins import Histograms
+from pairwright.components.explore.exploration import Exploration, SelectionPlace
+from pairwright.components.explore.explorer import Explorer, open_explorer
+from pairwright.components.explore.search import InvalidQuery, Wanted
+from pairwright.components.filter.rules.rules import Rule
+from pairwright.components.filter.rules.selection import load_selection, write_selection
 
 ROWS = 60
 WORDS = ["red", "green", "o'clock", "", None]

@@ -13,13 +13,13 @@ import pytest
 from populations import view_of
 from scans import png, scan
 
-from components.dataset.columns import ColumnsView, StepColumns
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.filter.image_frequency import ImageFrequency, ImageFrequencySettings
-from components.filter.rules import Rule, apply_rules
-from components.recipe import Recipe, parse_recipe
-from components.registry import component_class
+from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.filter.rules.rules import Rule, apply_rules
+from pairwright.components.filter.selections.image_frequency import ImageFrequency, ImageFrequencySettings
+from pairwright.components.recipe import Recipe, parse_recipe
+from pairwright.components.registry import component_class
 
 ORDINARY = "a small bird on a green branch"
 TEMPLATE = "part of the flat icon collection"
@@ -27,7 +27,7 @@ TEMPLATE = "part of the flat icon collection"
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return parse_recipe((files("flows.recipes") / "align.yaml").read_text(encoding="utf-8"), "align.yaml")
+    return parse_recipe((files("pairwright.flows.recipes") / "align.yaml").read_text(encoding="utf-8"), "align.yaml")
 
 
 def noise(seed: int, height: int = 120, width: int = 120) -> np.ndarray:

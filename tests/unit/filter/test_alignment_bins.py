@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.errors import InvalidRecipe
-from components.filter.alignment_bins import AlignmentBins, AlignmentBinsSettings
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.selections.alignment_bins import AlignmentBins, AlignmentBinsSettings
 
 ANY_PLACE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra import numpy as npst
 
-from components.dataset.pairs import PairBatch
-from components.filter.background import SIDE, Background, BackgroundSettings, scene
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.filter.scorers.background import SIDE, Background, BackgroundSettings, scene
 
 
 def on_ground(ground: int = 255, centre: tuple[int, int] = (48, 48), radius: int = 20) -> np.ndarray:

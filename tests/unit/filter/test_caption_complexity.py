@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.dataset.pairs import PairBatch
-from components.filter.caption_complexity import CaptionComplexity, CaptionComplexitySettings, caption_graph
-from components.filter.english import ADJ, NOUN, VERB, tagged
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.filter.scorers.caption_complexity import (
+    CaptionComplexity,
+    CaptionComplexitySettings,
+    caption_graph,
+)
+from pairwright.components.filter.words.english import ADJ, NOUN, VERB, tagged
 
 # caption: objects, attributes, relations, actions, complexity
 KNOWN = {

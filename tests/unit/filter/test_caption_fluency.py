@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.dataset.pairs import PairBatch
-from components.filter.caption_fluency import CaptionFluency, CaptionFluencySettings, fluency, word_order
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.filter.scorers.caption_fluency import (
+    CaptionFluency,
+    CaptionFluencySettings,
+    fluency,
+    word_order,
+)
 
 FLUENT = [
     "A red double-decker bus drives over an old stone bridge at night.",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.dataset.pairs import PairBatch
-from components.filter.caption_text import (
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.filter.scorers.caption_text import (
     BOILERPLATE,
     CaptionText,
     CaptionTextSettings,
@@ -16,7 +16,7 @@ from components.filter.caption_text import (
     caption_facts,
     file_name_likeness,
 )
-from components.filter.shop_phrases import SHOP_BOILERPLATE
+from pairwright.components.filter.words.shop_phrases import SHOP_BOILERPLATE
 
 GOOD = [
     "A red double-decker bus on a bridge at night",

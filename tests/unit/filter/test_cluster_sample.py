@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 from populations import view_of
 from vectors import around_centres, vector_column
 
-from components.filter.cluster_sample import ClusterSample, ClusterSampleSettings, farthest_first, quotas
-from components.filter.clusters import Clusters, ClustersSettings
+from pairwright.components.filter.selections.cluster_sample import (
+    ClusterSample,
+    ClusterSampleSettings,
+    farthest_first,
+    quotas,
+)
+from pairwright.components.filter.selections.clusters import Clusters, ClustersSettings
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,10 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.errors import InvalidRecipe
-from components.filter.concept_balance import ConceptBalance, ConceptBalanceSettings, chances, draws
-from components.filter.concept_lists import ConceptList, concepts_of, read_concepts
-from components.models.resolve import resolve_model
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.selections.concept_balance import (
+    ConceptBalance,
+    ConceptBalanceSettings,
+    chances,
+    draws,
+)
+from pairwright.components.filter.words.concept_lists import ConceptList, concepts_of, read_concepts
+from pairwright.components.models.resolve import resolve_model
 
 WORDS = st.lists(st.sampled_from(["red", "bus", "hot", "dog", "new", "york", "cheese", "cake"]), max_size=9)
 

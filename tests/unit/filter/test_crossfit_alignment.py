@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.filter.caption_column import caption_column
-from components.filter.caption_frequency import CaptionFrequency, CaptionFrequencySettings
-from components.filter.crossfit import balanced_folds
-from components.filter.crossfit_alignment import CrossfitAlignment, CrossfitAlignmentSettings
+from pairwright.components.filter.selections.caption_column import caption_column
+from pairwright.components.filter.selections.caption_frequency import CaptionFrequency, CaptionFrequencySettings
+from pairwright.components.filter.selections.crossfit import balanced_folds
+from pairwright.components.filter.selections.crossfit_alignment import CrossfitAlignment, CrossfitAlignmentSettings
 
 ROWS, WIDTH = 120, 16
 OPTIONS = {"steps": 60, "dim": 8, "batch_size": 64}

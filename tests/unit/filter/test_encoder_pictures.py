@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 from scans import scored, write
 
-from components.dataset.decode import decode
-from components.dataset.pairs import PairBatch
-from components.errors import ModelError
-from components.models.dual_encoder import load_dual_encoder
-from components.models.resolve import image_side, resolve_model
-from components.models.towers import load_image_tower
-from components.models.untrained import new_dual_encoder
-from components.registry import component_class
-from components.settings import ModelFolder
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import ModelError
+from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.resolve import image_side, resolve_model
+from pairwright.components.models.towers.towers import load_image_tower
+from pairwright.components.models.towers.untrained import new_dual_encoder
+from pairwright.components.registry import component_class
+from pairwright.components.settings import ModelFolder
 
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {  # scorer -> (its model's setting, what else it must be told)

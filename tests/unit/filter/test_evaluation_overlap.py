@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.dataset.pdq import FEATURELESS, NEAR, hamming
-from components.errors import ModelError
-from components.filter.duplicates import participants
-from components.filter.evaluation_overlap import CONFIG, GROUPS, SCHEMA, Groups, captions_of
+from pairwright.components.dataset.media.pdq import FEATURELESS, NEAR, hamming
+from pairwright.components.errors import ModelError
+from pairwright.components.filter.scorers.evaluation_overlap import CONFIG, GROUPS, SCHEMA, Groups, captions_of
+from pairwright.components.filter.selections.duplicates.duplicates import participants
 
 DRAWN = np.random.default_rng(0).integers(0, 256, (40, 32), dtype=np.uint8)
 

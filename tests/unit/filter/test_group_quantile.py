@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.errors import InvalidRecipe
-from components.filter.group_quantile import GroupQuantile, GroupQuantileSettings, group_ranks
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.selections.group_quantile import GroupQuantile, GroupQuantileSettings, group_ranks
 
 
 @settings(max_examples=50, deadline=None)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.filter.hamming_bands import BITS, COMPARISONS, MEAN_RECALL, WIDEST, Bands, choose_bands
+from pairwright.components.filter.selections.duplicates.hamming_bands import (
+    BITS,
+    COMPARISONS,
+    MEAN_RECALL,
+    WIDEST,
+    Bands,
+    choose_bands,
+)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from shapes import picture
 
-from components.dataset.pairs import PairBatch
-from components.errors import InvalidRecipe, ModelError
-from components.filter.image_classifier import ImageClassifier, ImageClassifierSettings
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import InvalidRecipe, ModelError
+from pairwright.components.filter.scorers.image_classifier import ImageClassifier, ImageClassifierSettings
 
 LABELS = ["drawing", "nsfw", "normal"]
 

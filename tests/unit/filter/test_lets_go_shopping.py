@@ -10,19 +10,19 @@ import cv2
 import numpy as np
 import pytest
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns, to_arrow
-from components.dataset.dataset import Dataset
-from components.dataset.demo_shop import DEFECTS, LEFT_OUT, DemoShopOptions, write_shop
-from components.dataset.ingest import ingest
-from components.dataset.scan import ColumnJob, ScanTask
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.errors import DatasetError
-from components.filter.expression import Rule
-from components.filter.rules import Selected, apply_rules
-from components.recipe import Recipe
-from components.registry import component_class
-from flows.recipes import load_recipe
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.ingest import ingest
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns, to_arrow
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.dataset.sources.demo_shop import DEFECTS, LEFT_OUT, DemoShopOptions, write_shop
+from pairwright.components.errors import DatasetError
+from pairwright.components.filter.rules.expression import Rule
+from pairwright.components.filter.rules.rules import Selected, apply_rules
+from pairwright.components.recipe import Recipe
+from pairwright.components.registry import component_class
+from pairwright.flows.recipes import load_recipe
 
 THINGS = ["teapot", "lamp", "chair", "boat", "clock", "basket", "drum", "kettle", "violin", "helmet"]
 COLOURS = ["red", "blue", "green", "yellow", "brown", "white"]
@@ -158,7 +158,7 @@ def test_the_exact_triple_comes_through_every_form_of_markup(shop: tuple[Dataset
 
 
 def _corpus(root: Path) -> Dataset:
-    from components.dataset.dataset import open_dataset
+    from pairwright.components.dataset.dataset import open_dataset
 
     return open_dataset(str(root / "corpus"))
 

@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.dataset.pdq import hamming
-from components.filter import hamming_index
-from components.filter.groups import joined
-from components.filter.hamming_index import HammingIndex
-from components.filter.near_duplicates import (
+from pairwright.components.dataset.media.pdq import hamming
+from pairwright.components.filter.selections.duplicates import hamming_index
+from pairwright.components.filter.selections.duplicates.hamming_index import HammingIndex
+from pairwright.components.filter.selections.duplicates.near_duplicates import (
     NearDuplicates,
     NearDuplicatesSettings,
     greedy,
     linked_components,
 )
+from pairwright.components.filter.selections.groups import joined
 
 RADIUS = 31
 
@@ -60,7 +60,7 @@ def either_way(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("block", [7, 4096])
 def test_greedy_equals_brute_force(seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.filter.near_duplicates.BLOCK", block)
+    monkeypatch.setattr("pairwright.components.filter.selections.duplicates.near_duplicates.BLOCK", block)
     hashes = clustered(seed, 400, centres=25, most=30)
     of, distance = greedy(hashes, RADIUS)
     assert (of.tolist(), distance.tolist()) == brute_force(hashes, RADIUS)
@@ -97,7 +97,7 @@ def test_every_distance_up_to_the_radius_is_found_and_none_beyond(monkeypatch: p
 
 @pytest.mark.usefixtures("either_way")
 def test_components_are_those_of_the_whole_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.filter.near_duplicates.BLOCK", 13)
+    monkeypatch.setattr("pairwright.components.filter.selections.duplicates.near_duplicates.BLOCK", 13)
     hashes = clustered(3, 300, centres=60, most=22)
     near = hamming(hashes, hashes) <= RADIUS
     label = np.arange(len(hashes))

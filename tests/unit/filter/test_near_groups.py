@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.dataset.pdq import hamming
-from components.filter import near_groups as compiled
-from components.filter.hamming_bands import Bands
-from components.filter.near_duplicates import NearDuplicates, NearDuplicatesSettings
-from components.filter.near_groups import NearGroups, near_groups
+from pairwright.components.dataset.media.pdq import hamming
+from pairwright.components.filter.selections.duplicates import near_groups as compiled
+from pairwright.components.filter.selections.duplicates.hamming_bands import Bands
+from pairwright.components.filter.selections.duplicates.near_duplicates import NearDuplicates, NearDuplicatesSettings
+from pairwright.components.filter.selections.duplicates.near_groups import NearGroups, near_groups
 
 RADIUS = 31
 
@@ -185,7 +185,7 @@ def test_a_large_population_is_selected_as_a_small_one(tmp_path: Path, monkeypat
     view = population(tmp_path, clustered(3, 600, 80, 34))
     among = {"large": "image.width >= 64"}
     small = selected(view, among=among)
-    monkeypatch.setattr("components.filter.near_duplicates.LARGE", 0)
+    monkeypatch.setattr("pairwright.components.filter.selections.duplicates.near_duplicates.LARGE", 0)
     assert selected(view, among=among) == small
     assert True in small["drop"]
 
@@ -193,7 +193,7 @@ def test_a_large_population_is_selected_as_a_small_one(tmp_path: Path, monkeypat
 def test_a_search_that_may_miss_pairs_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.filter.hamming_bands.WIDEST", 17)
+    monkeypatch.setattr("pairwright.components.filter.selections.duplicates.hamming_bands.WIDEST", 17)
     view = population(tmp_path, clustered(3, 200, 20, 20))
     with caplog.at_level(logging.WARNING):
         selected(view, exact="always")

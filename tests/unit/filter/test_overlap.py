@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.filter.overlap import ahead, behind
+from pairwright.components.filter.selections.duplicates.overlap import ahead, behind
 
 
 @settings(max_examples=30, deadline=None)

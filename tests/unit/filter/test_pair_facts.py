@@ -9,9 +9,9 @@ import pytest
 from populations import view_of
 from shapes import facts_of, shapes_dataset
 
-from components.dataset.columns import ColumnStore, ColumnsView
-from components.errors import InvalidRecipe
-from components.filter.pair_facts import pair_fact, step_columns
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.selections.pair_facts import pair_fact, step_columns
 
 
 def test_sidecar_facts_are_read_shard_by_shard(tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.component import FitInputs
-from components.dataset.columns import ColumnStore, ColumnsView
-from components.dataset.dataset import Dataset
-from components.dataset.pairs import PairBatch
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.errors import ModelError
-from components.filter.ngram_model import FitNgramModel, NgramModelSettings, load
-from components.filter.perplexity import Perplexity, PerplexitySettings
-from components.models.causal_lm import CausalLm
+from pairwright.components.component import FitInputs
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.errors import ModelError
+from pairwright.components.filter.fits.ngram_model import FitNgramModel, NgramModelSettings, load
+from pairwright.components.filter.scorers.perplexity import Perplexity, PerplexitySettings
+from pairwright.components.models.causal_lm import CausalLm
 
 NEIGHBOURS = {
     "a": "qsz", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo", "j": "hk",

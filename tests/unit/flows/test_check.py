@@ -14,13 +14,13 @@ from labelling import answered_folder
 from shapes import shapes_dataset
 from tiny import tiny_recipe
 
-from components.dataset.dataset import Dataset, open_dataset
-from components.environment import Environment
-from components.errors import InvalidRecipe, PairwrightError
-from components.recipe import Recipe
-from flows.check import check_recipe
-from flows.recipes import load_recipe, recipe_names
-from flows.run import open_run
+from pairwright.components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.environment import Environment
+from pairwright.components.errors import InvalidRecipe, PairwrightError
+from pairwright.components.recipe import Recipe
+from pairwright.flows.planning.check import check_recipe
+from pairwright.flows.recipes import load_recipe, recipe_names
+from pairwright.flows.running.run import open_run
 
 pytestmark = pytest.mark.platform
 SILVER = {"uses": "silver_preferences", "with": {"trusted": {"category": "circle"}, "near": None}}
@@ -201,7 +201,7 @@ def test_planning_takes_less_than_a_second_of_work(place: Path, tmp_path: Path) 
 
 
 def test_the_unbroken_recipe_is_not_refused_and_its_budget_is_the_gates_too(place: Path, tmp_path: Path) -> None:
-    from flows.gates import _settings
+    from pairwright.flows.stages.gates import _settings
 
     raw = open_dataset(str(place / "data" / "raw"))
     recipe = Recipe.parse(said(place, {"filter.budget": 0.3, "gates": {"raw": {"max_failed_share": 0.3}}}), "mine.yaml")
@@ -211,7 +211,7 @@ def test_the_unbroken_recipe_is_not_refused_and_its_budget_is_the_gates_too(plac
 
 
 def test_explain_refuses_what_run_refuses(place: Path) -> None:
-    from flows.commands.explain import command
+    from pairwright.flows.commands.explain import command
 
     path = place / "broken.yaml"
     for name in ("a rule on what only recaption makes", "the budget said twice", "labels that nothing learns from"):
@@ -254,8 +254,8 @@ def shaped_like_the_corpus(root: Path) -> Dataset:
     """Pairs with every caption source and label that a shipped recipe names."""
     from shapes import encoded
 
-    from components.dataset.sidecar import caption
-    from components.dataset.writer import ShardWriter
+    from pairwright.components.dataset.shards.sidecar import caption
+    from pairwright.components.dataset.shards.writer import ShardWriter
 
     sources = ("alt", "description", "title", "file_name", "keywords")
     with ShardWriter(str(root / "corpus"), "corpus") as writer:

@@ -6,7 +6,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from flows.cli import VERBS, pairwright
+from pairwright.flows.cli import VERBS, pairwright
 
 pytestmark = pytest.mark.platform
 
@@ -34,7 +34,7 @@ def test_help_teaches_by_example(verb):
 def test_help_never_imports_anything_heavy():
     code = f"""
 import sys
-from flows.cli import VERBS, main
+from pairwright.flows.cli import VERBS, main
 for verb in ["", *VERBS]:
     try:
         main([*([verb] if verb else []), "--help"])
@@ -51,7 +51,7 @@ def command(*arguments, cwd=None, **variables):
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [sys.executable, "-m", "pairwright.flows.cli", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,

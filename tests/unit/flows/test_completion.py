@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.dataset import storage
+from pairwright.components.dataset.shards import storage
 
 WORDS = {
     "run qui": "quickstart",
@@ -34,7 +34,7 @@ def test_the_shell_completes_names(typed: str, tmp_path: Path) -> None:
         "COMP_CWORD": str(len(typed.split())),
     }
     done = subprocess.run(
-        [sys.executable, "-c", "from flows.cli import pairwright; pairwright(prog_name='pairwright')"],
+        [sys.executable, "-c", "from pairwright.flows.cli import pairwright; pairwright(prog_name='pairwright')"],
         cwd=tmp_path,
         env={**os.environ, **asked, "PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.errors import InvalidRecipe
-from components.recipe import CompressionSection
-from flows.compress import _reachable
-from flows.digests import curve_inputs
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.recipe import CompressionSection
+from pairwright.flows.planning.digests import curve_inputs
+from pairwright.flows.stages.compress import _reachable
 
 pytestmark = pytest.mark.platform
 

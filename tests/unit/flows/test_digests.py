@@ -16,16 +16,16 @@ from shapes import shapes_dataset
 from taught import Taught
 from tiny import tiny_recipe
 
-from components import source_code
-from components.environment import Environment
-from components.models.resolve import hash_folder
-from components.recipe import Recipe
-from components.tracking.promotion import PromotionRule
-from flows import digests
-from flows.console import Console
-from flows.gates import SETTINGS, about_gate
-from flows.run import Run
-from flows.train import planned_benchmarks, planned_fit
+from pairwright.components import source_code
+from pairwright.components.environment import Environment
+from pairwright.components.models.resolve import hash_folder
+from pairwright.components.recipe import Recipe
+from pairwright.components.tracking.promotion import PromotionRule
+from pairwright.flows.planning import digests
+from pairwright.flows.running.run import Run
+from pairwright.flows.stages.gates import SETTINGS, about_gate
+from pairwright.flows.terminal.console import Console
+from pairwright.flows.train import planned_benchmarks, planned_fit
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 
@@ -287,23 +287,23 @@ CHANGES = {
 
 # Code that changes, and every stage that runs it; what each is run by is found, not listed, in the project.
 EDITS = {
-    "components.filter.near_duplicates": {"step near", *SELECTION, "report"},
-    "components.filter.selection": SELECTED,
-    "components.models.text_backends.local": FUSED,
-    "components.models.text_backends.openai": set(),
-    "components.models.untrained": {*TRAIN, *CURVE},
-    "components.pretrain.siglip": set(),
-    "components.pretrain.loop": {*TRAIN},
-    "components.evaluate.retrieval": {*METRICS, *CURVE, "register"},
-    "components.evaluate.ablation": {"ablation"},
-    "components.evaluate.compression": {*CURVE},
-    "components.validation.gates": {"gate raw", "gate curated", "gate evaluation"},
-    "components.tracking.promotion": {"register"},
-    "components.versioning.curated": {"version"},
-    "components.report.gallery": {"report"},
-    "flows.compress": {"compression"},
-    "serving.packaging": {"package"},
-    "serving.service": {"package"},
+    "pairwright.components.filter.selections.duplicates.near_duplicates": {"step near", *SELECTION, "report"},
+    "pairwright.components.filter.rules.selection": SELECTED,
+    "pairwright.components.models.text_backends.local": FUSED,
+    "pairwright.components.models.text_backends.openai": set(),
+    "pairwright.components.models.towers.untrained": {*TRAIN, *CURVE},
+    "pairwright.components.pretrain.objectives.siglip": set(),
+    "pairwright.components.pretrain.loop": {*TRAIN},
+    "pairwright.components.evaluate.retrieval": {*METRICS, *CURVE, "register"},
+    "pairwright.components.evaluate.ablation": {"ablation"},
+    "pairwright.components.evaluate.compression": {*CURVE},
+    "pairwright.components.validation.gates": {"gate raw", "gate curated", "gate evaluation"},
+    "pairwright.components.tracking.promotion": {"register"},
+    "pairwright.components.versioning.curated": {"version"},
+    "pairwright.components.report.gallery": {"report"},
+    "pairwright.flows.stages.compress": {"compression"},
+    "pairwright.serving.packaging": {"package"},
+    "pairwright.serving.service": {"package"},
 }
 
 

@@ -14,18 +14,18 @@ from PIL import Image
 from shapes import shapes_dataset
 from tiny import tiny_recipe
 
-from components.dataset.columns import ColumnStore, ColumnsView
-from components.dataset.dataset import Dataset, open_dataset
-from components.dataset.groups import OVERLAP, held_out
-from components.dataset.scan import ScanTask, run_local
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.environment import Environment
-from components.errors import DatasetError, InvalidRecipe
-from components.recipe import Recipe
-from flows.evaluation_sets import KIND, RULE, caption_sources
-from flows.plan import job_of
-from flows.run import Run, open_run
+from pairwright.components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.dataset.groups import OVERLAP, held_out
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+from pairwright.components.dataset.shards.scan import ScanTask, run_local
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.environment import Environment
+from pairwright.components.errors import DatasetError, InvalidRecipe
+from pairwright.components.recipe import Recipe
+from pairwright.flows.planning.evaluation_sets import KIND, RULE, caption_sources
+from pairwright.flows.planning.plan import job_of
+from pairwright.flows.running.run import Run, open_run
 
 pytestmark = pytest.mark.platform
 
@@ -102,7 +102,7 @@ def opened(root: Path, recipe: Recipe | None = None, data: str = "train", flow: 
 
 def overlap_of(run: Run) -> ColumnsView:
     """What the stage does, without Prefect around it."""
-    from flows.held_out import hold_out, write_evaluation
+    from pairwright.flows.stages.held_out import hold_out, write_evaluation
 
     hashes = run.plan.steps["evaluation_hash"]
     run_local(ScanTask([job_of(hashes)], run.store.root), run.dataset.shards)
@@ -125,7 +125,7 @@ def test_a_pair_is_held_out_for_its_picture_or_its_caption_and_never_for_its_key
 
 
 def test_the_rule_comes_first_and_its_drops_stand_in_the_ledger_and_the_funnel(place: Path) -> None:
-    from components.filter.rules import Rule, apply_rules
+    from pairwright.components.filter.rules.rules import Rule, apply_rules
 
     with opened(place) as run:
         overlap_of(run)

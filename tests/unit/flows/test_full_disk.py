@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.full_disk import is_full
+from pairwright.flows.terminal.full_disk import is_full
 
 RUN = """
 import logging, sqlite3, sys, threading
-from flows import cli
-from flows.full_disk import said_once
+from pairwright.flows import cli
+from pairwright.flows.terminal.full_disk import said_once
 
 def full():
     with open("/dev/full", "wb") as stream:
@@ -45,8 +45,8 @@ def work(*_, **__):
         except Exception as error:
             raise RuntimeError("the stage failed") from error
 
-import flows.start
-flows.start.run_from_command = work
+import pairwright.flows.start
+pairwright.flows.start.run_from_command = work
 cli.main(["run", "quickstart"])
 """
 

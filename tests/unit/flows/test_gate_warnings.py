@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.validation.settings import CuratedGateSettings, RawGateSettings
-from flows.gates import warned
+from pairwright.components.validation.settings import CuratedGateSettings, RawGateSettings
+from pairwright.flows.stages.gates import warned
 
 CHECK = {"observed": 0.63, "expected": "at most 0.5", "worst_shards": [{"shard": "00003"}]}
 

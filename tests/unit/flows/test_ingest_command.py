@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from shapes import encoded
 from tars import make_tar
 
-from components.dataset.ingest import SOURCES
-from flows import console
-from flows.commands.ingest import command
+from pairwright.components.dataset.ingest import SOURCES
+from pairwright.flows.commands.ingest import command
+from pairwright.flows.terminal import console
 
 pytestmark = pytest.mark.platform
 

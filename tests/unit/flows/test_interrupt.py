@@ -10,13 +10,14 @@ import time
 
 import pytest
 
-from components.engine.cluster import LONGEST_SOCKET, SOCKET_PATH_BYTES, check_socket_paths
-from components.errors import EngineError
+from pairwright.components.engine.cluster import LONGEST_SOCKET, SOCKET_PATH_BYTES, check_socket_paths
+from pairwright.components.errors import EngineError
 
 RUN = """
 import atexit, signal, sys, threading, time, types
-from flows import cli, interrupt
-from flows.interrupt import answer_again, answered_signals
+from pairwright.flows import cli
+from pairwright.flows.terminal import interrupt
+from pairwright.flows.terminal.interrupt import answer_again, answered_signals
 
 def work(**_):
     with answered_signals():
@@ -36,8 +37,8 @@ def work(**_):
                 raise RuntimeError("what a library makes of it")
 
 interrupt.PATIENCE_SECONDS = 0.5
-import flows.start
-flows.start.run_from_command = lambda *a, **k: work()
+import pairwright.flows.start
+pairwright.flows.start.run_from_command = lambda *a, **k: work()
 cli.main(["run", "quickstart"])
 """
 

@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 from labelling import captioned_dataset, label_by_taste, many_captions
 
-from components import web_server
-from components.dataset import storage
-from components.dataset.columns import ColumnStore, StepColumns
-from components.errors import DatasetError, EngineError, GuardError, InvalidRecipe, PairwrightError
-from components.preference.labels_folder import read_judgements
-from components.preference.store import LabelStore
-from flows.cli import pairwright
-from flows.commands import label
+from pairwright.components import web_server
+from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.shards.columns import ColumnStore, StepColumns
+from pairwright.components.errors import DatasetError, EngineError, GuardError, InvalidRecipe, PairwrightError
+from pairwright.components.preference.labels_folder import read_judgements
+from pairwright.components.preference.store import LabelStore
+from pairwright.flows.cli import pairwright
+from pairwright.flows.commands import label
 
 TestClient = pytest.importorskip("starlette.testclient").TestClient
 

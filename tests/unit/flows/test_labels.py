@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.errors import InvalidRecipe
-from components.recipe import Recipe
-from flows.labels import with_labels
-from flows.recipes import load_recipe
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.recipe import Recipe
+from pairwright.flows.recipes import load_recipe
+from pairwright.flows.stages.labels import with_labels
 
 pytestmark = pytest.mark.platform
 
@@ -78,9 +78,9 @@ def test_labels_that_nothing_learns_from_or_whose_names_are_taken_are_refused() 
 
 
 def test_the_commands_and_every_flow_take_labels() -> None:
-    import flows.pipeline as chains
-    from flows.commands.explain import command as explain
-    from flows.commands.run import command as run
+    import pairwright.flows.pipeline as chains
+    from pairwright.flows.commands.explain import command as explain
+    from pairwright.flows.commands.run import command as run
 
     for command in (run, explain):
         assert "labels" in {option.name for option in command.params}

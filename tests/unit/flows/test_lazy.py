@@ -19,23 +19,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.component import Captions, Columns, Pixels, Scorer, Selection
-from components.dataset import reading
-from components.dataset.columns import ColumnStore, ColumnsView
-from components.dataset.dataset import Dataset
-from components.dataset.pairs import PairBatch
-from components.dataset.scan import ScanTask, run_local
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.errors import ModelError
-from components.filter.rules import Rule, Selected, apply_rules
-from components.filter.spare import write_spared
-from components.models.resolve import resolve_model
-from components.recipe import Recipe
-from components.registry import scorer, selection
-from components.settings import Settings
-from flows.plan import Plan, job_of
-from flows.planning import plan_recipe
+from pairwright.components.component import Captions, Columns, Pixels, Scorer, Selection
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.shards import reading
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+from pairwright.components.dataset.shards.scan import ScanTask, run_local
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.errors import ModelError
+from pairwright.components.filter.rules.rules import Rule, Selected, apply_rules
+from pairwright.components.filter.rules.spare import write_spared
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.recipe import Recipe
+from pairwright.components.registry import scorer, selection
+from pairwright.components.settings import Settings
+from pairwright.flows.planning.plan import Plan, job_of
+from pairwright.flows.planning.planning import plan_recipe
 
 pytestmark = pytest.mark.platform
 
@@ -298,7 +298,7 @@ def test_a_pass_that_stopped_goes_on_where_it_stopped(tmp_path: Path, crawl: Dat
 CHILD = """
 import importlib.util, json, os, signal, sys
 from pathlib import Path
-from components.dataset.dataset import open_dataset
+from pairwright.components.dataset.dataset import open_dataset
 spec = importlib.util.spec_from_file_location("lazy_child", sys.argv[1])
 lazy = sys.modules["lazy_child"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lazy)

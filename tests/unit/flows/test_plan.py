@@ -11,11 +11,11 @@ import yaml
 from shapes import shapes_dataset
 from tiny import tiny_recipe
 
-from components.errors import InvalidRecipe, PairwrightError
-from components.models.resolve import resolve_model
-from components.recipe import Recipe
-from flows.planning import plan_recipe
-from flows.recipes import load_recipe, recipe_names
+from pairwright.components.errors import InvalidRecipe, PairwrightError
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.recipe import Recipe
+from pairwright.flows.planning.planning import plan_recipe
+from pairwright.flows.recipes import load_recipe, recipe_names
 
 pytestmark = pytest.mark.platform
 
@@ -75,8 +75,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("said", "expected"), WRONG, ids=[expected for _, expected in WRONG])
 def test_a_mistake_is_one_line_before_anything_runs(said, expected, raw, tmp_path):
-    from components.environment import Environment
-    from flows.start import preflight
+    from pairwright.components.environment import Environment
+    from pairwright.flows.start import preflight
 
     with pytest.raises(PairwrightError) as error:
         preflight(Recipe.parse(said, "mine.yaml"), raw, Environment.load(workspace=str(tmp_path / "ws")))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.dataset import storage
-from components.errors import DatasetError
-from flows.runs import chosen_run, is_sample, read_record, title, write_record
+from pairwright.components.dataset.shards import storage
+from pairwright.components.errors import DatasetError
+from pairwright.flows.running.runs import chosen_run, is_sample, read_record, title, write_record
 
 
 def recorded(workspace: Path, run: str, recipe: str = "mine", **more: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.recipes import FOLDER, recipe_names
-from flows.recipes.schema import recipe_schema
+from pairwright.flows.recipes import FOLDER, recipe_names
+from pairwright.flows.recipes.schema import recipe_schema
 
 pytestmark = pytest.mark.platform  # jsonschema comes with prefect
 

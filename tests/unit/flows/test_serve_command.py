@@ -6,11 +6,11 @@ import socket
 
 from click.testing import CliRunner
 
-from components.dataset import storage
-from components.environment import Environment
-from components.errors import EngineError
-from flows.champion import RECORD, bento_folder, bento_home
-from flows.commands.serve import command
+from pairwright.components.dataset.shards import storage
+from pairwright.components.environment import Environment
+from pairwright.components.errors import EngineError
+from pairwright.flows.champion import RECORD, bento_folder, bento_home
+from pairwright.flows.commands.serve import command
 
 
 def test_a_busy_port_is_said_before_a_server_starts(tmp_path):

@@ -1,7 +1,7 @@
 """The report's costs: a row for all seeds of a stage, phases in order, and not the report that is being written."""
 
-from flows.stage_costs import stage_costs
-from flows.stage_record import StageRecord
+from pairwright.flows.running.stage_costs import stage_costs
+from pairwright.flows.running.stage_record import StageRecord
 
 
 def record(name: str, status: str = "ran", seconds: float = 1.0, **facts: object) -> StageRecord:

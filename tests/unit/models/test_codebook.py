@@ -12,15 +12,15 @@ import torch
 from populations import view_of
 from vectors import around_centres, vector_column
 
-from components.component import FitInputs
-from components.dataset.pairs import PairBatch
-from components.errors import ColumnError, ModelError
-from components.filter.codebook import CodebookSettings, FitCodebook
-from components.filter.codebook_codes import CodebookCodes, CodebookCodesSettings
-from components.models.codebook import Codebook, CodebookShape, load_codebook, vocabulary_of
-from components.models.resolve import resolve_model
-from components.models.vector_quantizer import VectorQuantizer, perplexity
-from components.recaption.codebook_captioner import CodebookCaptioner, CodebookCaptionerSettings
+from pairwright.components.component import FitInputs
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import ColumnError, ModelError
+from pairwright.components.filter.fits.codebook import CodebookSettings, FitCodebook
+from pairwright.components.filter.scorers.codebook_codes import CodebookCodes, CodebookCodesSettings
+from pairwright.components.models.codebook import Codebook, CodebookShape, load_codebook, vocabulary_of
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.models.vector_quantizer import VectorQuantizer, perplexity
+from pairwright.components.recaption.codebook_captioner import CodebookCaptioner, CodebookCaptionerSettings
 
 SMALL = {
     "codes": 32,

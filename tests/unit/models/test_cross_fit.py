@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.models.cross_fit import SEEN_BY_BOTH, FoldTable
+from pairwright.components.models.cross_fit import SEEN_BY_BOTH, FoldTable
 
 NAMES = st.sampled_from([None, "", "a", "b", "c", "d", "e"])
 ROWS = st.lists(st.tuples(NAMES, NAMES, NAMES, st.integers(0, 1)), max_size=12)

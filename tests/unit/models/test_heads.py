@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.models.heads import Heads, fit_heads, learning_rate, parameter_groups
+from pairwright.components.models.heads import Heads, fit_heads, learning_rate, parameter_groups
 
 
 def planted(pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

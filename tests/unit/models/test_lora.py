@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from components.errors import ModelError
-from components.models.lora import (
+from pairwright.components.errors import ModelError
+from pairwright.components.models.lora import (
     ATTENTION_LAYERS,
     LoraLinear,
     adapt,
@@ -24,7 +24,7 @@ from components.models.lora import (
     save_adapter,
     trained_share,
 )
-from components.models.tiny import TinyImage, TinyText
+from pairwright.components.models.towers.tiny import TinyImage, TinyText
 
 TEXTS = ["a red square on the left", "", "blue"]
 PICTURES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))

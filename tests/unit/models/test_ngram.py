@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.models.ngram import END, START, VOCABULARY, as_bytes, fit_ngrams, from_tensors, window_keys
+from pairwright.components.models.ngram import END, START, VOCABULARY, as_bytes, fit_ngrams, from_tensors, window_keys
 
 CORPUS = ["a red bus on a bridge", "a red car", "the old bridge at night", "rouge € 赤", "aaaa", ""]
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.models.preference_loss import preference_loss, preference_probability
+from pairwright.components.models.preference_loss import preference_loss, preference_probability
 
 REWARDS = st.floats(-20, 20)
 

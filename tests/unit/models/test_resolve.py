@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ModelError
-from components.models.resolve import builtins, feature_width, hash_folder, resolve_model
-from components.settings import ModelFolder
+from pairwright.components.errors import ModelError
+from pairwright.components.models.resolve import builtins, feature_width, hash_folder, resolve_model
+from pairwright.components.settings import ModelFolder
 
 
 def test_every_builtin_resolves_to_a_hash_that_stays() -> None:
@@ -22,7 +22,7 @@ def test_every_builtin_resolves_to_a_hash_that_stays() -> None:
 
 
 def test_a_builtins_width_is_what_its_tower_gives() -> None:
-    from components.models.shared_towers import load_tower
+    from pairwright.components.models.towers.shared_towers import load_tower
 
     for name in builtins():
         model = resolve_model(f"builtin:{name}")
@@ -31,7 +31,7 @@ def test_a_builtins_width_is_what_its_tower_gives() -> None:
 
 def test_resolving_imports_no_torch() -> None:
     code = (
-        "import sys; from components.models.resolve import resolve_model, builtins\n"
+        "import sys; from pairwright.components.models.resolve import resolve_model, builtins\n"
         "[resolve_model('builtin:' + name) for name in builtins()]\n"
         "assert not {'torch', 'transformers'} & sys.modules.keys(), sorted(sys.modules)"
     )

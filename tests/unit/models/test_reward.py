@@ -11,12 +11,12 @@ import pytest
 import torch
 from preferences import FOLDS, IMAGE_WIDTH, QUICK, fresh_model, planted
 
-from components.errors import ModelError
-from components.models.resolve import resolve_model
-from components.models.reward import RewardModel, caption_statistics, load_reward
-from components.models.seen import Seen
-from components.models.untrained import new_dual_encoder
-from components.pretrain.reward_training import fit_reward
+from pairwright.components.errors import ModelError
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.models.reward import RewardModel, caption_statistics, load_reward
+from pairwright.components.models.seen import Seen
+from pairwright.components.models.towers.untrained import new_dual_encoder
+from pairwright.components.pretrain.reward_training import fit_reward
 
 TEXTS = ["A red boat.", "IMG_0012.JPG", "", "日本の船"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset.pdq import NEAR
-from components.models.seen import UNSEEN, Seen
+from pairwright.components.dataset.media.pdq import NEAR
+from pairwright.components.models.seen import UNSEEN, Seen
 
 DRAWN = np.random.default_rng(0)
 FEATURES = DRAWN.normal(size=(6, 8)).astype(np.float32)

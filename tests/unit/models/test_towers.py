@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from components.dataset.decode import decode
-from components.dataset.pairs import PairBatch
-from components.errors import ModelError
-from components.models.efficientnet import IMAGENET_LABELS, classifier, pretrained, tags
-from components.models.pixels import squash
-from components.models.shared_towers import load_tower
-from components.models.towers import load_image_tower, load_text_tower
+from pairwright.components.dataset.media.decode import decode
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import ModelError
+from pairwright.components.models.towers.efficientnet import IMAGENET_LABELS, classifier, pretrained, tags
+from pairwright.components.models.towers.pixels import squash
+from pairwright.components.models.towers.shared_towers import load_tower
+from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
 
 HOPPER = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
@@ -65,7 +65,7 @@ def test_sentences_that_mean_the_same_are_near() -> None:
 def test_minilm_equals_transformers_own_mean_pooling() -> None:
     from transformers import AutoModel, AutoTokenizer
 
-    from components.models.minilm import minilm_folder
+    from pairwright.components.models.towers.minilm import minilm_folder
 
     texts = ["A Red-Tailed Hawk, flying!", "naïve café", "two"]
     tokenizer, net = AutoTokenizer.from_pretrained(minilm_folder()), AutoModel.from_pretrained(minilm_folder())

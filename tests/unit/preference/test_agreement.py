@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.preference.agreement import alpha, interval, nominal, ordinal
+from pairwright.components.preference.agreement import alpha, interval, nominal, ordinal
 
 
 def table(*rows: str) -> list[dict[int, int]]:

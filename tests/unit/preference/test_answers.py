@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset.judgements import JUDGEMENT
-from components.preference.answers import Answer, BadAnswer, checked_answer, implied_judgements, places
-from components.preference.candidates import Candidate
-from components.preference.criteria import read_criteria
+from pairwright.components.dataset.judgements import JUDGEMENT
+from pairwright.components.preference.answers import Answer, BadAnswer, checked_answer, implied_judgements, places
+from pairwright.components.preference.candidates import Candidate
+from pairwright.components.preference.criteria import read_criteria
 
 CRITERIA = read_criteria(None)
 FOUR = tuple(Candidate(f"s{n}", f"caption {n}") for n in range(4))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dataset.sidecar import caption
-from components.preference.candidates import candidates_of, plain
-from components.recaption.clean import clean_caption
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.preference.candidates import candidates_of, plain
+from pairwright.components.recaption.clean import clean_caption
 
 
 def test_sources_come_in_order_the_first_of_each_and_variants_after_them():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.errors import InvalidRecipe
-from components.preference.criteria import PACKAGED, parse_criteria, read_criteria
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.preference.criteria import PACKAGED, parse_criteria, read_criteria
 
 
 def test_the_packaged_criteria_are_the_papers_kind_and_ask_one_ranking():

@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labelling import answer_file, captioned_dataset, many_captions
 
-from components.errors import DatasetError
-from components.preference.answers import Answer
-from components.preference.criteria import read_criteria
-from components.preference.label_studio import labelling_config, read_annotated, tasks, write_tasks
-from components.preference.picture import Pictures
-from components.preference.pool import read_pool
-from components.preference.sampling import sample_items
-from components.preference.store import Annotated, LabelStore
+from pairwright.components.errors import DatasetError
+from pairwright.components.preference.answers import Answer
+from pairwright.components.preference.criteria import read_criteria
+from pairwright.components.preference.label_studio import labelling_config, read_annotated, tasks, write_tasks
+from pairwright.components.preference.picture import Pictures
+from pairwright.components.preference.pool import read_pool
+from pairwright.components.preference.sampling import sample_items
+from pairwright.components.preference.store import Annotated, LabelStore
 
 CRITERIA = read_criteria(None)
 

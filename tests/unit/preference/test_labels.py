@@ -9,19 +9,19 @@ import pyarrow.parquet as pq
 import pytest
 from labelling import by_length, captioned_dataset, labelled_folder, many_captions
 
-from components.dataset.columns import ColumnStore, ColumnsView
-from components.dataset.dataset import Dataset
-from components.dataset.judgements import JUDGEMENTS
-from components.digest import op_digest
-from components.errors import ColumnError, DatasetError
-from components.models.resolve import resolve_model
-from components.preference.answers import Answer
-from components.preference.labels import Labels, LabelsSettings
-from components.preference.labels_folder import export_labels, judgement_table, read_judgements
-from components.preference.pool import read_pool
-from components.preference.reliability import reliability
-from components.preference.sampling import sample_items
-from components.preference.store import Annotated, LabelStore
+from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.judgements import JUDGEMENTS
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+from pairwright.components.digest import op_digest
+from pairwright.components.errors import ColumnError, DatasetError
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.preference.answers import Answer
+from pairwright.components.preference.labels import Labels, LabelsSettings
+from pairwright.components.preference.labels_folder import export_labels, judgement_table, read_judgements
+from pairwright.components.preference.pool import read_pool
+from pairwright.components.preference.reliability import reliability
+from pairwright.components.preference.sampling import sample_items
+from pairwright.components.preference.store import Annotated, LabelStore
 
 
 def view_of(dataset, root):

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelling import captioned_dataset, many_captions
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.errors import ColumnError, DatasetError
-from components.preference.candidates import Candidate
-from components.preference.cheap_scores import cheap_scores, disagreement, near_margin
-from components.preference.coverage import caption_hashes, picture_features, unit, weighted_k_center
-from components.preference.items import CHOSEN, RANDOM, Item
-from components.preference.pool import Pool, feature_column, read_pool
-from components.preference.rewarded import add_rewards, feature_of_width
-from components.preference.sampling import blind_order, sample_items, uncertainties
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.errors import ColumnError, DatasetError
+from pairwright.components.preference.candidates import Candidate
+from pairwright.components.preference.cheap_scores import cheap_scores, disagreement, near_margin
+from pairwright.components.preference.coverage import caption_hashes, picture_features, unit, weighted_k_center
+from pairwright.components.preference.items import CHOSEN, RANDOM, Item
+from pairwright.components.preference.pool import Pool, feature_column, read_pool
+from pairwright.components.preference.rewarded import add_rewards, feature_of_width
+from pairwright.components.preference.sampling import blind_order, sample_items, uncertainties
 
 
 @st.composite

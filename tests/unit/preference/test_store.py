@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.errors import WorkspaceError
-from components.preference import handing
-from components.preference.answers import BadAnswer
-from components.preference.candidates import Candidate
-from components.preference.criteria import read_criteria
-from components.preference.handing import Desk
-from components.preference.items import Item
-from components.preference.store import STORE_VERSION, LabelStore
+from pairwright.components.errors import WorkspaceError
+from pairwright.components.preference import handing
+from pairwright.components.preference.answers import BadAnswer
+from pairwright.components.preference.candidates import Candidate
+from pairwright.components.preference.criteria import read_criteria
+from pairwright.components.preference.handing import Desk
+from pairwright.components.preference.items import Item
+from pairwright.components.preference.store import STORE_VERSION, LabelStore
 
 CRITERIA = read_criteria(None)
 

@@ -11,15 +11,15 @@ import time
 import pytest
 from labelling import captioned_dataset, label_by_taste, many_captions
 
-from components.dataset.sidecar import caption
-from components.dataset.writer import ShardWriter
-from components.guard import names_of, page_address
-from components.preference import handing
-from components.preference.criteria import read_criteria
-from components.preference.pool import read_pool
-from components.preference.sampling import sample_items
-from components.preference.store import LabelStore
-from components.preference.web import labelling_app
+from pairwright.components.dataset.shards.sidecar import caption
+from pairwright.components.dataset.shards.writer import ShardWriter
+from pairwright.components.guard import names_of, page_address
+from pairwright.components.preference import handing
+from pairwright.components.preference.criteria import read_criteria
+from pairwright.components.preference.pool import read_pool
+from pairwright.components.preference.sampling import sample_items
+from pairwright.components.preference.store import LabelStore
+from pairwright.components.preference.web import labelling_app
 
 TestClient = pytest.importorskip("starlette.testclient").TestClient
 CRITERIA = read_criteria(None)
@@ -237,7 +237,7 @@ def test_an_answer_is_acknowledged_though_what_is_next_cannot_be_told(desk, monk
 
 
 def test_the_page_has_no_outside_reference_and_no_inline_script():
-    from components.preference.web import FILES, PAGE
+    from pairwright.components.preference.web import FILES, PAGE
 
     for name in ("index.html", "app.js", "style.css"):
         text = (PAGE / name).read_text(encoding="utf-8")

@@ -19,13 +19,13 @@ from learning import features_view, tiny_config, tiny_settings
 from safetensors.torch import load_file
 from shapes import shapes_dataset
 
-from components.component import FitInputs
-from components.dataset.columns import ColumnsView
-from components.errors import InvalidRecipe, ModelError, NotFinite, WorkspaceError
-from components.pretrain import loader, loop
-from components.pretrain.checkpoint import newest_checkpoint
-from components.pretrain.dual_encoder import FitDualEncoder
-from components.pretrain.loop import read_history, train
+from pairwright.components.component import FitInputs
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.errors import InvalidRecipe, ModelError, NotFinite, WorkspaceError
+from pairwright.components.pretrain import loader, loop
+from pairwright.components.pretrain.checkpoint import newest_checkpoint
+from pairwright.components.pretrain.dual_encoder import FitDualEncoder
+from pairwright.components.pretrain.loop import read_history, train
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_the_logit_scale_never_passes_100(view: ColumnsView, tmp_path: Path) -> 
 def test_locked_towers_stay_bit_identical_and_trained_ones_move(view: ColumnsView, tmp_path: Path) -> None:
     train(tiny_config(view, tmp_path, "heads"), 0, 1, lambda m: None)
     train(tiny_config(view, tmp_path, "all", trainable="all", steps=3), 0, 1, lambda m: None)
-    from components.models.tiny import TinyImage
+    from pairwright.components.models.towers.tiny import TinyImage
 
     start = {f"image_tower.{k}": v for k, v in TinyImage().state_dict().items()}
     heads, everything = (load_file(tmp_path / name / "model.safetensors") for name in ("heads", "all"))

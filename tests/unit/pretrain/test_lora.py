@@ -13,17 +13,17 @@ from learning import TINY_TEXT, features_view, tiny_config
 from safetensors.torch import load_file
 from shapes import shapes_dataset
 
-from components.dataset.columns import ColumnsView
-from components.errors import InvalidRecipe, ModelError
-from components.models.dual_encoder import load_dual_encoder
-from components.models.lora import adapted, locked_hash, trained_share
-from components.models.resolve import resolve_model
-from components.models.tiny import TinyImage, TinyText
-from components.pretrain.build import build_model, build_objective
-from components.pretrain.config import TrainConfig
-from components.pretrain.dual_encoder import FitDualEncoder
-from components.pretrain.loop import train
-from components.pretrain.settings import DualEncoderSettings
+from pairwright.components.dataset.shards.columns import ColumnsView
+from pairwright.components.errors import InvalidRecipe, ModelError
+from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.lora import adapted, locked_hash, trained_share
+from pairwright.components.models.resolve import resolve_model
+from pairwright.components.models.towers.tiny import TinyImage, TinyText
+from pairwright.components.pretrain.build import build_model, build_objective
+from pairwright.components.pretrain.config import TrainConfig
+from pairwright.components.pretrain.dual_encoder import FitDualEncoder
+from pairwright.components.pretrain.loop import train
+from pairwright.components.pretrain.settings import DualEncoderSettings
 
 LORA = {"trainable": "lora", "lora": {"rank": 4, "alpha": 8.0}, "steps": 6, "checkpoint_every": 2, "lr": 1e-2}
 TEXT_ALONE = LORA | {"lora": {"rank": 4, "alpha": 8.0, "towers": ["text"]}}
@@ -116,7 +116,7 @@ def test_only_adapters_projections_and_temperature_move_and_the_base_keeps_its_h
 
 
 def test_the_saved_model_is_plain_and_answers_as_the_adapted_one(view: ColumnsView, tmp_path: Path) -> None:
-    from components.models.lora import load_adapter
+    from pairwright.components.models.lora import load_adapter
 
     config = tiny_config(view, tmp_path, **LORA)
     train(config, 0, 1, lambda m: None)

@@ -14,16 +14,16 @@ import pytest
 from learning import TINY_TEXT, features_view
 from shapes import caption_text, facts_of, shapes_dataset
 
-from components.component import FitInputs
-from components.dataset.columns import ColumnsView, StepColumns, to_arrow
-from components.dataset.judgements import JUDGEMENTS
-from components.dataset.pairs import PairBatch
-from components.errors import ColumnError, InvalidRecipe
-from components.filter.reward import RewardScore, RewardScoreSettings
-from components.pretrain.judged import HELD_OUT, read_judged, with_folds
-from components.pretrain.reward import FitReward
-from components.pretrain.reward_settings import RewardSettings
-from components.settings import ModelFolder
+from pairwright.components.component import FitInputs
+from pairwright.components.dataset.judgements import JUDGEMENTS
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns, to_arrow
+from pairwright.components.errors import ColumnError, InvalidRecipe
+from pairwright.components.filter.scorers.reward import RewardScore, RewardScoreSettings
+from pairwright.components.pretrain.judged import HELD_OUT, read_judged, with_folds
+from pairwright.components.pretrain.reward import FitReward
+from pairwright.components.pretrain.reward_settings import RewardSettings
+from pairwright.components.settings import ModelFolder
 
 PAIRS = 96
 FAST = {"folds": 3, "dim": 8, "alignment_steps": 20, "steps": 60, "near": None, "curve": [0.5, 1.0], "lr": 0.01}
@@ -112,7 +112,7 @@ def test_a_pair_that_was_judged_is_known_by_what_it_shows_whatever_its_key(base:
 def component_inputs(model: Any, features: np.ndarray, text: str) -> tuple[Any, ...]:
     import torch
 
-    from components.models.reward import caption_statistics
+    from pairwright.components.models.reward import caption_statistics
 
     image = torch.tensor(features, dtype=torch.float32)[None]
     return image, model.text_features([text]), caption_statistics([text])

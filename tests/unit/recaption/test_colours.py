@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from components.dataset.pairs import PairBatch
-from components.recaption.colours import Colours, ColoursSettings
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.recaption.colours import Colours, ColoursSettings
 
 RED, BLUE, WHITE, BLACK = (210, 25, 30), (30, 70, 200), (255, 255, 255), (0, 0, 0)
 

@@ -1,8 +1,8 @@
 """Colours and fusion as the scan runs them: column files, in one pass, with nothing lost."""
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.dataset.scan import ColumnJob, ScanTask
-from components.recaption.notes import count_fallbacks
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
+from pairwright.components.recaption.notes import count_fallbacks
 
 STEPS = {"colours": StepColumns("colours", "c1"), "fused": StepColumns("fuse", "f1")}
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from shapes import caption_text, shapes_dataset
 
-from components.component import Caption
-from components.dataset.pairs import PairBatch, caption_of
-from components.dataset.reading import read_pairs
-from components.models.heads import fit_heads
-from components.models.towers import load_image_tower, load_text_tower
-from components.recaption.complement import Complement, ComplementSettings
+from pairwright.components.component import Caption
+from pairwright.components.dataset.pairs import PairBatch, caption_of
+from pairwright.components.dataset.shards.reading import read_pairs
+from pairwright.components.models.heads import fit_heads
+from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
+from pairwright.components.recaption.complement import Complement, ComplementSettings
 
 
 def batch(originals: list[str | None], generated: list[str | None], scores: list[float | None]) -> PairBatch:

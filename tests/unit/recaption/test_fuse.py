@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.component import Caption
-from components.dataset.pairs import PairBatch
-from components.errors import InvalidRecipe
-from components.models.text_backends.rules import compose
-from components.recaption.fuse import Fuse, FuseSettings
+from pairwright.components.component import Caption
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.models.text_backends.rules import compose
+from pairwright.components.recaption.fuse import Fuse, FuseSettings
 
 # Function words of English: what remains of a caption without them is its content.
 FUNCTION_WORDS = {

@@ -1,7 +1,7 @@
 import pytest
 
-from components.recaption.fuse import INSTRUCTION
-from components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.recaption.fuse import INSTRUCTION
+from pairwright.components.recaption.validate import Limits, problem_with, tidy
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_data import HOSTILE
 
-from components.report.charts import curves, histogram, number, ticks
-from components.report.data import Curve, Distribution
+from pairwright.components.report.charts import curves, histogram, number, ticks
+from pairwright.components.report.data import Curve, Distribution
 
 
 def parsed(svg: str) -> ET.Element:

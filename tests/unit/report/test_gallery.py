@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from components.dataset.columns import ColumnStore, ColumnsView, StepColumns
-from components.report.distributions import distributions
-from components.report.gallery import caption_changes, gallery
-from components.report.pictures import SIDE, thumbnail
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.report.distributions import distributions
+from pairwright.components.report.gallery import caption_changes, gallery
+from pairwright.components.report.pictures import SIDE, thumbnail
 
 
 def verdicts_of(dataset, rules: dict[int, tuple[str, str, str]]) -> pa.Table:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from report_data import FUNNEL, HOSTILE, synthetic_run, texts_of
 
-from components.report.data import CaptionChange, LedgerCounts, ReportData, Sample, Spared
-from components.report.html import PICTURE_BYTES, duration, render, within_size, write_report
+from pairwright.components.report.data import CaptionChange, LedgerCounts, ReportData, Sample, Spared
+from pairwright.components.report.html import PICTURE_BYTES, duration, render, within_size, write_report
 
 
 class Page(HTMLParser):
@@ -164,7 +164,7 @@ def test_the_same_run_is_the_same_file() -> None:
 
 def test_importing_the_report_imports_nothing_heavy() -> None:
     heavy = ("torch", "pandas", "matplotlib", "cv2", "transformers", "duckdb", "ray", "mlflow", "prefect", "jinja2")
-    program = f"import components.report.html, sys; print([m for m in {heavy!r} if m in sys.modules])"
+    program = f"import pairwright.components.report.html, sys; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from tars import flip
 
-from components.errors import DataChanged, DatasetError
-from serving.index import SearchIndex, build_index, exact_search, recall_at_k
+from pairwright.components.errors import DataChanged, DatasetError
+from pairwright.serving.index import SearchIndex, build_index, exact_search, recall_at_k
 
 pytestmark = pytest.mark.platform
 
@@ -46,7 +46,7 @@ def built(shapes, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_exact_search_equals_brute_force_across_blocks(monkeypatch, dtype):
-    monkeypatch.setattr("serving.index.BLOCK", 64)
+    monkeypatch.setattr("pairwright.serving.index.BLOCK", 64)
     vectors, queries = unit_vectors(1000, 24).astype(dtype), unit_vectors(7, 24, seed=1)
     vectors[500:520] = vectors[3]  # ties, over the edge of a block
     hits = exact_search(vectors, queries, 25)

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("bentoml")
 
-from serving import intake as intake_module
-from serving.intake import Intake
-from serving.limits import MAX_STRUCTURE, MAX_TEXT_BODY_BYTES, MIB, Refusal
-from serving.routes import ADDRESSES, address_of
+from pairwright.serving import intake as intake_module
+from pairwright.serving.intake import Intake
+from pairwright.serving.limits import MAX_STRUCTURE, MAX_TEXT_BODY_BYTES, MIB, Refusal
+from pairwright.serving.routes import ADDRESSES, address_of
 
 pytestmark = pytest.mark.platform
 

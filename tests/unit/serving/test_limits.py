@@ -12,8 +12,8 @@ pytest.importorskip("bentoml")
 
 from PIL import Image
 
-from serving.encoder import Prompts
-from serving.limits import (
+from pairwright.serving.encoder import Prompts
+from pairwright.serving.limits import (
     MAX_PROMPT_PART_CHARS,
     MAX_PROMPTS,
     MAX_TEXT_CHARS,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.receipt import publishable
+from pairwright.serving.receipt import publishable
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 PATHS = st.lists(NAMES, min_size=2, max_size=6).map(lambda names: "/" + "/".join(names))

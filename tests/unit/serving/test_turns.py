@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("bentoml")
 
-from serving import turns as turns_module
-from serving.limits import MAX_BULK, Refusal
-from serving.turns import Turns
+from pairwright.serving import turns as turns_module
+from pairwright.serving.limits import MAX_BULK, Refusal
+from pairwright.serving.turns import Turns
 
 pytestmark = pytest.mark.platform
 

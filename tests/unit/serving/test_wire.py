@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("bentoml")
 
-from serving import wire
-from serving.limits import MAX_BODY_BYTES, MAX_STRUCTURE, MIB, Refusal
+from pairwright.serving import wire
+from pairwright.serving.limits import MAX_BODY_BYTES, MAX_STRUCTURE, MIB, Refusal
 
 pytestmark = pytest.mark.platform
 WORST = {

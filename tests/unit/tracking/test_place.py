@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("mlflow")
 
-from components.errors import ModelError, NoChampion
-from components.tracking.embedded import embedded_client
-from components.tracking.lineage import lineage
-from components.tracking.registry import Registry
-from components.tracking.runs import Tracker
+from pairwright.components.errors import ModelError, NoChampion
+from pairwright.components.tracking.embedded import embedded_client
+from pairwright.components.tracking.lineage import lineage
+from pairwright.components.tracking.registry import Registry
+from pairwright.components.tracking.runs import Tracker
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 
@@ -97,7 +97,7 @@ def test_another_schema_is_left_to_mlflow(workspace: Path) -> None:
 @pytest.mark.parametrize("verb", ["lineage", "rollback"])
 def test_a_small_verb_imports_neither_mlflow_nor_torch(workspace: Path, verb: str) -> None:
     code = (
-        "import sys\nfrom flows.cli import pairwright\n"
+        "import sys\nfrom pairwright.flows.cli import pairwright\n"
         f"pairwright.main([{verb!r}, '--workspace', {str(workspace)!r}], standalone_mode=False)\n"
         "print([name for name in ('mlflow', 'torch', 'ray', 'prefect', 'pandas') if name in sys.modules])"
     )

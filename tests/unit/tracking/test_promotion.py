@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import InvalidRecipe
-from components.tracking.promotion import Comparison, PromotionRule, decide
+from pairwright.components.errors import InvalidRecipe
+from pairwright.components.tracking.promotion import Comparison, PromotionRule, decide
 
 RULE = PromotionRule(metric="retrieval.R@5")
 

@@ -1,0 +1,211 @@
+"""Reading a shard's pairs in batches: one pass over its tar as a stream, one decode a picture.
+
+    for batch in read_pairs(dataset.shards[0], pixels=224):
+        show(batch.images[0], batch.captions("alt")[0])
+
+Nothing of all pictures is ever held: a batch closes at `batch_size` pairs or at `BATCH_BYTES` of
+pixels, whichever comes first. Where it closes depends on the shard and `pixels` alone, never on
+threads or timing, so a pass that is done again makes the same batches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairwright.components.dataset.dataset import Shard
+from pairwright.components.dataset.media.decode import Decoded, decode
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.shards.members import Members
+
+# Of decoded pixels. Held longer, they leave the cache and the heap: at 64 pictures of 900 px a batch each one
+# costs half as much again to decode (benchmarks/filter_throughput.py).
+BATCH_BYTES = 32 << 20
+IMAGE_ROLE = "image"
+NO_IMAGE = "read:no_image"  # the pair has captions but no picture
+
+
+def read_pairs(
+    shard: Shard,
+    *,
+    pixels: int,
+    raw: bool = False,
+    batch_size: int = 64,
+    rows: Sequence[int] | np.ndarray | None = None,
+    decode_threads: int = 1,
+) -> Iterator[PairBatch]:
+    """The shard's pairs in row order.
+
+    Args:
+        pixels: shortest image side wanted, in px; 0 decodes nothing. With neither `pixels` nor `raw`
+            the tar is not opened.
+        raw: keep the encoded bytes, too.
+        rows: only these rows, in this order; all if None.
+        decode_threads: above 1, pictures are decoded ahead in this many threads.
+
+    Raises:
+        DataChanged: the sidecar or a picture read is not what was indexed.
+        DatasetError: the sidecar or the tar cannot be read. A picture that cannot be decoded is in `errors`.
+    """
+    table = shard.read_sidecar()
+    numbers = np.arange(shard.rows, dtype=np.int32) if rows is None else np.asarray(rows, dtype=np.int32)
+    records = _iter_records(table, numbers, batch_size)
+    if not pixels and not raw:
+        for some in _chunks(records, batch_size):
+            yield _batch(some, raw=False)
+        return
+    with closing(_opened(shard, records, pixels, raw, decode_threads, batch_size)) as opened:
+        yield from _close_batches(opened, batch_size, raw)
+
+
+@dataclass
+class _Record:
+    """One row on its way into a batch."""
+
+    row: int
+    sidecar: dict[str, Any]
+    error: str | None
+    data: bytes | None = None
+    size: int = 0
+    decoded: Decoded | None = None
+
+
+def _iter_records(table: pa.Table, numbers: np.ndarray, window: int) -> Iterator[_Record]:
+    everything = len(numbers) == len(table) and bool((numbers == np.arange(len(table))).all())
+    for start in range(0, len(numbers), window):
+        wanted = numbers[start : start + window]
+        part = table.slice(start, len(wanted)) if everything else table.take(pa.array(wanted))
+        for row, values in zip(wanted, sidecar_rows(part)):
+            yield _Record(int(row), values, values["error"])
+
+
+def sidecar_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """A table's rows as dicts; as `to_pylist`, but several times faster for lists of structs."""
+    columns = [_values(pa.concat_arrays(c.chunks) if c.chunks else pa.array([], c.type)) for c in table.columns]
+    return [dict(zip(table.column_names, values)) for values in zip(*columns)]
+
+
+def _values(array: pa.Array) -> list[Any]:
+    if not (pa.types.is_list(array.type) and pa.types.is_struct(array.type.value_type)):
+        return list(array.to_pylist())
+    flat = array.flatten()
+    names = [flat.type.field(i).name for i in range(flat.type.num_fields)]
+    entries = [dict(zip(names, values)) for values in zip(*(child.to_pylist() for child in flat.flatten()))]
+    lists: list[Any] = []
+    at = 0
+    for length in pc.list_value_length(array).to_pylist():
+        lists.append(None if length is None else entries[at : at + length])
+        at += length or 0
+    return lists
+
+
+def _opened(
+    shard: Shard, records: Iterable[_Record], pixels: int, raw: bool, threads: int, lookahead: int
+) -> Generator[_Record, None, None]:
+    """The records with their pictures read and, if `pixels`, decoded; in the same order."""
+
+    def open_picture(record: _Record) -> _Record:
+        if record.data is not None and pixels:
+            record.decoded = decode(record.data, pixels)
+            record.error = record.decoded.error
+        if not raw:
+            record.data = None
+        return record
+
+    with shard.open_tar() as tar:
+        fetched = (_fetch(tar, record) for record in records)
+        if threads <= 1:
+            yield from map(open_picture, fetched)
+        else:
+            yield from _ahead(open_picture, fetched, threads, lookahead)
+
+
+def _ahead(work: Any, records: Iterator[_Record], threads: int, most: int) -> Iterator[_Record]:
+    """`map(work, records)` in threads, in order, as far ahead as half of BATCH_BYTES allows."""
+    waiting: deque[Future[_Record]] = deque()
+    largest = 1
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        try:
+            for record in records:
+                waiting.append(pool.submit(work, record))
+                room = min(max(2 * threads, BATCH_BYTES // 2 // largest), most)
+                while len(waiting) > room:
+                    done = waiting.popleft().result()
+                    largest = max(largest, _pixel_bytes(done))
+                    yield done
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _fetch(tar: Members, record: _Record) -> _Record:
+    """The record with its picture's bytes, or with the reason why there are none."""
+    if record.error is not None:
+        return record
+    for medium in record.sidecar["media"] or ():
+        if medium["role"] == IMAGE_ROLE:
+            record.data = tar.read(medium)
+            record.size = len(record.data)
+            return record
+    record.error = NO_IMAGE
+    return record
+
+
+def _chunks(records: Iterator[_Record], size: int) -> Iterator[list[_Record]]:
+    some: list[_Record] = []
+    for record in records:
+        some.append(record)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _close_batches(records: Iterator[_Record], batch_size: int, raw: bool) -> Iterator[PairBatch]:
+    some: list[_Record] = []
+    held = 0
+    for record in records:
+        some.append(record)
+        held += _pixel_bytes(record) + len(record.data or b"")
+        if len(some) == batch_size or held >= BATCH_BYTES:
+            full, some, held = some, [], 0
+            yield _batch(full, raw)
+            full.clear()  # the caller's batch alone keeps the pixels
+    if some:
+        yield _batch(some, raw)
+
+
+def _pixel_bytes(record: _Record) -> int:
+    image = record.decoded.image if record.decoded else None
+    return 0 if image is None else image.nbytes
+
+
+def _batch(records: list[_Record], raw: bool) -> PairBatch:
+    return PairBatch(
+        rows=np.array([record.row for record in records], dtype=np.int32),
+        keys=[record.sidecar["key"] for record in records],
+        sidecar=[record.sidecar for record in records],
+        images=[record.decoded.image if record.decoded else None for record in records],
+        raw=[record.data if raw else None for record in records],
+        facts=[_facts(record) for record in records],
+        errors=[record.error for record in records],
+    )
+
+
+def _facts(record: _Record) -> dict[str, Any]:
+    """Header facts of a picture that was opened; {} if none was."""
+    if record.decoded is None:
+        return {"bytes": record.size} if record.size else {}
+    one = record.decoded
+    return {"width": one.width, "height": one.height, "format": one.format, "bytes": record.size}

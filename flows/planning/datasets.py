@@ -1,0 +1,33 @@
+"""Finding the dataset a path names: the demo corpus is pulled, and what is made from it made, on first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# (folder, dataset) -> (kind of source, what it is made from), for recipes that need more than the demo corpus.
+MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
+
+
+def find_dataset(path: str) -> Any:
+    """The dataset at a path; the demo corpus is pulled, and what is made from it made, when it is not there yet.
+
+    Raises:
+        DatasetError: there is no dataset.
+    """
+    from pairwright.components.dataset.dataset import open_dataset
+    from pairwright.components.dataset.shards.storage import exists, is_remote, join
+
+    if not is_remote(path) and not exists(join(path, "dataset.json")):
+        root = Path(path).resolve().parent
+        if root.name == "data" and (root.parent / "data.dvc").is_file():
+            from pairwright.components.versioning import pull_data
+
+            pull_data(root.parent)
+        elif (root.name, Path(path).name) in MADE and (root.parent / "data.dvc").is_file():
+            from pairwright.components.dataset.ingest import ingest
+
+            kind, source = MADE[root.name, Path(path).name]
+            find_dataset(str(root.parent / source))
+            ingest(kind, str(root.parent / source), str(Path(path).resolve()))
+    return open_dataset(str(Path(path).resolve()) if not is_remote(path) else path)

@@ -77,6 +77,7 @@ class Examples(Sequence[Example]):
     _regions: list[Sequence[Region]] | None = field(default=None, repr=False)
     _labels: Mapping[str, list[str | None]] = field(default_factory=dict, repr=False)
     _columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    _known: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     _hashes: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -118,8 +119,13 @@ class Examples(Sequence[Example]):
         return self._regions if self._regions is not None else [()] * len(self)
 
     def column(self, name: str) -> Any:
-        """A column's values: (n, d) float32 of vectors, (n,) of numbers, a list of anything else."""
+        """A column's values: (n, d) float32 of vectors, (n,) of numbers, a list of anything else; see `known`."""
         return self._columns[name]
+
+    def known(self, name: str) -> np.ndarray:
+        """Which pairs have a value in this column, bool (n,)."""
+        found = self._known.get(name)
+        return np.ones(len(self), bool) if found is None else found
 
     @property
     def hashes(self) -> np.ndarray:

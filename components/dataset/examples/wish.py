@@ -57,17 +57,42 @@ class Reads:
     Attributes:
         media: by role; decoded to what the wish says, never at full size beyond it.
         texts: caption sources (`alt`, `translation@de`, a captioner's step). All texts of a source are read.
-        any_text: one of `texts` is enough for a pair to be an example; else it needs them all.
         columns: `step.column`s of earlier steps.
         regions: boxes with labels, scores and the caption they belong to.
         labels: names of labels.
-        optional: any of the names above that a pair may lack.
+        any_of: groups of the names above of which a pair needs one; of what stands in no group it needs all.
+        optional: names above that a pair may lack.
     """
 
     media: Mapping[str, MediaWish] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
-    any_text: bool = False
     columns: tuple[str, ...] = ()
     regions: bool = False
     labels: tuple[str, ...] = ()
+    any_of: tuple[tuple[str, ...], ...] = ()
     optional: frozenset[str] = frozenset()
+
+    def __add__(self, other: Reads) -> Reads:
+        """Both; a name that is needed by one is needed.
+
+        Raises:
+            ValueError: one role is wished for in two ways.
+        """
+        for role in self.media.keys() & other.media.keys():
+            if self.media[role] != other.media[role]:
+                raise ValueError(f'"{role}" is asked for as {self.media[role]} and as {other.media[role]}')
+        needed = [set(one.names) - one.optional - {n for group in one.any_of for n in group} for one in (self, other)]
+        return Reads(
+            media={**self.media, **other.media},
+            texts=tuple(dict.fromkeys((*self.texts, *other.texts))),
+            columns=tuple(dict.fromkeys((*self.columns, *other.columns))),
+            regions=self.regions or other.regions,
+            labels=tuple(dict.fromkeys((*self.labels, *other.labels))),
+            any_of=tuple(group for group in (*self.any_of, *other.any_of) if not set(group) & (needed[0] | needed[1])),
+            optional=(self.optional | other.optional) - needed[0] - needed[1],
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that is read, by name."""
+        return (*self.media, *self.texts, *self.columns, *self.labels)

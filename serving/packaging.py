@@ -306,10 +306,23 @@ def serve(
         PackagingError: there is none of that tag.
     """
     home = _home(home)
-    bento_folder(tag, home)
+    # By its folder: BentoML first reads a tag as a module to import, and `pairwright` is one where it is installed,
+    # which would then stand in the place of the Bento's own files.
+    folder = bento_folder(tag, home)
     check_exposure(host, key)
     address = "127.0.0.1" if host == "localhost" else host  # BentoML takes no names
-    command = [sys.executable, "-c", _SERVE, str(os.getpid()), "serve", tag, "--host", address, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-c",
+        _SERVE,
+        str(os.getpid()),
+        "serve",
+        str(folder),
+        "--host",
+        address,
+        "--port",
+        str(port),
+    ]
     environment = _environment(home) | {"PAIRWRIGHT_SERVE_WORKERS": str(workers), HOST_VARIABLE: host}
     environment.pop(KEY_VARIABLE, None)
     if key:

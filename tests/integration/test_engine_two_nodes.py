@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
+from pairwright.components.engine import cluster as engine_cluster
 from pairwright.components.engine.cluster import Session
 from pairwright.components.engine.shard_map import map_shards
 from pairwright.components.environment import silence
@@ -55,6 +56,33 @@ def scan_task(root: Path, **settings: Any) -> ScanTask:
 
 def column(task: ScanTask, dataset: Dataset, name: str) -> list[Any]:
     return ColumnsView(dataset, task.store, {"w": task.jobs[0].columns}).column(name).to_pylist()
+
+
+def _files(package: Path) -> set[str]:
+    """Every file of a package but bytecode; through links, as an import goes."""
+    return {
+        os.path.relpath(os.path.join(folder, name), package)
+        for folder, _, names in os.walk(package, followlinks=True)
+        for name in names
+        if not name.endswith(".pyc")
+    }
+
+
+def test_the_nodes_of_other_machines_are_sent_the_whole_package(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    import pairwright
+
+    def sent() -> set[str]:
+        (place,) = (path for path in sys.path if "py_modules_files" in path)
+        return _files(Path(place) / "pairwright")
+
+    monkeypatch.setattr(engine_cluster, "_is_here", lambda address: False)
+    with Session(address=cluster.address) as session:
+        session.ensure()
+        files = ray.get(ray.remote(sent).remote())
+    assert files == _files(Path(pairwright.__file__).parent)
+    assert "components/models/towers/imagenet_labels.txt" in files
 
 
 def test_both_nodes_of_the_cluster_at_ray_address_work_and_one_may_be_lost(

@@ -291,13 +291,10 @@ def test_missing_things_are_404_with_a_reason(client):
 def test_a_bento_holds_no_flows_and_pins_every_package(release):
     folder = bento_folder("pairwright:latest", release["home"])
     assert folder.name == "1"
-    assert not (folder / "src" / "flows").exists()
-    assert {p.name for p in (folder / "src" / "components").iterdir() if p.is_dir()} == {
-        "dataset",
-        "models",
-        "evaluate",
-        "look",
-    }
+    package = folder / "src" / "pairwright"
+    assert {path.name for path in package.iterdir() if path.is_dir()} == {"components", "serving"}
+    parts = {path.name for path in (package / "components").iterdir() if path.is_dir()}
+    assert parts == {"dataset", "models", "evaluate", "look"}
     lines = [
         line
         for line in (folder / "env" / "python" / "requirements.txt").read_text().split()

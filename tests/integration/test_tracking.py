@@ -328,7 +328,7 @@ mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/shapes@champion")
 frame = pandas.DataFrame({"text": ["a red circle", None, None, None], "image": [None, encoded(3), b"no picture", None]})
 answer = model.predict(frame)
-assert not {"flows", "ray", "prefect"} & set(sys.modules)
+assert not {"pairwright.flows", "ray", "prefect"} & set(sys.modules)
 print(json.dumps(answer.astype(object).where(answer.notna(), None).to_dict("records")))
 """
 

@@ -444,7 +444,8 @@ def test_what_is_imported_and_what_is_done_with_it_count(before, after):
 def test_every_module_of_ours_has_a_digest_and_no_two_that_differ_share_one():
     folder = Path(source_code.__file__).parent
     modules = [
-        ".".join(["components", *path.relative_to(folder).with_suffix("").parts]) for path in folder.rglob("*.py")
+        ".".join(["pairwright.components", *path.relative_to(folder).with_suffix("").parts])
+        for path in folder.rglob("*.py")
     ]
     modules = [module for module in modules if not module.endswith("__init__") and ".page" not in module]
     found = {module: source_code.module_digest(module) for module in modules}

@@ -16,7 +16,8 @@
 The sections are sugar for the common chain; a recipe that is shaped otherwise writes `steps:`, a
 list of {name, uses, needs, with}. A step written alone as text is `{uses: text}`. What a step
 reads (`step.column`, a caption source that is a step's name, `step:name` for a fitted model) is
-found in its settings, so `needs` is only for order that no setting shows.
+found in its settings, so `needs` is only for order that no setting shows. A recipe that begins with
+`extends: quickstart` says only what is its own (components/recipe_layers.py).
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.recipe_layers import PROSE, Layer, file_of, merged, read_layers, read_text
 from pairwright.components.settings import Settings
 
-PROSE = ("name", "description", "paper", "status", "left")  # fields that change nothing a recipe makes
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
 
@@ -136,7 +136,10 @@ class ReleaseSection(Settings):
 
 
 class Recipe(Settings):
-    """A recipe as written, checked; `steps` and `digest` are derived."""
+    """A recipe, resolved and checked; `named_steps` and `digest` are derived.
+
+    `layers` are the files it was read from, the base first; none where it was made in code.
+    """
 
     name: str
     description: str = ""
@@ -153,6 +156,25 @@ class Recipe(Settings):
     evaluate: EvaluateSection | None = None
     release: ReleaseSection | None = None
     gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    _layers: tuple[Layer, ...] = PrivateAttr(())
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._layers
+
+    def written_in(self, *path: Any) -> str:
+        """For errors: ` (quickstart.yaml)` where a base says what stands at `path`, nothing where its own file does."""
+        where = file_of(self._layers, path) if self._layers else ""
+        return "" if not self._layers or where == self._layers[-1].where else f" ({where})"
+
+    def place_of(self, step: str) -> tuple[Any, ...]:
+        """Where in the recipe a step is written."""
+        places: dict[str, tuple[Any, ...]] = {
+            **{name: ("filter", key, name) for key in ("score", "fit", "select") for name in getattr(self.filter, key)},
+            **{name: ("recaption", name) for name in self.recaption},
+            **{one.name: ("steps", number) for number, one in enumerate(self.steps)},
+        }
+        return places.get(step, ())
 
     @cached_property
     def digest(self) -> str:
@@ -199,28 +221,22 @@ class Recipe(Settings):
         return ordered
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file.
+def read_recipe(path: Path, shipped: Path | None = None) -> Recipe:
+    """The recipe in a YAML file, with what it extends.
+
+    Args:
+        shipped: folder of the recipes that `extends` may name without a path.
 
     Raises:
         InvalidRecipe: unreadable, not YAML, or something in it is unknown or out of range.
     """
-    try:
-        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRecipe(f"{path} cannot be read: {error}") from None
+    return parse_recipe(read_text(path), str(path), shipped)
 
 
-def parse_recipe(text: str, where: str) -> Recipe:
-    """A recipe from YAML text; `where` is named in errors."""
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise InvalidRecipe(f"{where}:{line} is not YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(values, dict):
-        raise InvalidRecipe(f"{where}: a recipe is a mapping with `name:`, `filter:`, ...; see `pairwright explain`")
-    recipe = Recipe.parse(values, where)
+def parse_recipe(text: str, where: str, shipped: Path | None = None) -> Recipe:
+    """A recipe from YAML text; `where` is its path, named in errors."""
+    layers = read_layers(text, where, shipped)
+    recipe = Recipe.parse(merged(layers), lambda path: file_of(layers, path))
+    recipe._layers = layers
     recipe.named_steps  # noqa: B018  raises on a bad or repeated name
     return recipe

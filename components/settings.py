@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from pairwright.components.errors import InvalidRecipe, nearest
+
+Where = str | Callable[[tuple[Any, ...]], str]  # what an error begins with, or that of the key at a path
 
 
 class Settings(BaseModel):
@@ -22,7 +24,7 @@ class Settings(BaseModel):
     libraries: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any] | None, where: str) -> Self:
+    def parse(cls, values: Mapping[str, Any] | None, where: Where) -> Self:
         """Settings from a recipe's mapping; `where` is named in the error.
 
         Raises:
@@ -31,14 +33,19 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values or {}))
         except ValidationError as error:
-            raise InvalidRecipe(f"{where}: {_first_problem(error, cls)}") from None
+            first = _first_problem(error)
+            said = where if isinstance(where, str) else where(first["loc"])
+            raise InvalidRecipe(f"{said}: {_in_words(first, cls)}") from None
 
 
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line for the first thing pydantic refused."""
+def _first_problem(error: ValidationError) -> Any:
+    """The first thing pydantic refused; a misspelt key before the missing one that it is, too."""
     problems = error.errors(include_url=False)
-    # A misspelt key is also a missing one: name the misspelling.
-    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    return next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+
+
+def _in_words(first: Any, model: type[BaseModel]) -> str:
+    """One line for what pydantic refused."""
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, first["loc"][:-1])

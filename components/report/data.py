@@ -230,7 +230,9 @@ class ReportData:
     date: str = ""
     decision: str = ""
     verdicts: Sequence[str] = ()
-    recipe: str = ""
+    recipe: str = ""  # resolved, with every default
+    recipe_written: str = ""  # as it stands in its file
+    recipe_extends: Sequence[str] = ()  # the files that one is a change of, the nearest first
     recipe_digest: str = ""
     seed: int | None = None
     headline: str = ""

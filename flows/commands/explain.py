@@ -21,6 +21,7 @@ def command(what: str, data: str | None, labels: str | None, workspace: str | No
     \b
     Examples:
       pairwright explain quickstart          steps, what each reads, its digest, shards still to do
+      pairwright explain tldr                a recipe that extends another: resolved, its own lines marked
       pairwright explain near_duplicates     a component: what it makes, its settings, its source
     """
     import json
@@ -44,6 +45,7 @@ def _recipe(what: str, data: str | None, labels: str | None, workspace: str | No
         InvalidRecipe: whatever `run` would refuse.
     """
     from pairwright.components.environment import Environment
+    from pairwright.components.recipe_layers import marked, removed
     from pairwright.flows.planning.check import check_recipe
     from pairwright.flows.planning.datasets import find_dataset
     from pairwright.flows.recipes import load_recipe
@@ -70,6 +72,9 @@ def _recipe(what: str, data: str | None, labels: str | None, workspace: str | No
         ]
     return {
         "recipe": recipe.name,
+        "extends": [layer.where for layer in reversed(recipe.layers[:-1])],
+        "resolved": [{"own": own, "line": line} for own, line in marked(recipe.layers)] if recipe.layers else [],
+        "removed": removed(recipe.layers),
         "description": recipe.description.strip(),
         "dataset": dataset.name,
         "pairs": dataset.rows,
@@ -120,6 +125,18 @@ def _show_recipe(described: dict[str, Any]) -> None:
     click.echo("\n  keep, in order:")
     for name, expression in described["keep"].items():
         click.echo(f"    {name:<18} {expression}")
+    if described["extends"]:
+        _show_own(described)
+
+
+def _show_own(described: dict[str, Any]) -> None:
+    """The resolved recipe of one that extends another: its own lines are marked, what it took away is listed."""
+    click.echo(f"\n  resolved: it extends {', which extends '.join(described['extends'])}; + marks its own")
+    for line in described["resolved"]:
+        text = f"  {'+' if line['own'] else ' '} {line['line']}"
+        click.echo(click.style(text, fg="green") if line["own"] else text)
+    if described["removed"]:
+        click.echo(f"  taken away: {', '.join(described['removed'])}")
 
 
 def _show_component(described: dict[str, Any]) -> None:

@@ -282,6 +282,7 @@ def report_digest(run: Run) -> str:
         "report",
         recipe=run.recipe.model_dump(mode="json", by_alias=True),
         rules=list(run.recipe.filter.keep),  # their order counts, too
+        written=[[layer.text, Path(layer.where).name] for layer in run.recipe.layers],
         dataset=[run.dataset.name, run.dataset.digest],
         steps={name: step.digest for name, step in run.plan.where(run.made).items()},
         results=named(run.results, run.environment.workspace),

@@ -19,7 +19,7 @@ from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.recipe import Recipe, StepSpec
 from pairwright.components.registry import component_class, find, named_component
-from pairwright.components.settings import ModelFolder, Named, Settings
+from pairwright.components.settings import ModelFolder, Named, Settings, Where
 from pairwright.flows.planning.plan import GLOBAL_KINDS, STEP, STEP_KINDS, Plan, PlannedStep
 
 Resolve = Callable[[str], ModelFolder]
@@ -39,7 +39,7 @@ def plan_recipe(
         ModelError: a model reference that does not resolve.
     """
     specs = recipe.named_steps
-    parsed = {n: parse(s, f"{recipe.name}: step {n}", _kind(recipe, n)) for n, s in specs.items()}
+    parsed = {n: parse(s, place(recipe, n), _kind(recipe, n)) for n, s in specs.items()}
     learnt = {OVERLAP} & specs.keys()  # a step that sees the population learns from it, but not from these pairs
     reads = {n: _reads(c, specs) | (learnt if c.kind in GLOBAL_KINDS else set()) for n, c in parsed.items()}
     plan = Plan(recipe, dataset)
@@ -61,6 +61,11 @@ def plan_recipe(
 
         return lazy_plan(plan, precision)
     return plan
+
+
+def place(recipe: Recipe, step: str) -> Where:
+    """What an error of a step's settings begins with: the file is named where it is a base's."""
+    return lambda path: f"{recipe.name}: step {step}{recipe.written_in(*recipe.place_of(step), 'with', *path)}"
 
 
 def _kind(recipe: Recipe, name: str) -> str | None:
@@ -94,7 +99,7 @@ def with_steps(resolve: Resolve, plan: Plan, models: str) -> Resolve:
     return resolve_either
 
 
-def build(spec: StepSpec, where: str, resolve: Resolve, kind: str | None = None) -> Component[Any]:
+def build(spec: StepSpec, where: Where, resolve: Resolve, kind: str | None = None) -> Component[Any]:
     """A component with its settings parsed and its model references resolved to folders.
 
     Raises:
@@ -103,7 +108,7 @@ def build(spec: StepSpec, where: str, resolve: Resolve, kind: str | None = None)
     return resolved(parse(spec, where, kind), resolve)
 
 
-def parse(spec: StepSpec, where: str, kind: str | None = None) -> Component[Any]:
+def parse(spec: StepSpec, where: Where, kind: str | None = None) -> Component[Any]:
     """A component with its settings parsed, its model references as written.
 
     Raises:
@@ -111,7 +116,8 @@ def parse(spec: StepSpec, where: str, kind: str | None = None) -> Component[Any]
     """
     cls = component_class(kind, spec.uses) if kind else find(spec.uses, STEP_KINDS)
     if kind is None and cls.kind not in STEP_KINDS:
-        raise InvalidRecipe(f"{where} uses {spec.uses}, which is a {cls.kind} and makes no columns")
+        said = where if isinstance(where, str) else where(())
+        raise InvalidRecipe(f"{said} uses {spec.uses}, which is a {cls.kind} and makes no columns")
     return cls(cls.settings_model().parse(spec.with_, where))
 
 
@@ -176,5 +182,6 @@ def _check_columns(recipe: Recipe, name: str, component: Component[Any], plan: P
     for column in component.column_names():
         if column not in known:
             raise InvalidRecipe(
-                f'{recipe.name}: step "{name}" reads "{column}", which no earlier step makes{nearest(column, known)}'
+                f'{recipe.name}: step "{name}"{recipe.written_in(*recipe.place_of(name))} reads "{column}", '
+                f"which no earlier step makes{nearest(column, known)}"
             )

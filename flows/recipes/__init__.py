@@ -27,6 +27,6 @@ def load_recipe(name_or_path: str, labels: str | None = None) -> Recipe:
     if path.suffix not in (".yaml", ".yml") and name_or_path in recipe_names():
         path = FOLDER / f"{name_or_path}.yaml"
     if path.suffix in (".yaml", ".yml"):
-        recipe = read_recipe(path)
+        recipe = read_recipe(path, FOLDER)
         return recipe if labels is None else recipe.model_copy(update={"labels": labels})
     raise InvalidRecipe(f'no recipe is called "{name_or_path}"{nearest(name_or_path, recipe_names())}')

@@ -3,7 +3,8 @@
     pairwright recipes --schema > recipe.schema.json
     # yaml-language-server: $schema=recipe.schema.json      as the first line of mine.yaml
 
-Each step is checked as the component it `uses`: its settings are the schema of that component's.
+Each step is checked as the component it `uses`: its settings are the schema of that component's. A recipe that
+`extends` another may leave out whatever the other says, and write `null` to take it away.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from pairwright.components.recipe import Recipe
+from pairwright.components.recipe_layers import EXTENDS
 from pairwright.components.registry import registered
 
 STEPS = ("scorer", "selection", "captioner", "fit")
@@ -22,8 +24,52 @@ WRITTEN_AS_TEXT = {
 }
 
 
+OWN = "Own"  # begins the name of a definition as it reads in a recipe that extends another
+NULL = {"type": "null"}
+
+
 def recipe_schema() -> dict[str, Any]:
     """The schema (draft 2020-12), with every component that is installed."""
+    whole = _whole_recipe()
+    definitions = whole.pop("$defs")
+    extending = _own(whole)
+    extending["required"] = ["name", EXTENDS]
+    extending["properties"][EXTENDS] = {
+        "type": "string",
+        "description": "what this recipe is a change of: a shipped recipe's name, or a YAML file relative to this one",
+    }
+    own = {f"{OWN}{name}": _own(definition) for name, definition in definitions.items()}
+    return {
+        "title": "Pairwright recipe",
+        "$defs": {**definitions, **own, "Recipe": whole, "ExtendingRecipe": extending},
+        "if": {"type": "object", "required": [EXTENDS]},
+        "then": {"$ref": "#/$defs/ExtendingRecipe"},
+        "else": {"$ref": "#/$defs/Recipe"},
+    }
+
+
+def _own(node: Any) -> Any:
+    """A schema of what is only a part: nothing is required, and every value may be null."""
+    if isinstance(node, list):
+        return [_own(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {}
+    for key, value in node.items():
+        if key == "$ref":
+            found[key] = value.replace("#/$defs/", f"#/$defs/{OWN}")
+        elif key in ("if", "default", "enum", "const", "examples"):
+            found[key] = value
+        elif key == "properties":
+            found[key] = {name: {"anyOf": [_own(item), NULL]} for name, item in value.items()}
+        elif key == "additionalProperties" and isinstance(value, dict):
+            found[key] = {"anyOf": [_own(value), NULL]}
+        elif key != "required":
+            found[key] = _own(value)
+    return found
+
+
+def _whole_recipe() -> dict[str, Any]:
     schema: dict[str, Any] = Recipe.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = schema["$defs"]
     settings = {}
@@ -35,7 +81,6 @@ def recipe_schema() -> dict[str, Any]:
     _short_forms(schema, named)
     for place, kinds in USED_BY.items():
         _checked_as_used(definitions[place], {key: own for key, own in settings.items() if key[0] in kinds})
-    schema["title"] = "Pairwright recipe"
     return schema
 
 

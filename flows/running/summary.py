@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pairwright.components.dataset.shards import storage
-from pairwright.components.recipe import PROSE
+from pairwright.components.recipe_layers import PROSE
 from pairwright.flows.running.run import Run
 
 SHOWN_DIGITS = 4

@@ -81,6 +81,8 @@ def report_data(run: Run) -> ReportData:
         "run_id": run.id,
         "date": datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "recipe": yaml.safe_dump(run.recipe.model_dump(mode="json", by_alias=True), sort_keys=False, width=100),
+        "recipe_written": run.recipe.layers[-1].text if run.recipe.layers else "",
+        "recipe_extends": [layer.where for layer in reversed(run.recipe.layers[:-1])],
         "recipe_digest": run.recipe.digest,
         "seed": run.recipe.seed,
         "stages": stage_costs(run.stages),

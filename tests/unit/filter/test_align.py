@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from pairwright.components.dataset.shards.sidecar import caption
 from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.filter.rules.rules import Rule, apply_rules
 from pairwright.components.filter.selections.image_frequency import ImageFrequency, ImageFrequencySettings
-from pairwright.components.recipe import Recipe, parse_recipe
+from pairwright.components.recipe import Recipe
 from pairwright.components.registry import component_class
+from pairwright.flows.recipes import load_recipe
 
 ORDINARY = "a small bird on a green branch"
 TEMPLATE = "part of the flat icon collection"
@@ -27,7 +27,7 @@ TEMPLATE = "part of the flat icon collection"
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return parse_recipe((files("pairwright.flows.recipes") / "align.yaml").read_text(encoding="utf-8"), "align.yaml")
+    return load_recipe("align")
 
 
 def noise(seed: int, height: int = 120, width: int = 120) -> np.ndarray:

@@ -37,6 +37,11 @@ def test_every_shipped_recipe_is_valid(checker: Any, name: str) -> None:
         {"filter": {"budget": 7}},
         {"pretrain": {"uses": "dual_encoder", "with": {"steps": "many"}}},
         {"steps": [{"name": "hash", "uses": "pqd"}]},
+        {"evaluate": {"dev": "data/dev"}},
+        {"filter": {"keep": {"readable": None}}},
+        {"extends": "quickstart", "filters": {}},
+        {"extends": "quickstart", "filter": {"score": {"hash": {"uses": "caption_text", "with": {"sorce": "alt"}}}}},
+        {"extends": ["quickstart"]},
     ],
 )
 def test_a_wrong_key_component_or_setting_is_not(checker: Any, wrong: dict[str, Any]) -> None:
@@ -50,3 +55,15 @@ def test_a_step_may_be_written_short_or_whole(checker: Any) -> None:
         "pretrain": {"with": {"objective": "siglip"}},
     }
     assert list(checker.iter_errors(short)) == []
+
+
+def test_a_recipe_that_extends_another_may_leave_out_and_take_away(checker: Any) -> None:
+    own = {
+        "name": "mine",
+        "extends": "quickstart",
+        "filter": {"score": {"ocr": None, "text_features": {"with": {"source": None}}}, "keep": {"readable": None}},
+        "pretrain": {"with": {"captions": {"alt": None}}},
+        "evaluate": {"test": "data/mine"},
+        "release": None,
+    }
+    assert list(checker.iter_errors(own)) == []

@@ -179,7 +179,7 @@ def _depth(values: Any, path: Sequence[Any]) -> int:
 
 
 def marked(layers: Sequence[Layer]) -> Iterator[tuple[bool, str]]:
-    """(its own, line) of the resolved recipe as YAML, without prose; a line is the recipe's own where its last file says it."""
+    """(its own, line) of the resolved recipe as YAML, without prose; its own is what its last file says."""
     values = {key: value for key, value in merged(layers).items() if key not in PROSE}
     yield from _lines(values, layers[-1].values, 0)
 

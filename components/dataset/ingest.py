@@ -17,6 +17,7 @@ from pairwright.components.dataset.dataset import MANIFEST, Dataset, open_datase
 from pairwright.components.dataset.shards import storage
 from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
 from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
+from pairwright.components.dataset.sources.emoji.emoji import EmojiOptions, read_emoji
 from pairwright.components.dataset.sources.folder import reaching
 from pairwright.components.dataset.sources.imagefolder import (
     ImageFolderOptions,
@@ -155,6 +156,15 @@ SOURCES: dict[str, Source] = {
             _read_debian_clipart,
             DebianClipartOptions,
             needs_no_source=True,
+        ),
+        Source(
+            "emoji",
+            "the emoji corpus, from npm's @iconify-json sets and Debian's Unicode data",
+            lambda source: False,
+            read_emoji,
+            EmojiOptions,
+            needs_no_source=True,
+            captions="CLDR's names (alt in English, translation in other languages) and its English keywords",
         ),
         Source(
             "demo-shop",

@@ -104,7 +104,7 @@ class CuratedVersions:
         with tempfile.TemporaryDirectory(prefix="checkout-", dir=self._root) as scratch:
             pin = Path(scratch) / "version.dvc"
             pin.write_text(yaml.safe_dump({"outs": [{**out, "path": "files"}]}, sort_keys=False), encoding="utf-8")
-            pull(self._root, pin)
+            pull(self._root, [str(pin)])
             try:
                 shutil.copytree(Path(scratch) / "files", target, dirs_exist_ok=True)
             except OSError as error:

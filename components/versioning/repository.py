@@ -69,8 +69,8 @@ def initialise(root: Path, remote: str) -> None:
     guarded(attempt, f"{root} cannot be made a DVC repository", WorkspaceError)
 
 
-def pull(root: Path, pin: Path) -> None:
-    """Fetch and check out what one `.dvc` file pins, replacing what differs.
+def pull(root: Path, targets: list[str]) -> None:
+    """Fetch and check out what `.dvc` files pin, or folders inside of what they pin, replacing what differs.
 
     Raises:
         DatasetError: the remote does not hold it.
@@ -78,9 +78,9 @@ def pull(root: Path, pin: Path) -> None:
 
     def attempt() -> None:
         with repository(root) as repo:
-            repo.pull(targets=[str(pin)], force=True)
+            repo.pull(targets=targets, force=True)
 
-    guarded(attempt, f"{pin} cannot be pulled")
+    guarded(attempt, f"{', '.join(targets)} cannot be pulled")
 
 
 def add_and_push(root: Path, path: Path) -> None:

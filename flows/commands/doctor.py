@@ -127,12 +127,15 @@ def _data() -> Iterator[Finding]:
 
     if not Path("data.dvc").is_file():
         return
-    from pairwright.components.versioning.pinned import is_current
+    from pairwright.components.versioning.pinned import DEMO, is_current, pulled_together
 
-    here = is_current(Path())
-    yield Finding(
-        "demo corpus", True, "data/ as data.dvc pins it" if here else "not pulled yet; the first run pulls it"
-    )
+    for name, folders in (("demo corpus", DEMO), ("emoji corpus", pulled_together("emoji"))):
+        here = is_current(Path(), folders)
+        yield Finding(
+            name,
+            True,
+            "as data.dvc pins it" if here else f"not pulled yet; the first run on data/{folders[0]} pulls it",
+        )
 
 
 def served(workspace: str | None) -> Iterator[Finding]:

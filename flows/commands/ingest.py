@@ -60,6 +60,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       parquet        image bytes (Hugging Face layout)           urls         a table of URLs
       product-pages  a shop's saved pages, or a list of their URLs
       debian-clipart the demo corpus, from Debian's packages (no SOURCE needed)
+      emoji          the emoji corpus, from npm and Debian (no SOURCE needed)
       demo-shop      a made shop, written from the demo corpus's stamps
 
     \b
@@ -69,6 +70,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       pairwright ingest imagefolder ./photos ./photos-dataset
       pairwright ingest product-pages ./saved-pages ./shop
       pairwright ingest debian-clipart ./data
+      pairwright ingest emoji ./emoji --set languages=de,ja
     """
     import json
 
@@ -80,7 +82,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
     from pairwright.components.dataset.sources.source import NOTES
     from pairwright.flows.terminal.console import Console
 
-    if kind == "debian-clipart" and dest is None:
+    if dest is None and kind in sources() and sources()[kind].needs_no_source:
         source, dest = None, source
     if dest is None:
         raise click.UsageError("name a DEST folder: pairwright ingest KIND SOURCE DEST")

@@ -1,4 +1,4 @@
-"""Finding the dataset a path names: the demo corpus is pulled, and what is made from it made, on first use."""
+"""Finding the dataset a path names: a pinned corpus is pulled, and what is made from one made, on first use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
 
 
 def find_dataset(path: str) -> Any:
-    """The dataset at a path; the demo corpus is pulled, and what is made from it made, when it is not there yet.
+    """The dataset at a path; a pinned corpus is pulled, and what is made from one made, when it is not there yet.
+
+    A corpus comes whole (data/emoji with data/emoji-dev and data/emoji-test) and alone: the others stay away.
 
     Raises:
         DatasetError: there is no dataset.
@@ -21,9 +23,9 @@ def find_dataset(path: str) -> Any:
     if not is_remote(path) and not exists(join(path, "dataset.json")):
         root = Path(path).resolve().parent
         if root.name == "data" and (root.parent / "data.dvc").is_file():
-            from pairwright.components.versioning import pull_data
+            from pairwright.components.versioning import pull_data, pulled_together
 
-            pull_data(root.parent)
+            pull_data(root.parent, pulled_together(Path(path).name))
         elif (root.name, Path(path).name) in MADE and (root.parent / "data.dvc").is_file():
             from pairwright.components.dataset.ingest import ingest
 

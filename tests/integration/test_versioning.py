@@ -13,9 +13,10 @@ import yaml
 pytest.importorskip("dvc")
 
 from pairwright.components.errors import DatasetError, WorkspaceError
-from pairwright.components.versioning import CuratedVersions, data_version, pull_data
+from pairwright.components.versioning import CuratedVersions, data_version, pull_data, pulled_together
 from pairwright.components.versioning.pinned import is_current
 from pairwright.components.versioning.repository import guarded, repository
+from pairwright.flows.planning.datasets import find_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 
@@ -40,6 +41,9 @@ def pinned_repo(tmp_path: Path) -> Path:
     (root / "data/raw").mkdir(parents=True)
     (root / "data/raw/00000.tar").write_bytes(bytes(range(256)) * 50)
     (root / "data/dataset.json").write_text("{}")
+    for name in ("letters", "letters-test"):
+        (root / "data" / name).mkdir()
+        (root / "data" / name / "00000.tar").write_bytes(name.encode() * 50)
     from dvc.repo import Repo
 
     Repo.init(str(root), no_scm=True).close()
@@ -65,6 +69,37 @@ def test_pull_restores_the_pinned_bytes_and_is_idempotent(pinned_repo: Path) -> 
     (pinned_repo / "data/dataset.json").unlink()
     assert contents(pull_data(pinned_repo)) == before
     assert data_version(pinned_repo) == yaml.safe_load((pinned_repo / "data.dvc").read_text())["outs"][0]["md5"]
+
+
+def test_a_corpus_is_pulled_alone_and_leaves_the_others_as_they_are(pinned_repo: Path) -> None:
+    import shutil
+
+    before = contents(pinned_repo / "data")
+    for gone in ("data", ".dvc/cache"):
+        shutil.rmtree(pinned_repo / gone)
+    letters, demo = pulled_together("letters-test"), pulled_together("raw")
+    assert letters == ("letters", "letters-dev", "letters-test")
+    pull_data(pinned_repo, letters)
+    assert set(contents(pinned_repo / "data")) == {"letters/00000.tar", "letters-test/00000.tar"}
+    assert is_current(pinned_repo, letters)
+    assert not is_current(pinned_repo, demo)
+    assert not is_current(pinned_repo)
+    (pinned_repo / "data/letters/mine").write_text("not pinned")
+    pull_data(pinned_repo, demo)
+    assert (pinned_repo / "data/letters/mine").exists(), "a pull of one corpus touches no other"
+    (pinned_repo / "data/letters/mine").unlink()
+    assert contents(pull_data(pinned_repo)) == before
+    assert pull_data(pinned_repo, pulled_together("no-such")) == pinned_repo / "data", "what is not pinned is no pull"
+
+
+def test_a_recipes_dataset_brings_its_own_corpus(pinned_repo: Path) -> None:
+    import shutil
+
+    for gone in ("data", ".dvc/cache"):
+        shutil.rmtree(pinned_repo / gone)
+    with pytest.raises(DatasetError):  # what was pinned here is no dataset, but it came
+        find_dataset(str(pinned_repo / "data/letters"))
+    assert set(contents(pinned_repo / "data")) == {"letters/00000.tar", "letters-test/00000.tar"}
 
 
 def test_a_second_pull_does_not_import_dvc(pinned_repo: Path) -> None:

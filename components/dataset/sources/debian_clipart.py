@@ -37,6 +37,7 @@ from PIL import Image
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.media.decode import decode
 from pairwright.components.dataset.media.pdq import FEATURELESS, pdq_hash
+from pairwright.components.dataset.media.svg import rasterise
 from pairwright.components.dataset.shards.keys import safe_key
 from pairwright.components.dataset.shards.sidecar import caption
 from pairwright.components.dataset.shards.writer import Medium, ShardWriter
@@ -202,7 +203,7 @@ def compact(item: Item, max_side: int) -> Picture:
     Other media of a stamp (its .ogg descriptions) would join here, as further entries of `media`.
     """
     try:
-        data = rasterise(item.path, 2 * max_side) if item.path.suffix == ".svg" else item.path.read_bytes()
+        data = _read(item.path, 2 * max_side)
     except (OSError, ValueError) as error:
         return Picture(
             [], None, None, f"svg:{error}" if item.path.suffix == ".svg" else f"unreadable:{type(error).__name__}"
@@ -219,26 +220,15 @@ def compact(item: Item, max_side: int) -> Picture:
     return Picture([("image", "image", suffix, encoded)], _hash(image), _hash(decode(encoded, max_side).image), None)
 
 
+def _read(path: Path, width: int) -> bytes:
+    """A picture file's bytes; of an SVG those of a PNG, `width` px wide, over white."""
+    return rasterise(path=path, width=width, background="white") if path.suffix == ".svg" else path.read_bytes()
+
+
 def _hash(image: np.ndarray | None) -> np.ndarray | None:
     """The PDQ hash, None where it would mean nothing."""
     bits, quality = (None, 0) if image is None else pdq_hash(image)
     return bits if quality > FEATURELESS else None
-
-
-def rasterise(path: Path, width: int) -> bytes:
-    """An SVG as PNG, `width` px wide, without the machine's fonts, so that every machine draws the same.
-
-    Raises:
-        ValueError: it cannot be drawn.
-        MissingDependency: resvg-py is not installed.
-    """
-    try:
-        import resvg_py
-    except ImportError:
-        from pairwright.components.errors import MissingDependency
-
-        raise MissingDependency("SVG stamps need resvg-py; `pip install resvg-py`") from None
-    return bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=width, skip_system_fonts=True, background="white"))
 
 
 def _encode(image: np.ndarray, *, photograph: bool) -> tuple[str, bytes]:

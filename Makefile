@@ -24,7 +24,7 @@ $(CORE): requirements-core.lock pyproject.toml infra/install.sh
 	PYTHON=$(PYTHON) bash infra/install.sh .venv-core dev-core
 	@touch $@
 
-data: $(READY) ## Pull the demo corpus that data.dvc pins, from infra/dvc-remote
+data: $(READY) ## Pull the corpora that data.dvc pins (demo, emoji), from infra/dvc-remote
 	@$(BIN)/python -c 'from pairwright.components.versioning import pull_data; print(pull_data("."))'
 
 demo: $(READY) ## The demo corpus to a curated set, a registered model, a Bento and a report

@@ -49,7 +49,7 @@ DEBIAN = Packages(("unicode-data", "unicode-cldr-core"), (EMOJI_TEST, f"{CLDR}/a
 NAMES = {TRAIN: "emoji", DEV: "emoji-dev", TEST: "emoji-test"}
 NAMES_LICENCE = "Unicode-DFS-2016"
 LICENCES = "; ".join(f"{style.name}: {style.licence}" for style in STYLES.values()) + f"; names: {NAMES_LICENCE}"
-# Twenty with a name for every concept of CLDR 41, in fifteen scripts.
+# Twenty with a name for every concept of CLDR 41 (Indonesian lacks one), in fourteen scripts.
 LANGUAGES = "am,ar,bn,de,el,es,fr,he,hi,id,ja,ka,ko,ru,sw,ta,th,tr,vi,zh"
 SHARE_DRAWN = 0.1  # of the pairs, in each of dev and test
 PAIRS_PER_SHARD = 1000

@@ -199,7 +199,7 @@ def _pair(
         "source_key": row["key"],
         "shard_name": shard.name,
     }
-    about = {name: row[name] for name in ("key", "labels", "licence", "author", "origin", "group", "meta")}
+    about = {name: row[name] for name in ("key", "labels", "regions", "licence", "author", "origin", "group", "meta")}
     return about | {"media": media, "captions": captions, "text": text}, source
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pairwright.components.errors import ColumnError
 
-SIDECAR_VERSION = 2
+SIDECAR_VERSION = 3
 
 MEDIA = pa.struct(
     [
@@ -37,6 +37,15 @@ CAPTION = pa.struct(
     ]
 )
 LABEL = pa.struct([("name", pa.string()), ("value", pa.string())])
+REGION = pa.struct(
+    [
+        ("box", pa.list_(pa.float32(), 4)),  # x0, y0, x1, y1 as shares of the picture's width and height, 0..1
+        ("label", pa.string()),
+        ("score", pa.float32()),  # of whoever found it, 0..1; null where a person drew it
+        ("caption", pa.int32()),  # ordinal of the caption that speaks of it, null if none does
+        ("source", pa.string()),  # who or what drew it
+    ]
+)
 
 SIDECAR = pa.schema(
     [
@@ -44,6 +53,7 @@ SIDECAR = pa.schema(
         ("media", pa.list_(MEDIA)),
         ("captions", pa.list_(CAPTION)),
         ("labels", pa.list_(LABEL)),  # facts that are not captions: ("category", "animals")
+        ("regions", pa.list_(REGION)),  # null where nobody looked for any
         ("licence", pa.string()),
         ("author", pa.string()),
         ("origin", pa.string()),  # URL, or path inside the source
@@ -74,7 +84,7 @@ def migrate_sidecar(table: pa.Table, version: int) -> pa.Table:
     """A sidecar of an older version as one of today: columns it lacks are null.
 
     Version 0 (before the first release) had no `labels`, `group` and `author`; version 1 no `crc32` of a
-    medium, so such a shard's tar is checked as a whole (components/dataset/dataset.py).
+    medium, so such a shard's tar is checked as a whole (components/dataset/dataset.py); version 2 no `regions`.
     """
     if version == SIDECAR_VERSION and table.schema.names == SIDECAR.names:
         return table

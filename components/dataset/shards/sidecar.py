@@ -2,7 +2,8 @@
 
 The digest is of the data alone: the tar's bytes and the sidecar's rows, not of how Parquet happens
 to lay them out, so that another release of pyarrow gives the same shard the same name. Members' checksums
-follow from the tar's bytes and are no part of it.
+follow from the tar's bytes and are no part of it; regions are where there are any, so that a shard indexed before
+there was a column for them keeps its name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pairwright.components.dataset.shards import storage
 from pairwright.components.dataset.shards.schema import SIDECAR
+from pairwright.components.errors import DatasetError
 from pairwright.components.hashing import canonical, file_sha256, sha256_text
 
 
@@ -43,6 +45,26 @@ def medium(
     }
 
 
+def region(
+    box: Sequence[float],
+    label: str,
+    score: float | None = None,
+    caption: int | None = None,
+    source: str | None = None,
+) -> dict[str, Any]:
+    """One entry of a row's `regions`; `box` is (x0, y0, x1, y1) as shares of the picture's width and height.
+
+    Raises:
+        DatasetError: the box is none, or not within the picture.
+    """
+    ordered = len(box) == 4 and 0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1
+    if not ordered:
+        raise DatasetError(
+            f"region {list(box)} of {label!r} is no box (x0, y0, x1, y1) of shares 0..1; divide by the size"
+        )
+    return {"box": list(box), "label": label, "score": score, "caption": caption, "source": source}
+
+
 def row(
     key: str,
     media: Sequence[Mapping[str, Any]] = (),
@@ -55,14 +77,16 @@ def row(
     group: str | None = None,
     meta: bytes | None = None,
     error: str | None = None,
+    regions: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """One sidecar row. Labels are (name, value) pairs."""
+    """One sidecar row. Labels are (name, value) pairs; regions are None where nobody looked for any."""
     pairs = [(label["name"], label["value"]) if isinstance(label, Mapping) else label for label in labels]
     return {
         "key": key,
         "media": [dict(one) for one in media],
         "captions": [caption(**one) for one in captions],
         "labels": [{"name": name, "value": value} for name, value in pairs],
+        "regions": None if regions is None else [region(**one) for one in regions],
         "licence": licence,
         "author": author,
         "origin": origin,
@@ -85,6 +109,8 @@ def shard_digest(tar_sha256: str, table: pa.Table) -> str:
             meta = values["meta"]
             for one in values["media"] or ():
                 one.pop("crc32", None)
+            if values["regions"] is None:
+                del values["regions"]
             values["meta"] = None if meta is None else hashlib.sha256(meta).hexdigest()
             hasher.update(canonical(values).encode())
             hasher.update(b"\n")

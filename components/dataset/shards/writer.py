@@ -123,6 +123,7 @@ class ShardWriter:
         meta: bytes | None = None,
         error: str | None = None,
         text: str | None = None,
+        regions: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         """Append one pair, or with `error` one row that says why there is none.
 
@@ -135,9 +136,10 @@ class ShardWriter:
             labels: (name, value) pairs.
             meta: the pair's metadata, kept byte for byte as KEY.json.
             text: what KEY.txt holds; default the first alt-text.
+            regions: boxes in the picture (`region` of sidecar.py makes one); None where nobody looked for any.
 
         Raises:
-            DatasetError: the key cannot name a tar member (see components/dataset/shards/keys.py).
+            DatasetError: the key cannot name a tar member (see components/dataset/shards/keys.py), or a region is none.
             WorkspaceError: the disk is full or read-only.
         """
         if not _KEY.fullmatch(key) or ".." in key.split("/"):
@@ -145,13 +147,21 @@ class ShardWriter:
         if key in self._seen:
             media, error = (), error or DUPLICATE_KEY
         self._seen.add(key)
-        about = {"licence": licence, "author": author, "origin": origin, "group": group, "meta": meta, "error": error}
+        about: dict[str, Any] = {
+            "licence": licence,
+            "author": author,
+            "origin": origin,
+            "group": group,
+            "meta": meta,
+            "error": error,
+            "regions": regions,
+        }
         try:
             alt = next((one["text"] for one in captions if one["source"] == "alt"), None)
             entries = self._write_members(key, list(media), alt if text is None else text, meta)
         except OSError as problem:
             raise storage.workspace_error(self._dest, problem) from None
-        self._rows.append(sidecar.row(key, entries, captions, labels, **about))  # type: ignore[arg-type]
+        self._rows.append(sidecar.row(key, entries, captions, labels, **about))
         if len(self._rows) == self._pairs_per_shard:
             self._finish_shard()
 

@@ -17,6 +17,7 @@ from pairwright.components.dataset.shards.schema import CAPTION, MEDIA, SIDECAR,
 from pairwright.components.dataset.shards.sidecar import (
     caption,
     medium,
+    region,
     row,
     shard_digest,
     sidecar_table,
@@ -39,7 +40,7 @@ def test_a_sidecar_of_a_newer_release_is_refused_with_the_remedy(shapes):
     shard = shapes(pairs=2, shards=1).shards[0]
     _rewrite(shard.sidecar, _as_version(SIDECAR_VERSION + 1))
     shard = replace(shard, sidecar_sha256=file_sha256(shard.sidecar))
-    with pytest.raises(ColumnError, match=r"schema version 3, this release reads up to 2; upgrade pairwright"):
+    with pytest.raises(ColumnError, match=r"schema version 4, this release reads up to 3; upgrade pairwright"):
         shard.read_sidecar()
 
 
@@ -115,6 +116,41 @@ def test_checksums_leave_the_shards_digest_as_it_was(shapes):
     assert shard_digest(file_sha256(shard.tar), table) == shard.digest
 
 
+def _as_version_2(shard):
+    """The sidecar as the release before regions wrote it."""
+    _rewrite(shard.sidecar, lambda table: _as_version(2)(table.drop_columns(["regions"])))
+    return replace(shard, sidecar_sha256=file_sha256(shard.sidecar))
+
+
+def test_a_sidecar_of_version_2_is_migrated_and_its_shard_keeps_its_digest(shapes):
+    shard = shapes(pairs=3, shards=1).shards[0]
+    before = _as_version_2(shard)
+    table = before.read_sidecar()
+    assert table.schema.names == SIDECAR.names
+    assert table["regions"].to_pylist() == [None] * 3
+    assert before.read_sidecar(["key", "regions"]).column_names == ["key", "regions"]
+    assert shard_digest(file_sha256(shard.tar), table) == shard.digest
+    assert before.is_whole()
+
+
+# Made by the release before regions had a column, of the same rows.
+DIGEST_BEFORE_REGIONS = "94957ff7daff82c5c1e8cf17e4adfa50"
+
+
+def test_shards_of_the_release_before_regions_keep_their_names():
+    rows = [
+        row("a", [medium("image", "image", 0, "a.jpg", 512, 9, 7)], [caption("x", lang="en")], [("l", "v")], group="g"),
+        row("b", error="no_image"),
+    ]
+    assert shard_digest("tar", sidecar_table(rows)) == DIGEST_BEFORE_REGIONS
+
+
+@pytest.mark.parametrize("box", [(0, 0, 1), (0.5, 0, 0.5, 1), (0, 0, 1.2, 1), (-0.1, 0, 1, 1), (0, 0, float("nan"), 1)])
+def test_a_region_that_is_no_box_in_the_picture_is_refused(box):
+    with pytest.raises(DatasetError, match=r"shares 0\.\.1"):
+        region(box, "cat")
+
+
 def test_todays_sidecar_is_left_as_it_is():
     table = sidecar_table([row("a")])
     assert migrate_sidecar(table, SIDECAR_VERSION) is table
@@ -133,12 +169,15 @@ def test_a_written_sidecar_declares_its_version_and_reads_back_equal(tmp_path):
             group="g",
             meta=b"\xff\0",
             error="e",
-        )
+            regions=[region((0.25, 0, 1, 0.5), "cat", 0.5, 1, "detector"), region((0, 0, 0.5, 1), "dog")],
+        ),
+        row("nobody looked"),
+        row("none were found", regions=[]),
     ]
     table = sidecar_table(rows)
     write_sidecar(table, str(tmp_path / "s.parquet"))
     read = pq.read_table(tmp_path / "s.parquet")
-    assert read.schema.metadata[b"schema_version"] == b"2"
+    assert read.schema.metadata[b"schema_version"] == b"3"
     assert read.to_pylist() == rows
 
 
@@ -152,6 +191,8 @@ def test_a_shards_digest_sees_every_value_and_the_order_of_rows():
         ("tar", [rows[0] | {"captions": [caption("x", lang="en")]}, rows[1]]),
         ("tar", [rows[0], rows[1] | {"error": "e"}]),
         ("tar", [rows[0] | {"meta": None}, rows[1]]),
+        ("tar", [rows[0] | {"regions": []}, rows[1]]),
+        ("tar", [rows[0] | {"regions": [region((0, 0, 1, 1), "x")]}, rows[1]]),
     ]
     digests = [shard_digest(tar, sidecar_table(changed)) for tar, changed in changes]
     assert len({base, *digests}) == len(digests) + 1

@@ -93,7 +93,7 @@ class Examples(Sequence[Example]):
         return Example(
             number=int(self.numbers[at]),
             key=self.keys[at],
-            media={role: values[at] for role, values in self._media.items()},
+            media={role: values[at] for role, values in self._media.items() if values[at] is not None},
             texts={source: values[at] for source, values in self._texts.items()},
             regions=self._regions[at] if self._regions is not None else (),
             labels={name: value for name, value in labels.items() if value is not None},
@@ -101,7 +101,7 @@ class Examples(Sequence[Example]):
         )
 
     def media(self, role: str) -> list[np.ndarray]:
-        """The pictures, clips or sounds of a role."""
+        """The pictures, clips or sounds of a role; None where an optional one is missing."""
         return self._media[role]
 
     def texts(self, source: str) -> list[str]:
@@ -119,7 +119,10 @@ class Examples(Sequence[Example]):
         return self._regions if self._regions is not None else [()] * len(self)
 
     def column(self, name: str) -> Any:
-        """A column's values: (n, d) float32 of vectors, (n,) of numbers, a list of anything else; see `known`."""
+        """A column's values: (n, d) float32 of vectors, (n,) of numbers, a list of anything else; see `known`.
+
+        Where a pair has none: NaN, or None in a list.
+        """
         return self._columns[name]
 
     def known(self, name: str) -> np.ndarray:

@@ -118,10 +118,11 @@ class Loader:
             while following < end or waiting:
                 while following < end and len(waiting) < self.ahead:
                     waiting.append((following, batches.submit(self._batch, following, decoding)))
-                    upcoming = self.order.shards_after(following)
-                    if held != tuple(upcoming):
-                        held = tuple(upcoming)
-                        holding.submit(self.population.hold, upcoming)
+                    upcoming = self.order.shards_after(following, end)
+                    if held != upcoming:
+                        held = upcoming
+                        for shard in held:
+                            holding.submit(self.population.hold, shard)
                     following += 1
                 step, future = waiting.popleft()
                 batch = self._wait(future)

@@ -82,14 +82,21 @@ class Order:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def shards_after(self, step: int) -> np.ndarray:
-        """Shards of the window after the one in which `step` ends, so that they are read before they are needed."""
+    def shards_after(self, step: int, end: int) -> tuple[int, ...]:
+        """Shards of the window after the one in which `step` ends, so that they are read before they are needed.
+
+        None where all shards are in one window, and where the steps before `end` do not get there.
+        """
+        if self._whole:
+            return ()
         epoch, position = self.place(step)
         plan = self._plan(epoch)
         following = plan.window_at(position + self.batch_size - 1) + 1
+        last_epoch, last_position = self.place(end - 1)
         if following < len(plan.windows):
-            return plan.windows[following]
-        return self._plan(epoch + 1).windows[0]
+            reached = last_epoch > epoch or last_position + self.batch_size > plan.starts[following]
+            return tuple(plan.windows[following].tolist()) if reached else ()
+        return tuple(self._plan(epoch + 1).windows[0].tolist()) if last_epoch > epoch else ()
 
     def _plan(self, epoch: int) -> Plan:
         with self._lock:

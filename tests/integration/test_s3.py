@@ -83,6 +83,25 @@ def test_tars_on_s3_are_indexed_in_place_and_read_by_range(bucket, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_training_reads_a_webdataset_on_s3_as_it_reads_the_same_on_disk(bucket, tmp_path):
+    from pairwright.components.dataset.examples.shard_population import open_population
+    from pairwright.components.dataset.examples.wish import ImageWish, Reads
+    from pairwright.components.training.loader import Loader
+    from pairwright.components.training.order import Order
+
+    tar = make_tar(tmp_path / "crawl/00000.tar", pairs(12))
+    _put(tar, f"{bucket}/crawl/00000.tar")
+    reads = Reads(media={"image": ImageWish(24, crop=True)}, texts=("alt",))
+    seen = []
+    for source in (str(tar.parent), f"{bucket}/crawl"):
+        dataset = ingest("webdataset", source, str(tmp_path / f"index{len(seen)}"))
+        population = open_population(dataset.root, [shard.digest for shard in dataset.shards], "", {}, None, reads)
+        loader = Loader(population, Order(population.sizes, 4, 0), lambda e: {"x": np.stack(e.media("image"))}, seed=0)
+        seen.append([(batch.keys, batch["x"].tobytes()) for _, batch in loader.stream(0, 6)])
+    assert seen[0] == seen[1]
+    assert len({key for keys, _ in seen[0][:3] for key in keys}) == 12
+
+
 def test_the_same_data_has_the_same_digest_on_s3_and_on_disk(bucket, tmp_path):
     local = shapes_dataset(tmp_path, 6, 2, size=32)
     remote = shapes_dataset(bucket, 6, 2, size=32)

@@ -234,9 +234,7 @@ def read_block(view: ColumnsView, shard: Shard, rows: np.ndarray | None, reads: 
 
 def _judged(block: Block, reads: Reads, errors: pa.ChunkedArray) -> Block:
     """The block with `usable` set: what a pair lacks, or the sidecar's `error`, makes it no example."""
-    usable = errors.is_null().to_numpy()
-    if not reads.media:
-        usable = usable | pc.fill_null(pc.equal(errors, NO_PICTURE), False).to_numpy()
+    usable = errors.is_null().to_numpy() | pc.fill_null(pc.equal(errors, NO_PICTURE), False).to_numpy()
     has = {source: _has_text(texts) for source, texts in block.texts.items()} | block.known
     has |= {name: labels.filled for name, labels in block.labels.items()}
     if block.media is not None:

@@ -126,10 +126,9 @@ class ShardPopulation(Population):
         )
         return np.concatenate(list(blocks))
 
-    def hold(self, shards: np.ndarray) -> None:
+    def hold(self, shard: int) -> None:
         if self._whole is None:
-            for shard in shards.tolist():
-                self._block(shard)
+            self._block(shard)
 
     def read(
         self, numbers: np.ndarray, epoch: int, seed: int, pool: Executor | None = None, clock: Clock | None = None

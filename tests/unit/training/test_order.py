@@ -78,16 +78,17 @@ def test_windows_mix_other_shards_each_epoch():
     assert len({tuple(sorted(window)) for window in windows}) == 4
 
 
-def test_the_shards_read_ahead_are_those_that_come_next():
+def test_the_shards_read_ahead_are_those_that_come_next_and_will_be_used():
     order = Order([4] * 50, 5, seed=1, window=20)
     for step in (0, 3, 17, 38, 39):
         epoch, position = order.place(step)
-        window = (position + 4) // 20 + 1
-        upcoming = order.shards_after(step)
-        following = (
-            order.numbers(epoch, window * 20, window * 20 + 20) if window < 10 else order.numbers(epoch + 1, 0, 20)
-        )
-        assert set(upcoming.tolist()) == set((following // 4).tolist())
+        at = (position + 4) // 20 + 1
+        coming = order.numbers(epoch, at * 20, at * 20 + 20) if at < 10 else order.numbers(epoch + 1, 0, 20)
+        assert set(order.shards_after(step, 1000)) == set((coming // 4).tolist())
+    assert order.shards_after(1, end=4) == ()
+    assert order.shards_after(1, end=5) != ()
+    assert order.shards_after(38, end=40) == ()
+    assert Order([4] * 50, 5, seed=1).shards_after(0, 1000) == ()
 
 
 def test_a_batch_larger_than_the_data_becomes_all_that_divides_by_the_ranks():

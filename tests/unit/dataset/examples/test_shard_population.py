@@ -9,13 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from PIL import Image
 from shapes import caption_text, encoded
+from tars import make_tar, pair
 
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.examples.example import Examples, Region, Text
 from pairwright.components.dataset.examples.shard_population import ShardPopulation, open_population
-from pairwright.components.dataset.examples.wish import ImageWish, Reads
+from pairwright.components.dataset.examples.wish import AudioWish, ImageWish, Reads
+from pairwright.components.dataset.ingest import ingest
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns, to_arrow
 from pairwright.components.dataset.shards.sidecar import caption, region
 from pairwright.components.dataset.shards.writer import ShardWriter
@@ -213,9 +216,21 @@ def test_a_pair_without_a_picture_is_an_example_where_none_is_asked_for(describe
     assert [set(example.media) for example in optional] == [{"image"}, {"image"}, set()]
 
 
-def test_a_pair_its_webdataset_has_no_picture_for_is_an_example_of_texts(tmp_path):
+def test_a_pair_its_webdataset_has_no_picture_for_is_an_example_of_texts_and_sounds(tmp_path):
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros(800), 8000, format="OGG")
+    members = [("a.ogg", stream.getvalue()), ("a.txt", b"silence"), ("b.txt", b"two"), *pair("c", 0)]
+    make_tar(tmp_path / "in/00000.tar", members)
+    dataset = ingest("webdataset", str(tmp_path / "in"), str(tmp_path / "index"))
+    assert everything(opened(dataset, tmp_path, Reads(texts=("alt",)))).keys == ["a", "b", "c"]
+    assert everything(opened(dataset, tmp_path, Reads(media={"image": ImageWish(32)}))).keys == ["c"]
+    heard = everything(opened(dataset, tmp_path, Reads(media={"speech": AudioWish(8000)}, texts=("alt",))))
+    assert (heard.texts("alt"), [len(sound) for sound in heard.media("speech")]) == (["silence"], [800])
+
+
+def test_a_pair_with_an_error_is_no_example(tmp_path):
     with ShardWriter(str(tmp_path / "w"), "w") as writer:
-        writer.add("a", captions=[caption("one")], error="no_image")
+        writer.add("a", captions=[caption("one")])
         writer.add("b", captions=[caption("two")], error="truncated")
     assert everything(opened(writer.dataset, tmp_path, Reads(texts=("alt",)))).keys == ["a"]
 

@@ -24,6 +24,7 @@ from pairwright.flows.running.summary import in_words, log_to_flow_run, rounded
 from pairwright.flows.stages.fitted import fit_step
 from pairwright.flows.stages.gates import run_gate
 from pairwright.flows.stages.held_out import hold_out_stage
+from pairwright.flows.stages.own_splits import draw_stage
 from pairwright.flows.stages.sparing import counted, saved, spare
 
 FORTY_ROWS = 40  # rows of a table a person reads in Prefect's UI
@@ -41,6 +42,7 @@ def curate_stages(run: Run) -> Path:
     for number, (scorers, global_steps) in enumerate(run.plan.passes("filter")):
         score_pass(run, "score" if number == 0 else f"score {number + 1}", scorers)
         if number == 0:
+            draw_stage(run)
             hold_out_stage(run)
         for step in global_steps:
             global_step(run, step)

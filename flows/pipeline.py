@@ -6,7 +6,7 @@ pipeline(recipe="quickstart")
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
@@ -15,8 +15,8 @@ from pydantic import Field
 
 from pairwright.components.environment import Environment, silence
 from pairwright.flows.curate import curate_stages
-from pairwright.flows.planning.datasets import find_dataset
-from pairwright.flows.recipes import load_recipe, recipe_names
+from pairwright.flows.planning.asked import ask
+from pairwright.flows.recipes import recipe_names
 from pairwright.flows.release import release_stages
 from pairwright.flows.running.run import Run, open_run
 from pairwright.flows.running.runs import read_record
@@ -33,20 +33,28 @@ Limit = Annotated[int | None, Field(ge=1)]
 
 @contextmanager
 def _opened(
-    name: str, recipe: str, data: str | None, labels: str | None, limit: int | None, workspace: str | None, quiet: bool
+    name: str, recipe: str, sets: Mapping[str, str | None], limit: int | None, workspace: str | None, quiet: bool
 ) -> Iterator[Run]:
     silence()
     answer_again()  # Prefect takes SIGTERM when a flow begins
     environment = Environment.load(workspace=workspace)
     check_workspace(environment.workspace)
-    loaded = load_recipe(recipe, labels)
-    dataset = find_dataset(data or loaded.data)
-    with open_run(loaded, environment, dataset, flow=name, limit=limit, quiet=quiet) as run:
+    asked = ask(recipe, **sets)
+    with open_run(
+        asked.recipe, environment, asked.dataset, flow=name, limit=limit, quiet=quiet, notes=asked.notes
+    ) as run:
         run.console.say(
-            f"{loaded.name} on {dataset.name}: {run.dataset.rows:,} pairs in {len(run.dataset.shards)} shards"
+            f"{run.recipe.name} on {run.dataset.name}: {run.dataset.rows:,} pairs in {len(run.dataset.shards)} shards"
         )
+        for note in asked.notes:
+            run.console.say(f"  {note}")
         name_flow_run(run)
         yield run
+
+
+def _sets(data: str | None, labels: str | None, dev: str | None, test: str | None) -> dict[str, str | None]:
+    """What a recipe is run on, but for its sample."""
+    return {"data": data, "labels": labels, "dev": dev, "test": test}
 
 
 def _finish(run: Run) -> dict[str, Any]:
@@ -63,9 +71,9 @@ def _finish(run: Run) -> dict[str, Any]:
 
 
 def _whole(
-    name: str, recipe: str, data: str | None, labels: str | None, limit: int | None, workspace: str | None, quiet: bool
+    name: str, recipe: str, sets: Mapping[str, str | None], limit: int | None, workspace: str | None, quiet: bool
 ) -> dict[str, Any]:
-    with _opened(name, recipe, data, labels, limit, workspace, quiet) as run:
+    with _opened(name, recipe, sets, limit, workspace, quiet) as run:
         selection = curate_stages(run)
         models = train_stages(run, selection)
         evaluate_stages(run, models)
@@ -89,6 +97,8 @@ def project(run: Run) -> dict[str, float]:
 def pipeline(
     recipe: RecipeName = "quickstart",
     data: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
@@ -99,18 +109,22 @@ def pipeline(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        dev: Dataset that tunes and promotes, "own" to draw it from the data; empty for the recipe's, if of this data.
+        test: Dataset that is only reported on, as dev.
         labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    return _whole("pipeline", recipe, data, labels, limit, workspace, quiet)
+    return _whole("pipeline", recipe, _sets(data, labels, dev, test), limit, workspace, quiet)
 
 
 @flow(name="curate")
 def curate(
     recipe: RecipeName = "quickstart",
     data: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
@@ -121,12 +135,14 @@ def curate(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        dev: Dataset that tunes and promotes, "own" to draw it from the data; empty for the recipe's, if of this data.
+        test: Dataset that is only reported on, as dev.
         labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    with _opened("curate", recipe, data, labels, limit, workspace, quiet) as run:
+    with _opened("curate", recipe, _sets(data, labels, dev, test), limit, workspace, quiet) as run:
         curate_stages(run)
         return _finish(run)
 
@@ -135,6 +151,8 @@ def curate(
 def train(
     recipe: RecipeName = "quickstart",
     data: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
@@ -145,12 +163,14 @@ def train(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        dev: Dataset that tunes and promotes, "own" to draw it from the data; empty for the recipe's, if of this data.
+        test: Dataset that is only reported on, as dev.
         labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    with _opened("train", recipe, data, labels, limit, workspace, quiet) as run:
+    with _opened("train", recipe, _sets(data, labels, dev, test), limit, workspace, quiet) as run:
         models = train_stages(run, curate_stages(run))
         evaluate_stages(run, models)
         return _finish(run)
@@ -160,6 +180,8 @@ def train(
 def release(
     recipe: RecipeName = "quickstart",
     data: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
     labels: str | None = None,
     limit: Limit = None,
     workspace: str | None = None,
@@ -170,18 +192,22 @@ def release(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        dev: Dataset that tunes and promotes, "own" to draw it from the data; empty for the recipe's, if of this data.
+        test: Dataset that is only reported on, as dev.
         labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         limit: Only this many shards, as a sample; empty for all.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    return _whole("release", recipe, data, labels, limit, workspace, quiet)
+    return _whole("release", recipe, _sets(data, labels, dev, test), limit, workspace, quiet)
 
 
 @flow(name="retrain")
 def retrain(
     recipe: RecipeName = "quickstart",
     data: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
     labels: str | None = None,
     workspace: str | None = None,
     quiet: bool = True,
@@ -191,8 +217,10 @@ def retrain(
     Args:
         recipe: A shipped recipe's name, or the path of a YAML file on the worker.
         data: Dataset folder or URL; empty for the recipe's own.
+        dev: Dataset that tunes and promotes, "own" to draw it from the data; empty for the recipe's, if of this data.
+        test: Dataset that is only reported on, as dev.
         labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
         workspace: Folder everything is written to; empty for the worker's own.
         quiet: Print nothing to the worker's terminal.
     """
-    return _whole("retrain", recipe, data, labels, None, workspace, quiet)
+    return _whole("retrain", recipe, _sets(data, labels, dev, test), None, workspace, quiet)

@@ -169,7 +169,8 @@ def _as_promoted(registry: Registry, number: int) -> tuple[dict[str, Any], int |
 
 def judged_elsewhere(run: Run) -> str | None:
     """Why no model of this run may be promoted: its evaluation splits were drawn from other data. None if they may."""
-    said = {name: drawn_elsewhere(split, run.full_dataset) for name, split in run.splits.items()}
+    own = run.own_draw.names if run.own_draw else ()
+    said = {n: n not in own and drawn_elsewhere(split, run.full_dataset) for n, split in run.splits.items()}
     names = [f"{run.splits[name].name} ({run.splits[name].description or name})" for name in said if said[name]]
     if not names:
         return None

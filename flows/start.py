@@ -8,7 +8,6 @@ from typing import Any
 
 from pairwright.components.engine.cluster import check_socket_paths
 from pairwright.components.environment import Environment, silence
-from pairwright.flows.planning.datasets import find_dataset
 from pairwright.flows.running.workspace import check_workspace
 from pairwright.flows.servers.prefect_server import own_server
 from pairwright.flows.terminal.full_disk import said_once
@@ -44,6 +43,8 @@ def run_from_command(
     workspace: str | None,
     quiet: bool,
     labels: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
 ) -> dict[str, Any]:
     """Run the flow that `pairwright run` names, in this process; the run's record.
 
@@ -54,21 +55,20 @@ def run_from_command(
     check_workspace(environment.workspace)
     if not environment.ray_address:
         check_socket_paths()
-    from pairwright.flows.recipes import load_recipe
+    from pairwright.flows.planning.asked import ask
 
-    loaded = load_recipe(recipe, labels)
+    sets = {"data": data, "labels": labels, "dev": dev, "test": test}
+    asked = ask(recipe, **sets)
     quiet_prefect(environment.workspace)
     server = own_server()
     first = not (Path(environment.workspace) / "gates").exists()
-    preflight(loaded, find_dataset(data or loaded.data), environment, only or "pipeline")
+    preflight(asked.recipe, asked.dataset, environment, only or "pipeline")
     if server:
         server.wait(MEANWHILE if first else ())
     from pairwright.flows.pipeline import curate, pipeline, train
 
     flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]
-    record: dict[str, Any] = flow(
-        recipe=recipe, data=data, labels=labels, limit=limit, workspace=workspace, quiet=quiet
-    )
+    record: dict[str, Any] = flow(recipe=recipe, **sets, limit=limit, workspace=workspace, quiet=quiet)
     return record
 
 

@@ -23,6 +23,7 @@ from pairwright.components.dataset.media.pdq import NEAR, hamming
 if TYPE_CHECKING:
     from pairwright.components.dataset.dataset import Dataset
 
+DRAWN_FROM = "drawn_from"  # of a split's facts: the digest of the data it was drawn from, where a run drew it
 TRAIN, DEV, TEST, LEFT_OUT = "raw", "dev", "test", "left_out"
 BLOCK = 1024  # hashes compared at a time: 1024 x n distances, some 100 MiB at n = 8,000
 _ARTICLES = re.compile(r"^(?:an?|the|some)\s+")
@@ -99,6 +100,8 @@ def drawn_elsewhere(split: Dataset, data: Dataset) -> bool:
     A draw leaves its `composition` in the facts of every dataset it makes, and `export` carries it on. A split
     without one was made and named by hand: it is whoever names it who says what it is of.
     """
+    if DRAWN_FROM in split.facts:  # by components/dataset/own_splits.py
+        return bool(split.facts[DRAWN_FROM] != data.digest)
     drawn = split.facts.get("composition")
     return drawn is not None and drawn != data.facts.get("composition")
 

@@ -229,6 +229,7 @@ class ReportData:
     run_id: str = ""
     date: str = ""
     decision: str = ""
+    stands_on: Sequence[str] = ()  # which data each evaluation split is of, and what it can show
     verdicts: Sequence[str] = ()
     recipe: str = ""  # resolved, with every default
     recipe_written: str = ""  # as it stands in its file

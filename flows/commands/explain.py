@@ -12,10 +12,20 @@ from pairwright.flows.terminal.completion import DATASET, RECIPE_OR_COMPONENT
 @click.command("explain")
 @click.argument("what", shell_complete=RECIPE_OR_COMPONENT)
 @click.option("--data", metavar="DIR", shell_complete=DATASET, help="Dataset to plan for, instead of the recipe's own.")
+@click.option("--dev", metavar="DIR", shell_complete=DATASET, help="Evaluation set, as for `run`.")
+@click.option("--test", metavar="DIR", shell_complete=DATASET, help="Evaluation set, as for `run`.")
 @click.option("--labels", metavar="FOLDER", help="People's labels, as for `run`.")
 @click.option("--workspace", metavar="DIR", help="Workspace whose columns count as done.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(what: str, data: str | None, labels: str | None, workspace: str | None, as_json: bool) -> None:
+def command(
+    what: str,
+    data: str | None,
+    dev: str | None,
+    test: str | None,
+    labels: str | None,
+    workspace: str | None,
+    as_json: bool,
+) -> None:
     """Say what a recipe would do, and what of it is done already; or describe one component.
 
     \b
@@ -31,29 +41,30 @@ def command(what: str, data: str | None, labels: str | None, workspace: str | No
 
     silence()
     is_recipe = what.endswith((".yaml", ".yml")) or what in recipe_names()
-    described = _recipe(what, data, labels, workspace) if is_recipe else _component(what)
+    described = (
+        _recipe(what, workspace, data=data, dev=dev, test=test, labels=labels) if is_recipe else _component(what)
+    )
     if as_json:
         click.echo(json.dumps(described, indent=1))
         return
     (_show_recipe if is_recipe else _show_component)(described)
 
 
-def _recipe(what: str, data: str | None, labels: str | None, workspace: str | None) -> dict[str, Any]:
-    """The plan as plain facts.
+def _recipe(what: str, workspace: str | None, **sets: str | None) -> dict[str, Any]:
+    """The plan as plain facts; `sets` are what `run` would be given.
 
     Raises:
         InvalidRecipe: whatever `run` would refuse.
     """
     from pairwright.components.environment import Environment
     from pairwright.components.recipe_layers import marked, removed
+    from pairwright.flows.planning.asked import ask
     from pairwright.flows.planning.check import check_recipe
-    from pairwright.flows.planning.datasets import find_dataset
-    from pairwright.flows.recipes import load_recipe
     from pairwright.flows.running.run import open_run
 
-    recipe = load_recipe(what, labels)
+    asked = ask(what, **sets)
+    recipe, dataset = asked.recipe, asked.dataset
     environment = Environment.load(workspace=workspace)
-    dataset = find_dataset(data or recipe.data)
     with open_run(recipe, environment, dataset, flow="explain", quiet=True) as run:
         check_recipe(run)
         keep = run.plan.recipe.filter.keep
@@ -77,6 +88,7 @@ def _recipe(what: str, data: str | None, labels: str | None, workspace: str | No
         "removed": removed(recipe.layers),
         "description": recipe.description.strip(),
         "dataset": dataset.name,
+        "notes": list(asked.notes),
         "pairs": dataset.rows,
         "shards": len(dataset.shards),
         "steps": steps,
@@ -114,6 +126,8 @@ def _show_recipe(described: dict[str, Any]) -> None:
     click.secho(f"{described['recipe']} on {described['dataset']}", bold=True, nl=False)
     click.echo(f": {described['pairs']:,} pairs in {described['shards']} shards")
     click.echo(click.wrap_text(described["description"], initial_indent="  ", subsequent_indent="  ") + "\n")
+    for note in described["notes"]:
+        click.echo(f"  {note}\n")
     for step in described["steps"]:
         todo = step["shards_to_do"]
         state = "done" if not todo else f"{todo} shards to do"

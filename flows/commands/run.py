@@ -10,6 +10,12 @@ from pairwright.flows.terminal.completion import DATASET, RECIPE
 @click.command("run")
 @click.argument("recipe", shell_complete=RECIPE)
 @click.option("--data", metavar="DIR", shell_complete=DATASET, help="Dataset to run on, instead of the recipe's own.")
+@click.option(
+    "--dev", metavar="DIR", shell_complete=DATASET, help='Evaluation set that tunes; "own" draws it from the data.'
+)
+@click.option(
+    "--test", metavar="DIR", shell_complete=DATASET, help="Evaluation set that is only reported on, as --dev."
+)
 @click.option("--labels", metavar="FOLDER", help="People's labels (`pairwright label export`) to fit the reward on.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N shards; projects time for all of them.")
 @click.option(
@@ -22,6 +28,8 @@ from pairwright.flows.terminal.completion import DATASET, RECIPE
 def command(
     recipe: str,
     data: str | None,
+    dev: str | None,
+    test: str | None,
     labels: str | None,
     limit: int | None,
     only: str | None,
@@ -30,20 +38,22 @@ def command(
 ) -> None:
     """Run RECIPE (a name from `pairwright recipes`, or a YAML file) from crawl to served model.
 
-    What was done before is reused; a run that was killed goes on where it stopped.
+    What was done before is reused; a run that was killed goes on where it stopped. With --data and no evaluation
+    sets of that data, dev and test are drawn from it, a tenth each, and held out of training.
 
     \b
     Examples:
       pairwright run quickstart
       pairwright run quickstart --limit 1         a sample, with the time for the whole projected
       pairwright run mine.yaml --data ./crawl     your recipe on your dataset
+      pairwright run mine.yaml --data ./crawl --dev ./dev --test ./test
       pairwright run quickstart --only curate     no training
       pairwright run compress_and_align --labels labels/raw    the referee learns from people's labels
     """
     from pairwright.flows.start import run_from_command
 
     record = run_from_command(
-        recipe, data=data, labels=labels, limit=limit, only=only, workspace=workspace, quiet=as_json
+        recipe, data=data, dev=dev, test=test, labels=labels, limit=limit, only=only, workspace=workspace, quiet=as_json
     )
     if as_json:
         import json

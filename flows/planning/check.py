@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pairwright.components.dataset.facts import DataFacts, facts_of
-from pairwright.components.errors import InvalidRecipe, nearest
+from pairwright.components.errors import InvalidRecipe, InvalidRule, nearest
 from pairwright.components.filter.rules.expression import Bound
 from pairwright.components.filter.rules.rules import Rule, check_rules
 from pairwright.flows.planning.plan import PlannedStep
@@ -29,7 +29,7 @@ def check_recipe(run: Run) -> list[Rule]:
     """
     keep = run.plan.recipe.filter.keep
     rules = [Rule(name, expression) for name, expression in keep.items()]
-    _rules_before_recaption(run, check_rules(rules, run.plan.column_types()))
+    _rules_before_recaption(run, _checked_rules(run, rules))
     for name in run.recipe.filter.frozen:
         if name not in keep:
             raise InvalidRecipe(f'{run.recipe.name}: filter.frozen names "{name}", no keep-rule{nearest(name, keep)}')
@@ -40,6 +40,21 @@ def check_recipe(run: Run) -> list[Rule]:
     _judgements_admitted(run)
     _data_fits(run)
     return rules
+
+
+def _checked_rules(run: Run, rules: list[Rule]) -> list[Bound]:
+    """The rules, bound; a mistake in a base's rule names the base's file."""
+    columns = run.plan.column_types()
+    try:
+        return check_rules(rules, columns)
+    except InvalidRule:
+        for rule in rules:
+            if written := run.recipe.written_in("filter", "keep", rule.name):
+                try:
+                    check_rules([rule], columns)
+                except InvalidRule as error:
+                    raise InvalidRule(f"{error}{written}") from None
+        raise
 
 
 def _rules_before_recaption(run: Run, bounds: list[Bound]) -> None:
@@ -123,7 +138,8 @@ def _data_fits(run: Run) -> None:
         fit = planned_fit(run, run.recipe.pretrain, run.recipe.pretrain.seeds[0])
         _sources_there(run, f"{run.recipe.name}: pretrain", list(getattr(fit.settings, "sources", ())), facts)
     if run.recipe.evaluate is not None and run.splits:
-        splits = {name: facts_of(dataset) for name, dataset in run.splits.items()}
+        own = run.own_draw.names if run.own_draw else ()  # what is not drawn yet will have what the data has
+        splits = {name: facts if name in own else facts_of(dataset) for name, dataset in run.splits.items()}
         for key, benchmark in planned_benchmarks(run, run.recipe.evaluate).items():
             for name, of_split in splits.items():
                 where = f"{run.recipe.name}: benchmark {key} on {name}"

@@ -23,13 +23,19 @@ from pairwright.components.source_code import source_digest
 from pairwright.flows.planning.planning import parse
 
 RULE = "held_out"
+OWN = "own"  # written for `dev` or `test`: drawn from the data itself
 HASHES = "evaluation_hash"  # the PDQ step of a recipe that has none
 KIND = "evaluations"  # of artifacts: the hashes and captions of what is evaluated on
 DEFAULT_SOURCE = "alt"
 
 
-def evaluation_sets(recipe: Recipe, data: Dataset, find: Callable[[str], Dataset]) -> dict[str, Dataset]:
+def evaluation_sets(
+    recipe: Recipe, data: Dataset, find: Callable[[str], Dataset], own: Mapping[str, Dataset] | None = None
+) -> dict[str, Dataset]:
     """Every dataset the recipe measures on, by what the recipe calls it; the training data itself is none.
+
+    Args:
+        own: those drawn from the data, in place of the word `own`.
 
     Raises:
         InvalidRecipe: a benchmark that cannot be right.
@@ -42,12 +48,18 @@ def evaluation_sets(recipe: Recipe, data: Dataset, find: Callable[[str], Dataset
     for key, spec in section.benchmarks.items():
         for number, path in enumerate(parse(spec, f"{recipe.name}: benchmark {key}", "benchmark").datasets()):
             named[f"{key}{number or ''}"] = path
-    found = {name: find(path) for name, path in named.items()}
+    own = own or {}
+    found = {name: own[name] if name in own else find(path) for name, path in named.items()}
     return {name: one for name, one in found.items() if name in ("dev", "test") or one.digest != data.digest}
 
 
-def with_hold_out(recipe: Recipe, sets: Mapping[str, Dataset], workspace: str) -> Recipe:
+def with_hold_out(
+    recipe: Recipe, sets: Mapping[str, Dataset], workspace: str, own: Mapping[str, str] | None = None
+) -> Recipe:
     """The recipe with the step and the rule that hold its evaluation sets out; the recipe itself without any.
+
+    Args:
+        own: digests of the draws that sets come from; they may not have been drawn yet.
 
     Raises:
         InvalidRecipe: it has a step or a rule of that name already.
@@ -59,16 +71,16 @@ def with_hold_out(recipe: Recipe, sets: Mapping[str, Dataset], workspace: str) -
         name = f'step "{OVERLAP}"' if OVERLAP in specs else f'rule "{RULE}"'
         raise InvalidRecipe(f"{recipe.name}: {name} is the one that holds evaluation pairs out; rename yours")
     score = dict(section.score)
-    hashed = next((name for name, spec in specs.items() if spec.uses == "pdq"), None)
-    if hashed is None:
-        score[hashed := HASHES] = StepSpec(uses="pdq")
+    hashed, hashes = hashing(recipe)
+    if hashed not in specs:
+        score[hashed] = hashes
     sources = caption_sources(recipe)
     digest = sha256_text(
         canonical(
             [
-                {name: one.digest for name, one in sets.items()},
+                {name: one.digest for name, one in sets.items()} | dict(own or {}),
                 sources,
-                op_digest(parse(specs.get(hashed, StepSpec(uses="pdq")), f"{recipe.name}: step {hashed}")),
+                op_digest(parse(hashes, f"{recipe.name}: step {hashed}")),
                 source_digest("pairwright.components.filter.scorers.evaluation_overlap"),
             ]
         )
@@ -78,6 +90,13 @@ def with_hold_out(recipe: Recipe, sets: Mapping[str, Dataset], workspace: str) -
     score[OVERLAP] = StepSpec(uses=OVERLAP, **{"with": said})
     keep = {RULE: f"NOT {OVERLAP}.drop", **section.keep}
     return recipe.model_copy(update={"filter": section.model_copy(update={"score": score, "keep": keep})})
+
+
+def hashing(recipe: Recipe) -> tuple[str, StepSpec]:
+    """The step whose PDQ hashes evaluation pairs are known by: the recipe's own, or one that is added."""
+    specs = recipe.named_steps
+    name = next((name for name, spec in specs.items() if spec.uses == "pdq"), HASHES)
+    return name, specs.get(name, StepSpec(uses="pdq"))
 
 
 def caption_sources(recipe: Recipe) -> list[str]:

@@ -28,6 +28,7 @@ from pairwright.components.settings import ModelFolder
 from pairwright.components.tracking.registry import Registry, Standing
 from pairwright.components.tracking.store import sqlite_path
 from pairwright.flows.planning.evaluation_sets import evaluation_sets, with_hold_out
+from pairwright.flows.planning.own_sets import OwnDraw, own_draw
 from pairwright.flows.planning.plan import Plan
 from pairwright.flows.planning.planning import plan_recipe, with_steps
 from pairwright.flows.running.runs import write_record
@@ -66,7 +67,8 @@ class Run:
 
     @cached_property
     def plan(self) -> Plan:
-        recipe = with_hold_out(with_labels(self.recipe), self.evaluation_sets, self.artifacts.root)
+        own = self.own_draw.digests if self.own_draw else {}
+        recipe = with_hold_out(with_labels(self.recipe), self.evaluation_sets, self.artifacts.root, own)
         return plan_recipe(recipe, self.dataset, self._resolve, self.precision, models=self._models)
 
     @cached_property
@@ -78,12 +80,23 @@ class Run:
         from pairwright.flows.planning.datasets import find_dataset
 
         try:
-            return evaluation_sets(self.recipe, self.full_dataset, find_dataset)
+            own = self.own_draw.sets(self.artifacts) if self.own_draw else {}
+            return evaluation_sets(self.recipe, self.full_dataset, find_dataset, own)
         except DatasetError as error:
             if self.flow != "curate":
                 raise
             self.warnings.append(f"nothing is held out for evaluation: {error}")
             return {}
+
+    @cached_property
+    def own_draw(self) -> OwnDraw | None:
+        """The draw of `dev` and `test` from the data itself, where the recipe asks for one."""
+        return own_draw(self.recipe, self.dataset)
+
+    def forget_evaluation_sets(self) -> None:
+        """They are looked up again: some have been drawn by now."""
+        for name in ("evaluation_sets", "splits"):
+            self.__dict__.pop(name, None)
 
     def resolve(self, reference: str) -> ModelFolder:
         """A model reference as a folder and its weights' hash: `step:` from the plan, `models:/` from the registry."""
@@ -217,10 +230,12 @@ def open_run(
     flow: str,
     limit: int | None = None,
     quiet: bool = False,
+    notes: tuple[str, ...] = (),
 ) -> Iterator[Run]:
-    """A run whose Ray session and tracked parent are ended however it ends."""
+    """A run whose Ray session and tracked parent are ended however it ends; `notes` are its first warnings."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
     run = Run(recipe, environment, dataset.limited(limit), dataset, Console(quiet), f"{stamp}-{recipe.name}", flow)
+    run.warnings.extend(notes)
     with run._exits:
         yield run
 

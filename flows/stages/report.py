@@ -90,6 +90,7 @@ def report_data(run: Run) -> ReportData:
         "not_spared": run.plan.not_spared,
         "gates": [_gate(gate) for gate in run.results.get("gates", {}).values()],
         "composition": _composition(run),
+        "stands_on": [one["words"] for one in run.results.get("stands_on", {}).values()],
         "warnings": tuple(run.warnings),
     }
     if "selection_folder" in run.results:

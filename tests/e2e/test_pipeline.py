@@ -217,6 +217,26 @@ def test_a_model_judged_on_another_corpus_is_registered_and_not_promoted(project
     assert (own["champion"], own["promoted"]) == (own["version"], True)
 
 
+def test_splits_drawn_from_the_data_itself_are_held_out_and_said_to_be_what_figures_stand_on(project):
+    recipe, first = project
+    record = run_tiny(recipe, "--dev", "own", "--test", "own", "--only", "train")
+    stages = {stage["name"]: stage for stage in record["stages"]}
+    assert stages["score"]["status"] == "reused"  # drawing reads the hashes that are there
+    assert stages["draw splits"]["status"] == "ran"
+    drawn = {name: stages["draw splits"]["facts"][name] for name in ("dev", "test")}
+    ledger, held_out = record["results"]["ledger"], record["results"]["held_out"]
+    assert ledger["dropped"]["held_out"] == held_out["held_out"] >= sum(drawn.values()) > 4
+    assert held_out["against"] == f"dev {drawn['dev']}, test {drawn['test']}"
+    assert stages["train raw 0"]["facts"]["pairs"] == ledger["pairs_in"] - held_out["held_out"]
+    for name, said in record["results"]["stands_on"].items():
+        assert said["pairs"] == drawn[name]
+        assert "drawn by group from raw" in said["words"]
+        assert said["words"] in Path(record["results"]["report"]).read_text(encoding="utf-8")
+    assert "dev is dev" in first["results"]["stands_on"]["dev"]["words"]
+    again = run_tiny(recipe, "--dev", "own", "--test", "own", "--only", "train")
+    assert {stage["status"] for stage in again["stages"]} == {"reused"}
+
+
 def test_a_sample_projects_the_time_of_the_whole(project):
     recipe, _ = project
     done = pairwright(

@@ -182,6 +182,19 @@ It was made by `pairwright ingest emoji data` from four npm packages of pinned v
 
 This page is written by `python -m benchmarks.emoji_corpus`.
 
+## In a recipe
+
+```yaml
+name: emoji
+extends: quickstart
+data: data/emoji
+evaluate:
+  dev: data/emoji-dev
+  test: data/emoji-test
+  benchmarks:
+    zero_shot: {{uses: zero_shot, with: {{label: group}}}}
+```
+
 ## What is in it
 
 {facts_table(corpus)}

@@ -328,6 +328,12 @@ def test_a_language_that_is_none_and_one_that_nobody_annotated(packages: Path, t
     assert {source for row in rows(*alone).values() for source, _ in texts(row)} == {"alt", "keywords"}
 
 
+def test_a_name_and_a_licence_of_ones_own_are_kept(packages: Path, tmp_path: Path) -> None:
+    named = made(packages, tmp_path, name="signs", licence="mixed")
+    assert [Path(one.root).name for one in named] == [one.name for one in named] == ["signs", "signs-dev", "signs-test"]
+    assert {one.licence for one in named} == {"mixed"}
+
+
 def test_help_teaches_the_kind_and_its_options() -> None:
     said = subprocess.run(
         [sys.executable, "-m", "pairwright.flows.cli", "ingest", "emoji", "--help"], capture_output=True, text=True

@@ -112,3 +112,14 @@ def test_no_picture_is_near_one_of_another_split(corpus: dict[str, Dataset]) -> 
 def test_the_published_composition_is_that_of_the_pulled_corpus() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.emoji_corpus", "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, "docs/emoji.md is stale; run python -m benchmarks.emoji_corpus"
+
+
+@pytest.mark.slow
+@pytest.mark.platform
+def test_the_pages_recipe_can_be_planned(tmp_path: Path) -> None:
+    page = (ROOT / "docs/emoji.md").read_text(encoding="utf-8")
+    (tmp_path / "emoji.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    command = [sys.executable, "-m", "pairwright.flows.cli", "explain", str(tmp_path / "emoji.yaml")]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert "5,555 pairs" in said.stdout

@@ -23,7 +23,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -42,11 +42,17 @@ from pairwright.components.dataset.sources.debian_packages import Packages
 from pairwright.components.dataset.sources.emoji.concepts import CLDR, EMOJI_TEST, Concept, read_concepts
 from pairwright.components.dataset.sources.emoji.icons import STYLES, IconSet, NoIcon, Style
 from pairwright.components.dataset.sources.source import Progress, SourceOptions
-from pairwright.components.dataset.splits import DEV, TEST, TRAIN, Candidate, DrawSettings, Splits, draw
+from pairwright.components.dataset.splits import DEV, TEST, TRAIN, Candidate, DrawSettings, draw
 from pairwright.components.errors import DatasetError
 
 DEBIAN = Packages(("unicode-data", "unicode-cldr-core"), (EMOJI_TEST, f"{CLDR}/annotations"), "unicode")
-NAMES = {TRAIN: "emoji", DEV: "emoji-dev", TEST: "emoji-test"}
+NAME = "emoji"
+ENDINGS = {TRAIN: "", DEV: "-dev", TEST: "-test"}
+DESCRIPTIONS = {
+    TRAIN: "Emoji in four artists' styles, with names in many languages",
+    DEV: "Emoji of other concepts, to tune and promote on",
+    TEST: "Emoji of other concepts, to report on",
+}
 NAMES_LICENCE = "Unicode-DFS-2016"
 LICENCES = "; ".join(f"{style.name}: {style.licence}" for style in STYLES.values()) + f"; names: {NAMES_LICENCE}"
 # Twenty with a name for every concept of CLDR 41 (Indonesian lacks one), in fourteen scripts.
@@ -131,9 +137,13 @@ def read_emoji(source: str, dest: str, options: EmojiOptions, progress: Progress
     }
     order = _order(items)
     written = []
-    for split, name in NAMES.items():
+    for split in ENDINGS:
         chosen = [index for index in order if splits.split[index] == split]
-        written.append(_write(f"{dest.rstrip('/')}/{name}", name, chosen, items, pictures, splits, facts))
+        credit = _credit(items[index] for index in chosen)
+        with _writer(dest, split, options, facts | {"attribution": credit}) as writer:
+            for index in chosen:
+                _add(writer, items[index], pictures[index], splits.group[index])
+        written.append(writer.dataset)
     return written
 
 
@@ -201,46 +211,39 @@ def captions(concept: Concept) -> Iterator[dict[str, Any]]:
         yield caption(name, "translation", ordinal, lang, "unicode-cldr-core/tts")
 
 
-def _write(
-    dest: str,
-    name: str,
-    chosen: Sequence[int],
-    items: Sequence[Item],
-    pictures: Sequence[Picture],
-    splits: Splits,
-    facts: dict[str, Any],
-) -> Dataset:
-    description = {
-        NAMES[TRAIN]: "Emoji in four artists' styles, with names in many languages",
-        NAMES[DEV]: "Emoji of other concepts, to tune and promote on",
-        NAMES[TEST]: "Emoji of other concepts, to report on",
-    }[name]
-    styles = dict(sorted(Counter(items[index].style.name for index in chosen).items()))
-    credit = [
-        {"style": style.name, "pairs": styles.get(style.name, 0), "licence": style.licence, "author": style.author}
+def _credit(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Pairs, licence and author of each style."""
+    pairs = Counter(item.style.name for item in items)
+    return [
+        {"style": style.name, "pairs": pairs[style.name], "licence": style.licence, "author": style.author}
         for style in STYLES.values()
     ]
-    own = {**facts, "split": name, "attribution": credit}
-    with ShardWriter(
-        dest, name, pairs_per_shard=PAIRS_PER_SHARD, description=description, licence=LICENCES, facts=own
-    ) as writer:
-        for index in chosen:
-            item, picture = items[index], pictures[index]
-            concept = item.concept
-            writer.add(
-                item.key,
-                [("image", "image", "webp", picture.webp)] if picture.webp is not None else [],
-                list(captions(concept)),
-                [
-                    ("style", item.style.name),
-                    ("group", concept.group),
-                    ("subgroup", concept.subgroup),
-                    ("concept", concept.code),
-                ],
-                licence=item.style.licence,
-                author=item.style.author,
-                origin=f"{item.style.package.name}@{item.style.package.version}/{item.icon}",
-                group=splits.group[index],
-                error=picture.error,
-            )
-    return writer.dataset
+
+
+def _writer(dest: str, split: str, options: EmojiOptions, facts: dict[str, Any]) -> ShardWriter:
+    name = (options.name or NAME) + ENDINGS[split]
+    return ShardWriter(
+        f"{dest.rstrip('/')}/{name}",
+        name,
+        pairs_per_shard=PAIRS_PER_SHARD,
+        description=options.description or DESCRIPTIONS[split],
+        licence=options.licence or LICENCES,
+        facts=facts | {"split": name},
+    )
+
+
+def _add(writer: ShardWriter, item: Item, picture: Picture, group: str) -> None:
+    """Write one pair, or the row that says why there is none."""
+    concept, style = item.concept, item.style
+    labels = {"style": style.name, "group": concept.group, "subgroup": concept.subgroup, "concept": concept.code}
+    writer.add(
+        item.key,
+        [] if picture.webp is None else [("image", "image", "webp", picture.webp)],
+        list(captions(concept)),
+        list(labels.items()),
+        licence=style.licence,
+        author=style.author,
+        origin=f"{style.package.name}@{style.package.version}/{item.icon}",
+        group=group,
+        error=picture.error,
+    )

@@ -48,13 +48,15 @@ class Times:
 
     Attributes:
         pairs, batches: given to the trainer; `empty` batches had no example that could be read.
-        elapsed: seconds since the first batch was asked for, of which `waited` for data.
+        first: seconds until the first batch was there, which is no waiting: it happens once.
+        elapsed: seconds since then, of which `waited` for data.
         parts: seconds of all threads by part: read, decode, collate.
     """
 
     pairs: int = 0
     batches: int = 0
     empty: int = 0
+    first: float = 0.0
     elapsed: float = 0.0
     waited: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
@@ -149,8 +151,11 @@ class Loader:
             return future.result()
         finally:
             spent = time.perf_counter() - start
-            self.times.waited += spent
-            self.times.elapsed += spent
+            if self.times.first:
+                self.times.waited += spent
+                self.times.elapsed += spent
+            else:
+                self.times.first = spent
 
     def _batch(self, step: int, decoding: ThreadPoolExecutor) -> Batch | None:
         epoch, numbers = self.order.batch(step, self.rank, self.world_size)

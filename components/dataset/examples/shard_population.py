@@ -42,6 +42,7 @@ from pairwright.components.errors import ColumnError, DatasetError, nearest
 
 EAGER = 1 << 21  # pairs
 MEMORY = 2 << 30  # bytes of facts held
+WINDOWS_HELD = 3  # the one in use, the one that comes next, and room for shards with more text than the first
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class ShardPopulation(Population):
     def window(self) -> int:
         if self._whole is not None:
             return max(self.size, 1)
-        return max(1, int(self.memory // 2 // self._bytes))
+        return max(1, int(self.memory / WINDOWS_HELD / self._bytes))
 
     @property
     def shards_held(self) -> int:

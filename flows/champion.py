@@ -15,7 +15,7 @@ from typing import Any
 from pairwright.components.dataset.shards import storage
 from pairwright.components.environment import Environment
 from pairwright.components.errors import NoChampion, TrackingError
-from pairwright.flows.running.run import champion_of, registry_of
+from pairwright.flows.running.run import registry_of, the_champion
 
 RECORD = "champion.json"
 BENTO_RECORD = "bento.json"
@@ -89,9 +89,7 @@ def point_at_champion(environment: Environment, tag: str | None = None) -> dict[
 
 def bento_of_champion(environment: Environment, tag: str | None = None) -> dict[str, Any]:
     """The champion's Bento: that of `tag`, else the one served, else the newest. Raises as `point_at_champion`."""
-    champion = champion_of(environment)
-    if champion is None:
-        raise NoChampion("no version is champion; `pairwright run RECIPE` trains, registers and promotes one")
+    champion = the_champion(environment)
     found = [r for r in _built(environment) if (r["version"], r["model_digest"]) == (champion.version, champion.digest)]
     if not found:
         raise NoChampion(

@@ -5,7 +5,6 @@ pairwright run quickstart --only curate
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pairwright.flows.planning.plan import PlannedStep, job_of
 from pairwright.flows.running.run import Run
 from pairwright.flows.running.stage import Stage, accelerator, run_stage
 from pairwright.flows.running.summary import in_words, log_to_flow_run, rounded
+from pairwright.flows.scoring import said_raised, speed
 from pairwright.flows.stages.fitted import fit_step
 from pairwright.flows.stages.gates import run_gate
 from pairwright.flows.stages.held_out import hold_out_stage
@@ -112,20 +112,6 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
 
     run_stage(run, name, digest, reuse=reuse, work=work)
     run.made |= {step.name for step in steps}
-
-
-def said_raised(reports: Sequence[Any]) -> Iterator[str]:
-    """For each step whose component raised on some pairs: on how many, and the first traceback."""
-    for step in dict.fromkeys(step for report in reports for step in report.raised):
-        pairs = sum(report.raised.get(step, 0) for report in reports)
-        first = next(report.first_raised[step] for report in reports if step in report.first_raised)
-        yield f"  step {step} raised on {pairs:,} pairs, which are rows with that reason; the first time:\n{first}"
-
-
-def speed(progress: Any) -> str:
-    """Pairs a second and the seconds left, in words."""
-    left = "" if progress.eta is None else f", {progress.eta:,.0f} s left"
-    return f"{progress.rate:,.0f} pairs/s{left}"
 
 
 def global_step(run: Run, step: PlannedStep) -> None:

@@ -32,9 +32,8 @@ def quiet_prefect(workspace: str) -> None:
     os.environ.setdefault("PREFECT_CLI_COLORS", "false")
 
 
-@answered_signals()
 @said_once()
-def run_from_command(
+def run_recipe(
     recipe: str,
     *,
     data: str | None,
@@ -46,7 +45,7 @@ def run_from_command(
     dev: str | None = None,
     test: str | None = None,
 ) -> dict[str, Any]:
-    """Run the flow that `pairwright run` names, in this process; the run's record.
+    """Run the flow that `pairwright run` names, in this process; the run's record. Signals are the caller's.
 
     Mistakes in the recipe, the data or the environment are found before Prefect is imported.
     """
@@ -70,6 +69,9 @@ def run_from_command(
     flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]
     record: dict[str, Any] = flow(recipe=recipe, **sets, limit=limit, workspace=workspace, quiet=quiet)
     return record
+
+
+run_from_command = answered_signals()(run_recipe)  # a stopped command ends; a stopped notebook's kernel lives on
 
 
 def preflight(recipe: Any, dataset: Any, environment: Environment, flow: str = "pipeline") -> None:

@@ -57,50 +57,23 @@ def score(
     path: str, scorer: str, settings: dict[str, Any], limit: int | None, worst: int, workspace: str | None
 ) -> dict[str, Any]:
     """Run one scorer over a dataset with this machine's workers; what came out, summarised."""
-    from pairwright.components.dataset.shards.columns import ERROR, ColumnStore
-    from pairwright.components.dataset.shards.scan import ScanTask
-    from pairwright.components.engine.cluster import Session
-    from pairwright.components.engine.shard_map import map_shards
+    from pairwright.components.dataset.shards.columns import ERROR
     from pairwright.components.environment import Environment
-    from pairwright.components.models.resolve import resolve_model
-    from pairwright.components.recipe import Recipe
-    from pairwright.flows.curate import said_raised, speed
     from pairwright.flows.planning.datasets import find_dataset
-    from pairwright.flows.planning.plan import job_of
-    from pairwright.flows.planning.planning import plan_recipe
+    from pairwright.flows.scoring import score_dataset
     from pairwright.flows.terminal.console import Console
 
     environment = Environment.load(workspace=workspace)
     data = find_dataset(path).limited(limit)
-    recipe = Recipe.parse({"name": "score", "filter": {"score": {scorer: {"uses": scorer, "with": settings}}}}, "score")
-    step = plan_recipe(recipe, data, resolve_model).steps[scorer]
-    store = ColumnStore(environment.columns_root)
-    todo = store.missing(step.columns, data.shards)
-    if todo:
-        console = Console()
-        session = Session(address=environment.ray_address, workers=environment.shard_workers)
-        try:
-            reports = map_shards(
-                ScanTask(jobs=[job_of(step)], store_root=store.root, captions={}, inputs={}),
-                todo,
-                session,
-                workers=environment.shard_workers,
-                on_progress=lambda p: console.progress(scorer, p.done, p.total, speed(p)),
-            )
-        finally:
-            session.close()
-        for text in said_raised(reports):
-            console.say(text)
-    from pairwright.components.dataset.shards.columns import ColumnsView
-
-    view = ColumnsView(data, store, {scorer: step.columns})
+    scored = score_dataset(data, scorer, settings, environment, Console())
+    step, view = scored.step, scored.view
     keys = view.sidecar(["key"])["key"].to_pylist()
     errors = view.column(f"{scorer}.{ERROR}")
     columns = {name: _summary(view.column(f"{scorer}.{name}"), keys, worst) for name in step.schema()}
     return {
         "pairs": data.rows,
         "failed": len(errors) - errors.null_count,
-        "columns_at": f"{store.root}/{step.columns.component}/{step.digest}",
+        "columns_at": f"{view.store.root}/{step.columns.component}/{step.digest}",
         "columns": columns,
     }
 

@@ -61,17 +61,15 @@ def opened_run(run_id: str | None, workspace: str | None, whole: bool = False) -
     Raises:
         DatasetError: there is no such run, or it has no selection.
     """
-    from pairwright.components.dataset.dataset import open_dataset
-    from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
     from pairwright.components.environment import Environment
-    from pairwright.flows.running.runs import as_it_was, chosen_run, title
+    from pairwright.flows.running.opened import opened
+    from pairwright.flows.running.runs import chosen_run, title
 
     environment = Environment.load(workspace=workspace)
     record = chosen_run(environment.workspace, run_id, whole=whole)
     click.echo(title(record), err=True)
-    dataset = as_it_was(open_dataset(record["dataset"]["root"]), record["dataset"]["digest"])
-    steps = {name: StepColumns(**where) for name, where in record["columns"].items()}
-    return record, dataset, ColumnsView(dataset, ColumnStore(environment.columns_root), steps)
+    dataset, view = opened(record, environment)
+    return record, dataset, view
 
 
 def _show(found: dict[str, Any], dataset: str) -> None:

@@ -9,7 +9,7 @@ Ray and MLflow are started by the first stage that has something to do, and by n
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from pairwright.components.artifact import ArtifactStore, check_committed
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
 from pairwright.components.environment import Environment, may_have_gpu
-from pairwright.components.errors import DatasetError
+from pairwright.components.errors import DatasetError, NoChampion
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.recipe import Recipe
 from pairwright.components.settings import ModelFolder
@@ -103,10 +103,7 @@ class Run:
         return with_steps(self._resolve, self.plan, self._models)(reference)
 
     def _resolve(self, reference: str) -> ModelFolder:
-        found = resolve_model(reference, registry=lambda uri: registry_of(self.environment).resolve(uri))
-        if found.path:
-            check_committed(found.path)
-        return found
+        return model_resolver(self.environment)(reference)
 
     @property
     def _models(self) -> str:
@@ -142,13 +139,7 @@ class Run:
 
     @property
     def device(self) -> str:
-        if self.environment.device != "auto":
-            return self.environment.device
-        if not may_have_gpu():
-            return "cpu"
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return device_of(self.environment)
 
     @cached_property
     def precision(self) -> str:
@@ -240,9 +231,48 @@ def open_run(
         yield run
 
 
+def device_of(environment: Environment) -> str:
+    """Where models run here: what the environment says, and of `auto` the GPU where there is one."""
+    if environment.device != "auto":
+        return environment.device
+    if not may_have_gpu():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def model_resolver(environment: Environment) -> Callable[[str], ModelFolder]:
+    """From a model reference to its folder and weights' hash; `models:/` is asked of this environment's registry."""
+
+    def registered(reference: str) -> tuple[str, str]:
+        folder, weights = registry_of(environment, light=True).resolve(reference)
+        return str(folder), weights
+
+    def resolve(reference: str) -> ModelFolder:
+        found = resolve_model(reference, registry=registered)
+        if found.path:
+            check_committed(found.path)
+        return found
+
+    return resolve
+
+
 def champion_of(environment: Environment) -> Standing | None:
     """The champion of the registry this environment names; asked on every run, so MLflow is not imported for it."""
     return None if _no_store(environment) else registry_of(environment, light=True).standing()
+
+
+def the_champion(environment: Environment) -> Standing:
+    """The champion.
+
+    Raises:
+        NoChampion: there is none.
+    """
+    champion = champion_of(environment)
+    if champion is None:
+        raise NoChampion("no version is champion; `pairwright run RECIPE` trains, registers and promotes one")
+    return champion
 
 
 def version_of(environment: Environment, digest: str, name: str | None = None) -> int | None:

@@ -78,7 +78,7 @@ def chosen_run(
     records = run_records(workspace)
     for record in records:
         if record["id"] == name:
-            return _checked(record, fits)
+            return checked(record, fits)
     wanted = [r for r in records if fits(r) and name in (None, LATEST, r.get("recipe"))]
     if not wanted:
         raise _none(workspace, records, name)
@@ -90,7 +90,12 @@ def chosen_run(
     return (complete or wanted)[-1]
 
 
-def _checked(record: dict[str, Any], fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def checked(record: dict[str, Any], fits: Callable[[dict[str, Any]], bool] = has_selection) -> dict[str, Any]:
+    """The record.
+
+    Raises:
+        DatasetError: it does not hold what it must.
+    """
     if not fits(record):
         raise DatasetError(f"run {record['id']} ended before it had a selection; run its recipe again: it goes on")
     return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,33 @@ leave(0)
     assert record["results"]["selection"] == first["results"]["selection"]
     assert record["results"]["report"] == first["results"]["report"]
     assert served.read_text() == before
+
+
+KERNEL = """
+import asyncio, sys
+from pathlib import Path
+async def run_cells(cells):  # as a notebook's do, inside a running event loop
+    scope = {}
+    for number, cell in enumerate(cells, 1):
+        exec(compile(cell, f"docs/python.md, block {number}", "exec"), scope)
+    assert set(scope["run"].stages["status"].to_pylist()) == {"reused"}
+asyncio.run(run_cells(Path(sys.argv[1]).read_text().split("# --- cell\\n")))
+"""
+
+
+def test_the_page_on_python_runs_as_a_notebook(project, tmp_path):
+    """Every block in order, in one process, on the run that is there; of the page, only the recipe's name differs."""
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert sum('pw.run("quickstart", limit=1)' in block for block in blocks) == 1
+    cells = [block.replace('pw.run("quickstart", limit=1)', 'pw.run("tiny.yaml")') for block in blocks]
+    (tmp_path / "cells.py").write_text("# --- cell\n".join(cells))
+    command = [sys.executable, "-c", KERNEL, str(tmp_path / "cells.py")]
+    done = subprocess.run(command, cwd=project[0].parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'did you mean "caption_text"?' in done.stdout
+    assert "held_out" in done.stdout
+    assert "curated" in done.stdout
 
 
 def test_a_changed_threshold_decodes_nothing_and_makes_another_selection(project):

@@ -45,7 +45,7 @@ def why(folders: Folders, view: ColumnsView, key: str) -> list[dict[str, Any]]:
     dataset = view.dataset
     key = key.removeprefix(f"{dataset.name}/")
     places = [Path(f) for f in ([folders] if isinstance(folders, (str, Path)) else folders)]
-    key, found = _called(dataset, key)
+    key, found = called(dataset, key)
     summaries = [(folder, read_summary(folder)) for folder in places]
     verdicts = [(folder, summary, _verdicts(folder, key)) for folder, summary in summaries]
     answers = []
@@ -61,8 +61,12 @@ def why(folders: Folders, view: ColumnsView, key: str) -> list[dict[str, Any]]:
     return answers
 
 
-def _called(dataset: Dataset, key: str) -> tuple[str, list[tuple[Shard, int]]]:
-    """The whole key, and every (shard, row) that has it."""
+def called(dataset: Dataset, key: str) -> tuple[str, list[tuple[Shard, int]]]:
+    """The whole key, and every (shard, row) that has it; `key` may be a part that one key alone holds.
+
+    Raises:
+        DatasetError: no key is or holds it, or several hold it.
+    """
     found = dataset.find(key)
     if found:
         return key, found

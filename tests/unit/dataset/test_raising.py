@@ -17,7 +17,7 @@ from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.errors import ComponentFailed
 from pairwright.components.registry import scorer
 from pairwright.components.settings import Settings
-from pairwright.flows.curate import said_raised
+from pairwright.flows.scoring import said_raised
 
 
 class WordSettings(Settings):

@@ -49,7 +49,7 @@ judged on it. Clip-art has true faults of its own that nobody planted, so no sel
 What teaches never judges. The reward learns from {_listed(TEACHING)}.
 It is judged by {_listed(JUDGING)}.
 The two share no kind, no template, no two words of one in a row, no donor and no caption
-(`tests/unit/dataset/test_damage_apart.py`).
+(`tests/unit/dataset/damage/test_damage_apart.py`).
 
     python -m benchmarks.curation          # makes this page again
 

@@ -3,7 +3,7 @@
     digest = keep_digest(run)
 
 Pure functions of a run's recipe, data and plan and of what earlier stages made, so that one test walks
-every stage and changes each input in turn (tests/unit/flows/test_digests.py). What a stage makes from is
+every stage and changes each input in turn (tests/unit/flows/planning/test_digests.py). What a stage makes from is
 known by content or by its own digest: never by a path, which changes when a workspace is moved, nor by a
 folder's name, which says nothing of what is in it.
 """

@@ -7,7 +7,7 @@ The rules are followed in their order. Before the first rule that needs a model'
 so far are applied, and the model sees only the pairs that passed them; the next model sees fewer
 still; models and recaptioning that no rule waits for see the kept pairs alone. Since a rule's
 aggregates are computed over the pairs that passed every earlier rule, the same rows are kept for the
-same reasons as without `lazy` (tests/unit/flows/test_lazy.py).
+same reasons as without `lazy` (tests/unit/flows/planning/test_lazy.py).
 
 Never lazy is what a global step reads, by whatever detour, because a selection or a fit answers for
 the whole population; nor what an arm of the ablation trains on that dropped pairs are part of. A lazy

@@ -1,6 +1,6 @@
 """Texts that damage is made of: what sites say instead of a caption, and sentences about something else.
 
-Some are for judging, others for teaching, and a test keeps them apart (tests/unit/dataset/test_damage_apart.py).
+Some are for judging, others for teaching, and a test keeps them apart (tests/unit/dataset/damage/test_damage_apart.py).
 
 The phrases are of the kind sites put into `alt`, written without regard to the patterns that a filter of
 ours looks for (components/filter/scorers/caption_text.py knows about one in eight of them), so finding them is work.

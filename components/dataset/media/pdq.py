@@ -10,7 +10,7 @@ Pictures within 31 of 256 bits show the same thing resized, recompressed or ligh
 Everything up to the median is linear and separable, and only 64 x 64 of the filter's outputs are
 kept. So each axis is a sum of a few weighted gathers, whose indices and weights are made once a
 length; the result is the reference implementation's, bit for bit up to ties
-(tests/unit/dataset/test_pdq.py holds it to the `pdqhash` package).
+(tests/unit/dataset/media/test_pdq.py holds it to the `pdqhash` package).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Greedy in caption-quality order: a pair is dropped only if its hash is within `radius` bits of a pair
 that was *kept*, and its reason names the nearest kept pair. So no two kept pairs are near each other,
 and nothing is dropped for resembling something that is itself gone. The result equals comparing all
-with all (tests/unit/filter/test_near_duplicates.py): up to LARGE hashes through numpy
+with all (tests/unit/filter/selections/duplicates/test_near_duplicates.py): up to LARGE hashes through numpy
 (hamming_index.py), beyond in compiled loops (near_groups.py).
 
 `exact: auto` gives that up only where it would cost more than some minutes, above some 15 million

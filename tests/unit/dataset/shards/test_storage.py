@@ -49,7 +49,7 @@ from pairwright.components.dataset.shards.columns import ColumnStore, StepColumn
 {moment} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 ColumnStore(sys.argv[1]).write(StepColumns("scorer", "digest"), sys.argv[2], {{"x": pa.array([1, 2])}}, 2)
 """
-        done = subprocess.run([sys.executable, "-c", code, store.root, shard.digest], cwd=Path(__file__).parents[3])
+        done = subprocess.run([sys.executable, "-c", code, store.root, shard.digest], cwd=Path(__file__).parents[4])
         assert done.returncode == -9
         assert store.missing(STEP, [shard]) == [shard]
         with pytest.raises(ColumnError, match="missing, cut short or damaged"):

@@ -141,7 +141,7 @@ with ShardWriter(sys.argv[1], "d", pairs_per_shard=1) as writer:
     writer.add("big", [("image", "image", "jpg", bytes(500_000))])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "d")], cwd=Path(__file__).parents[3], capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "d")], cwd=Path(__file__).parents[4], capture_output=True, text=True
     )
     assert done.returncode == 1
     assert "WorkspaceError" in done.stderr.splitlines()[-1]

@@ -36,7 +36,7 @@ def test_the_shell_completes_names(typed: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from pairwright.flows.cli import pairwright; pairwright(prog_name='pairwright')"],
         cwd=tmp_path,
-        env={**os.environ, **asked, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, **asked, "PYTHONPATH": str(Path(__file__).parents[4])},
         capture_output=True,
         text=True,
         timeout=60,

@@ -186,7 +186,7 @@ def test_unreadable_svg_says_nothing(tmp_path: Path) -> None:
     assert read_drawing(tmp_path / "missing.svg").title is None
 
 
-CORPUS = Path(__file__).parents[3] / "data"
+CORPUS = Path(__file__).parents[4] / "data"
 
 
 @pytest.mark.skipif(not (CORPUS / "raw/dataset.json").exists(), reason="the corpus is not pulled")

@@ -319,7 +319,7 @@ print(json.dumps({"seen": lazy.SEEN, "kept": selected.kept["key"].to_pylist()}))
 def test_a_killed_pass_redoes_the_shard_in_hand_alone(tmp_path: Path, crawl: Dataset) -> None:
     def child(deadly: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", CHILD, __file__, crawl.root, str(tmp_path), deadly]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[4])
 
     assert child("0019").returncode == -signal.SIGKILL
     again = child("nobody")

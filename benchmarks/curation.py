@@ -198,14 +198,14 @@ class Trainer:
 
 
 def _queries(path: str) -> Queries:
-    from pairwright.components.evaluate.split import features_of, positives_of
+    from pairwright.components.evaluate.split import features_of
     from pairwright.components.models.resolve import resolve_model
     from pairwright.components.models.towers.untrained import new_dual_encoder
     from pairwright.flows.planning.datasets import find_dataset
 
     model = new_dual_encoder(*(resolve_model(tower) for tower in TOWERS), dim=2)
     split = features_of(model, find_dataset(path), "alt")
-    return Queries(split.image, split.text, positives_of(split), np.asarray(split.groups))
+    return Queries(split.image, split.text, split.positives(), np.asarray(split.groups))
 
 
 def kept_rows(score: np.ndarray, count: int, seed: int) -> np.ndarray:

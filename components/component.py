@@ -24,6 +24,7 @@ from pairwright.components.finite import require_finite
 from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from pairwright.components.dataset.dataset import Dataset
@@ -203,9 +204,13 @@ class FitInputs:
 
 
 class Fit(Component[S]):
-    """Columns or pairs -> a model folder (reward model, codebook, captioner, dual encoder)."""
+    """Columns or pairs -> a model folder (reward model, codebook, captioner, dual encoder).
+
+    `speaks` names the protocols of that model that a benchmark may ask for (components/models/protocols.py).
+    """
 
     kind = "fit"
+    speaks: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
         """Write the model into `folder` (config.json, model.safetensors, card.md); returns metrics."""
@@ -245,17 +250,40 @@ class Metric:
         require_finite([self.value, self.low, self.high], f"the metric {self.name} and its interval")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a benchmark found.
+
+    Attributes:
+        metrics: figures with their definitions and intervals.
+        items: each item's value by metric name, for paired tests, and under `groups` each item's group, which a
+            bootstrap draws whole. A metric of other items than the rest has its groups under `METRIC.groups`.
+    """
+
+    metrics: list[Metric]
+    items: Mapping[str, np.ndarray]
+
+
 class Benchmark(Component[S]):
-    """Model + dataset -> metrics, each with its definition, n and a bootstrap interval."""
+    """Model + dataset -> metrics, each with its definition, n and a bootstrap interval.
+
+    `protocol` is what it asks of a model (components/models/protocols.py).
+    """
 
     kind = "benchmark"
+    protocol: ClassVar[str] = "dual_encoder"
 
     def datasets(self) -> tuple[str, ...]:
         """Paths of datasets it reads beside the one it is given; their bytes enter the digest."""
         return ()
 
-    def evaluate(self, model: Any, dataset: Dataset) -> list[Metric]:
+    def measure(self, model: Any, dataset: Dataset) -> Measured:
+        """One pass over the dataset with a model that speaks `protocol`."""
         raise NotImplementedError
+
+    def evaluate(self, model: Any, dataset: Dataset) -> list[Metric]:
+        """The metrics alone."""
+        return self.measure(model, dataset).metrics
 
 
 def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

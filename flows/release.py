@@ -104,7 +104,7 @@ def register_stage(
     weights, benchmarks = hash_folder(model), planned_benchmarks(run, evaluate)
 
     def digest_against(champion: str | None) -> str:
-        return decision_digest(run, weights, version["md5"], rule, benchmarks, champion, foreign)
+        return decision_digest(run, model, version["md5"], rule, benchmarks, champion, foreign)
 
     before = champion_of(run.environment)
     digest = digest_against(before.digest if before else None)

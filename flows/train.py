@@ -8,7 +8,9 @@ same seeds. `random` is the baseline a selection has to beat.
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ from pairwright.components.component import Fit
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards import storage
 from pairwright.components.errors import InvalidRecipe, nearest
-from pairwright.components.models.resolve import hash_folder
+from pairwright.components.models.protocols import PROTOCOLS
 from pairwright.components.recipe import EvaluateSection, PretrainSection, StepSpec
 from pairwright.flows.planning.digests import ablation_digest, metrics_digest, model_digest
 from pairwright.flows.planning.evaluation_sets import RULE as HELD_OUT
@@ -82,7 +84,7 @@ def check_training(run: Run) -> None:
     if recipe.pretrain is not None:
         planned_fit(run, recipe.pretrain, recipe.pretrain.seeds[0])
     if recipe.evaluate is not None:
-        planned_benchmarks(run, recipe.evaluate)
+        _protocols_spoken(run, recipe.evaluate)
         if recipe.pretrain is not None and not recipe.evaluate.benchmarks:
             raise InvalidRecipe(f"{recipe.name}: evaluate.benchmarks is empty; name one, e.g. {{retrieval: retrieval}}")
         if recipe.pretrain is None and recipe.evaluate.compression is None:
@@ -103,6 +105,27 @@ def check_training(run: Run) -> None:
                 f"arms are {', '.join(arms_of(run))}, seeds {', '.join(map(str, recipe.pretrain.seeds))}"
             )
         check_metric(run, "release.promote.metric", rule.metric)
+
+
+def _protocols_spoken(run: Run, section: EvaluateSection) -> None:
+    """Every benchmark asks for a protocol there is, and for one that the model to be trained speaks.
+
+    Raises:
+        InvalidRecipe: naming the benchmark and the protocol.
+    """
+    for key, benchmark in planned_benchmarks(run, section).items():
+        where = f"{run.recipe.name}: benchmark {key}"
+        if benchmark.protocol not in PROTOCOLS:
+            raise InvalidRecipe(f'{where} asks for a "{benchmark.protocol}"{nearest(benchmark.protocol, PROTOCOLS)}')
+        if run.recipe.pretrain is None:
+            continue
+        fit = planned_fit(run, run.recipe.pretrain, run.recipe.pretrain.seeds[0])
+        if benchmark.protocol not in fit.speaks:
+            made = ", ".join(fit.speaks) or "nothing a benchmark can ask"
+            raise InvalidRecipe(
+                f"{where} asks for a {benchmark.protocol}, and what pretrain.uses {fit.name} makes is {made}; "
+                "name another benchmark or another fit"
+            )
 
 
 def check_metric(run: Run, where: str, metric: str) -> None:
@@ -219,8 +242,9 @@ def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None
     metrics: dict[str, Any] = {}
     for arm, seeds in models.items():
         for seed, folder in seeds.items():
+            loaded = functools.cache(functools.partial(load_for, run, section, folder))
             for split, dataset in run.splits.items():
-                found = evaluate_one(run, section, folder, dataset, f"{arm} {seed} {split}")
+                found = evaluate_one(run, section, folder, dataset, f"{arm} {seed} {split}", loaded)
                 metrics.setdefault(arm, {}).setdefault(str(seed), {})[split] = str(found)
     folder = ablation_stage(run, metrics)
     run.results |= {"evaluation": folder.name, "metrics": metrics}
@@ -228,10 +252,33 @@ def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None
     return folder
 
 
-def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Dataset, name: str) -> Path:
-    """`metrics.json` (a list of metrics) and `items.npz` (a value an item, for paired tests)."""
+def load_for(run: Run, section: EvaluateSection, model: Path) -> Any:
+    """The model, by every protocol that the recipe's benchmarks ask for.
+
+    Raises:
+        ModelError: it does not speak one of them.
+    """
+    from pairwright.components.models.formats import load_model
+
+    asked = {benchmark.protocol for benchmark in planned_benchmarks(run, section).values()}
+    return load_model(model, sorted(asked), run.device)
+
+
+def evaluate_one(
+    run: Run,
+    section: EvaluateSection,
+    model: Path,
+    dataset: Dataset,
+    name: str,
+    loaded: Callable[[], Any] | None = None,
+) -> Path:
+    """`metrics.json` (a list of metrics) and `items.npz` (a value an item, for paired tests).
+
+    Args:
+        loaded: gives the model of that folder, so that several splits load it once; loaded here if None.
+    """
     benchmarks = planned_benchmarks(run, section)
-    digest = metrics_digest(hash_folder(model), dataset, benchmarks)
+    digest = metrics_digest(model, dataset, benchmarks)
     folder = run.artifacts.path("metrics", digest)
 
     def reuse() -> Path | None:
@@ -241,7 +288,8 @@ def evaluate_one(run: Run, section: EvaluateSection, model: Path, dataset: Datas
         from pairwright.flows.stages.measure import measure
 
         with run.artifacts.commit("metrics", digest) as partial:
-            metrics = measure(run, model, dataset, benchmarks, partial)
+            asked = loaded() if loaded else load_for(run, section, model)
+            metrics = measure(asked, dataset, benchmarks, partial)
         stage.facts(items=dataset.rows, **{m["name"]: m["value"] for m in metrics[:4]})
         return folder
 

@@ -92,3 +92,11 @@ def caption_of(captions: Sequence[dict[str, Any]] | None, source: str) -> str | 
             text: str | None = caption["text"]
             return text
     return None
+
+
+def captions_from(captions: Sequence[dict[str, Any]] | None, source: str) -> list[str]:
+    """Every caption of a source that says something; of several languages, those of the first one's or of `@de`."""
+    name, _, lang = source.partition("@")
+    mine = [one for one in captions or () if one["source"] == name and one["text"]]
+    wanted = lang or (mine[0]["lang"] if mine else None)
+    return [one["text"] for one in mine if one["lang"] == wanted]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from pairwright.components.component import Benchmark, Metric
+from pairwright.components.component import Benchmark, Measured, Metric
 from pairwright.components.errors import DatasetError, InvalidRecipe
 from pairwright.components.finite import require_finite
 from pairwright.components.registry import benchmark
@@ -25,7 +25,7 @@ from pairwright.components.settings import Settings
 if TYPE_CHECKING:
     from pairwright.components.dataset.dataset import Dataset
     from pairwright.components.dataset.facts import DataFacts
-    from pairwright.components.models.encoder import DualEncoder
+    from pairwright.components.models.protocols import DualEncoder
 
 QUERIES = {"both": "the picture and the text, summed", "image": "the picture alone", "text": "the text alone"}
 
@@ -48,10 +48,11 @@ class ComposedQuery(Benchmark[ComposedQuerySettings]):
             if lacks := facts.lacks_label(label):
                 raise InvalidRecipe(f"{lacks}; name labels it has in `change` and `same`")
 
-    def evaluate(self, model: DualEncoder, dataset: Dataset) -> list[Metric]:
+    def measure(self, model: DualEncoder, dataset: Dataset) -> Measured:
+        """Items are queries, hits as 0 or 1; their groups are those of the pictures that asked."""
         from pairwright.components.evaluate.bootstrap import bootstrap_mean
 
-        items = self.evaluate_items(model, dataset)
+        items = self._hits(model, dataset)
         metrics = []
         for name, way in QUERIES.items():
             hits = items[f"{name}_r1"]
@@ -61,9 +62,9 @@ class ComposedQuery(Benchmark[ComposedQuerySettings]):
                 f"{', '.join(self.settings.same)}. The query is {way}; the gallery every other picture."
             )
             metrics.append(Metric(f"{name}_r1", found.value, len(hits), found.low, found.high, told))
-        return metrics
+        return Measured(metrics, items)
 
-    def evaluate_items(self, model: DualEncoder, dataset: Dataset) -> dict[str, np.ndarray]:
+    def _hits(self, model: DualEncoder, dataset: Dataset) -> dict[str, np.ndarray]:
         """Each query's hit, 0 or 1, by metric name, and the `groups` of the pictures that asked.
 
         Raises:

@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairwright.components.evaluate.retrieval import KS, first_ranks
+from pairwright.components.evaluate.positives import Positives
+from pairwright.components.evaluate.ranks import retrieval_ranks
+from pairwright.components.evaluate.retrieval import KS
 
 DEFINITION = (
     f"Mean over queries of the six hits R@{', R@'.join(map(str, KS))}, picture to caption and caption to picture, "
@@ -45,11 +47,11 @@ class TrainingPairs:
 
 @dataclass(frozen=True)
 class Queries:
-    """An evaluation split: features (n, width), which captions belong to which pictures (n, n), groups (n,)."""
+    """An evaluation split: features (n, width) and (m, width), which captions are right answers, groups (n,)."""
 
     image: Tensor
     text: Tensor
-    positive: np.ndarray
+    positives: Positives
     groups: np.ndarray
 
 
@@ -94,11 +96,14 @@ def train_and_query(
         seed=seed,
         groups=pairs.captions[rows],
     )
-    return np.concatenate([_hits(heads.image(s.image).numpy(), heads.text(s.text).numpy(), s.positive) for s in splits])
+    return np.concatenate(
+        [_hits(heads.image(s.image).numpy(), heads.text(s.text).numpy(), s.positives) for s in splits]
+    )
 
 
-def _hits(image: np.ndarray, text: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    scores = image @ text.T
-    ranks = np.stack([first_ranks(scores, positive), first_ranks(scores.T, positive.T)])
-    hits: np.ndarray = np.mean([ranks <= k for k in KS], axis=0).mean(axis=0)
+def _hits(image: np.ndarray, text: np.ndarray, positives: Positives) -> np.ndarray:
+    """(n,) of each picture: the mean of its three hits and of its captions' three."""
+    i2t, t2i = (np.mean([ranks <= k for k in KS], axis=0) for ranks in retrieval_ranks(image, text, positives))
+    of_captions = np.bincount(positives.picture, t2i) / np.bincount(positives.picture)
+    hits: np.ndarray = (i2t + of_captions) / 2
     return hits.astype(np.float32)

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from pairwright.components.component import Benchmark, Metric
+from pairwright.components.component import Benchmark, Measured, Metric
 from pairwright.components.registry import benchmark
 from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
     from pairwright.components.dataset.dataset import Dataset
     from pairwright.components.evaluate.split import SplitFeatures
-    from pairwright.components.models.encoder import DualEncoder
+    from pairwright.components.models.protocols import DualEncoder
 
 REPLICATES = 1000
 RIDGE = 0.1  # of the kernel's mean diagonal
@@ -64,26 +64,25 @@ class DomainGap(Benchmark[DomainGapSettings]):
     def datasets(self) -> tuple[str, ...]:
         return (self.settings.against,)
 
-    def evaluate(self, model: DualEncoder, dataset: Dataset) -> list[Metric]:
+    def measure(self, model: DualEncoder, dataset: Dataset) -> Measured:
+        """Items are those of both datasets: whether the probe was right, as 0 or 1, and its group."""
         ours, theirs = self._splits(model, dataset)
-        metrics = []
+        metrics: list[Metric] = []
+        items: dict[str, np.ndarray] = {}
         for kind, what in (("image", "pictures"), ("text", "captions")):
-            gap = self._gap(kind, ours, theirs)
+            groups = _groups_of(kind, ours), _groups_of(kind, theirs)
+            gap = self._gap(kind, ours, theirs, groups)
             text = (
                 f"Area under the ROC curve of a ridge probe on tower features of {what} that tells this split from "
                 f"{self.settings.against}, {self.settings.folds}-fold by group: 0.5 no gap, 1 told apart by every one. "
                 "Interval: percentile bootstrap by group within each dataset."
             )
             metrics.append(Metric(f"{kind}_auc", gap.auc, len(gap.correct), gap.low, gap.high, text, False))
-        return metrics
-
-    def evaluate_items(self, model: DualEncoder, dataset: Dataset) -> dict[str, np.ndarray]:
-        """For each item of both datasets whether the probe was right, as 0 or 1, and its group."""
-        ours, theirs = self._splits(model, dataset)
-        found = {
-            f"{kind}_told_apart": self._gap(kind, ours, theirs).correct.astype(np.float32) for kind in ("image", "text")
-        }
-        return {"groups": np.array([*ours.groups, *(f"against {name}" for name in theirs.groups)]), **found}
+            items[f"{kind}_told_apart"] = gap.correct.astype(np.float32)
+            named = np.array([*groups[0], *(f"against {name}" for name in groups[1])])
+            if len(named) != len(items.setdefault("groups", named)):  # a picture has several captions
+                items[f"{kind}_told_apart.groups"] = named
+        return Measured(metrics, items)
 
     def _splits(self, model: DualEncoder, dataset: Dataset) -> tuple[SplitFeatures, SplitFeatures]:
         from pairwright.components.dataset.dataset import open_dataset
@@ -94,10 +93,13 @@ class DomainGap(Benchmark[DomainGapSettings]):
             model, open_dataset(wish.against), wish.against_source
         )
 
-    def _gap(self, kind: str, ours: SplitFeatures, theirs: SplitFeatures) -> Gap:
+    def _gap(self, kind: str, ours: SplitFeatures, theirs: SplitFeatures, groups: tuple[list[str], list[str]]) -> Gap:
         first, second = (getattr(split, kind).float().cpu().numpy() for split in (ours, theirs))
-        wish = self.settings
-        return domain_gap(first, second, ours.groups, theirs.groups, folds=wish.folds, seed=wish.seed)
+        return domain_gap(first, second, *groups, folds=self.settings.folds, seed=self.settings.seed)
+
+
+def _groups_of(kind: str, split: SplitFeatures) -> list[str]:
+    return split.groups if kind == "image" else split.caption_groups
 
 
 def domain_gap(

@@ -1,38 +1,62 @@
 """An evaluation split in memory: pictures' and captions' tower features, captions, groups, labels.
 
-Tower features are computed once a process for each (split, tower), so that six models on one split
-cost one pass of the tower.
+Tower features are computed once a process for each (split, tower), so that six models on one split cost one
+pass of the tower, and several benchmarks of a model one of its own.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pairwright.components.dataset.dataset import Dataset
-from pairwright.components.dataset.shards.reading import read_pairs
+from pairwright.components.dataset.pairs import captions_from
+from pairwright.components.dataset.shards.reading import read_pairs, sidecar_rows
 from pairwright.components.errors import DatasetError
+from pairwright.components.evaluate.positives import Positives
 from pairwright.components.finite import require_finite
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.models.protocols import DualEncoder
 
-MAX_CACHED = 16  # (split, tower) entries; a split of 250 pairs is about 2 MB
+T = TypeVar("T")
+
+MAX_CACHED = 16  # (what, of what, tower) entries; a split of 250 pairs is about 2 MB
 _cached: dict[tuple[str, str, str], Any] = {}
 
 
 @dataclass(frozen=True)
-class SplitFeatures:
-    """Features of the usable pairs of a split, in its order.
+class Pictures:
+    """The pictures of a split that can be read, in its order; no caption is asked for.
 
     Attributes:
         image: (n, image tower's width) float32.
-        text: (n, text tower's width) float32, of the captions.
-        captions: n texts of the source asked for.
+        groups: n names; pictures of one group are not independent.
+        labels: n dicts of the sidecar's labels.
+        rows: which rows of each shard they are.
+        skipped: pairs without a readable picture.
+    """
+
+    image: Tensor
+    groups: list[str]
+    labels: list[dict[str, str]]
+    rows: list[list[int]]
+    skipped: int
+
+
+@dataclass(frozen=True)
+class SplitFeatures:
+    """Features of a split's pictures that have a caption, and of all their captions, in its order.
+
+    Attributes:
+        image: (n, image tower's width) float32.
+        text: (m, text tower's width) float32, of the captions.
+        captions: m texts of the source asked for; a picture may have several.
+        picture: int64 (m,), ascending: which picture each caption is of.
         groups: n names; pairs of one group are not independent.
         labels: n dicts of the sidecar's labels.
         skipped: pairs without a readable picture or without a caption.
@@ -41,83 +65,115 @@ class SplitFeatures:
     image: Tensor
     text: Tensor
     captions: list[str]
+    picture: np.ndarray
     groups: list[str]
     labels: list[dict[str, str]]
     skipped: int
 
+    @property
+    def caption_groups(self) -> list[str]:
+        """m names: the group of each caption's picture."""
+        return [self.groups[i] for i in self.picture]
 
-@dataclass
-class _Facts:
-    """What is known of the usable pairs besides features."""
+    def positives(self) -> Positives:
+        """Which captions are right answers of which pictures."""
+        return Positives.of(self.captions, self.picture, self.groups)
 
-    captions: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-    labels: list[dict[str, str]] = field(default_factory=list)
-    skipped: int = 0
+
+def pictures_of(model: DualEncoder, dataset: Dataset) -> Pictures:
+    """The model's tower features of a split's pictures.
+
+    Raises:
+        DatasetError: the split has no picture that can be read.
+        NotFinite: a tower gave a feature that is not.
+    """
+    found = _once(("image", dataset.digest, _key(model, model.image_key)), lambda: _read(model, dataset))
+    require_finite(found.image, f"the picture features of {dataset.name}")
+    return found
 
 
 def features_of(model: DualEncoder, dataset: Dataset, source: str = "alt") -> SplitFeatures:
-    """The model's tower features of a split.
+    """The model's tower features of a split's pictures and of all their captions of a source.
 
     Raises:
         DatasetError: the split has no pair with a picture and a caption of this source.
         NotFinite: a tower gave a feature that is not.
     """
-    split = f"{dataset.digest}/{source}"
-    image_key = f"{model.image_key}/{model.device}" if model.image_key else None
-    text_key = f"{model.text_key}/{model.device}" if model.text_key else None
-    facts, image = _once(("image", split, image_key), lambda: _read(model, dataset, source))
-    text = _once(("text", split, text_key), lambda: model.text_features(facts.captions).clone())
-    require_finite(image, f"the picture features of {dataset.name}")
+    every = pictures_of(model, dataset)
+    texts = _captions(dataset, every.rows, source)
+    asked = [i for i, of_one in enumerate(texts) if of_one]
+    if not asked:
+        raise DatasetError(f'{dataset.name} has no pair with a picture and a caption "{source}"; name another source')
+    captions = [text for i in asked for text in texts[i]]
+    key = ("text", sha256_text(canonical(captions)), _key(model, model.text_key))
+    text = _once(key, lambda: model.text_features(captions).clone())
     require_finite(text, f"the caption features of {dataset.name}")
-    return SplitFeatures(image, text, facts.captions, facts.groups, facts.labels, facts.skipped)
+    return SplitFeatures(
+        image=every.image if len(asked) == len(texts) else every.image[asked],
+        text=text,
+        captions=captions,
+        picture=np.repeat(np.arange(len(asked)), [len(texts[i]) for i in asked]),
+        groups=[every.groups[i] for i in asked],
+        labels=[every.labels[i] for i in asked],
+        skipped=every.skipped + len(texts) - len(asked),
+    )
 
 
-def _once(key: tuple[str, str, str | None], make: Callable[[], Any]) -> Any:
-    """`make()`, remembered unless the key's last part is None (a tower trained with its model)."""
-    kind, split, tower = key
+def _key(model: DualEncoder, tower: str | None) -> str | None:
+    """What names a tower's features: the tower, or the folder of a model that trained it; None if nothing does."""
+    name = tower or model.folder_digest
+    return f"{name}/{model.device}" if name else None
+
+
+def _once(key: tuple[str, str, str | None], make: Callable[[], T]) -> T:
+    """`make()`, remembered unless the key's last part is None (a tower that may still be trained)."""
+    kind, of, tower = key
     if tower is None:
         return make()
-    if (kind, split, tower) not in _cached:
+    if (kind, of, tower) not in _cached:
         while len(_cached) >= MAX_CACHED:
             _cached.pop(next(iter(_cached)))
-        _cached[kind, split, tower] = make()
-    return _cached[kind, split, tower]
+        _cached[kind, of, tower] = make()
+    found: T = _cached[kind, of, tower]
+    return found
 
 
-def _read(model: DualEncoder, dataset: Dataset, source: str) -> tuple[_Facts, Tensor]:
-    """Facts and image features of the pairs that have a good picture and a caption."""
+@dataclass
+class _Facts:
+    """What is known of the readable pictures besides features."""
+
+    groups: list[str] = field(default_factory=list)
+    labels: list[dict[str, str]] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+    skipped: int = 0
+
+
+def _read(model: DualEncoder, dataset: Dataset) -> Pictures:
     facts = _Facts()
     parts: list[Tensor] = []
     for shard in dataset.shards:
+        facts.rows.append([])
         for batch in read_pairs(shard, pixels=model.image_size):
-            texts = batch.captions(source)
-            fine = [i for i, image in enumerate(batch.images) if image is not None and texts[i]]
+            fine = [i for i, image in enumerate(batch.images) if image is not None]
             facts.skipped += len(batch) - len(fine)
             if not fine:
                 continue
             parts.append(model.image_features([image for i in fine if (image := batch.images[i]) is not None]).clone())
             for i in fine:
                 row = batch.sidecar[i]
-                facts.captions.append(texts[i] or "")
+                facts.rows[-1].append(int(batch.rows[i]))
                 facts.groups.append(row.get("group") or f"{shard.digest}/{batch.rows[i]}")
                 facts.labels.append({label["name"]: label["value"] for label in row.get("labels") or ()})
     if not parts:
-        raise DatasetError(f'{dataset.name} has no pair with a picture and a caption "{source}"; name another source')
-    return facts, torch.cat(parts)
+        raise DatasetError(f"{dataset.name} has no picture that can be read; ingest it again")
+    return Pictures(torch.cat(parts), facts.groups, facts.labels, facts.rows, facts.skipped)
 
 
-def normalised(caption: str) -> str:
-    """A caption as compared: Unicode-folded, lower case, single spaces, without a final full stop."""
-    return " ".join(unicodedata.normalize("NFKC", caption).casefold().split()).rstrip(".! ")
-
-
-def positives_of(split: SplitFeatures) -> np.ndarray:
-    """bool (n, n): pair i's picture and pair j's caption belong together.
-
-    They do if i = j, if both are of one group, or if their captions are the same text.
-    """
-    groups = np.unique(np.asarray(split.groups), return_inverse=True)[1].reshape(-1)
-    texts = np.unique(np.asarray([normalised(text) for text in split.captions]), return_inverse=True)[1].reshape(-1)
-    same: np.ndarray = (groups[:, None] == groups[None, :]) | (texts[:, None] == texts[None, :])
-    return same
+def _captions(dataset: Dataset, rows: list[list[int]], source: str) -> list[list[str]]:
+    """Each picture's captions of a source that are not empty; [] where it has none."""
+    found = []
+    for shard, of_shard in zip(dataset.shards, rows, strict=True):
+        if of_shard:
+            table = shard.read_sidecar(["captions"]).take(of_shard)
+            found += [captions_from(row["captions"], source) for row in sidecar_rows(table)]
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from pairwright.components.component import Benchmark, Metric
+from pairwright.components.component import Benchmark, Measured, Metric
 from pairwright.components.errors import DatasetError, InvalidRecipe
 from pairwright.components.evaluate.bootstrap import bootstrap_mean
 from pairwright.components.finite import require_finite
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pairwright.components.dataset.dataset import Dataset
     from pairwright.components.dataset.facts import DataFacts
-    from pairwright.components.models.encoder import DualEncoder
+    from pairwright.components.models.protocols import DualEncoder
 
 TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of {}", "clip art of {}", "something from {}")
 
@@ -44,7 +44,8 @@ class ZeroShot(Benchmark[ZeroShotSettings]):
         if lacks := facts.lacks_label(self.settings.label):
             raise InvalidRecipe(f"{lacks}; name one in `label`")
 
-    def evaluate(self, model: DualEncoder, dataset: Dataset) -> list[Metric]:
+    def measure(self, model: DualEncoder, dataset: Dataset) -> Measured:
+        """Items are the pictures that have the label, hits as 0 or 1; no caption is asked for."""
         items, truth, groups, classes = self._predict(model, dataset)
         what = (
             f"the class whose {len(self.settings.templates)} averaged prompts have the highest cosine is its "
@@ -55,27 +56,21 @@ class ZeroShot(Benchmark[ZeroShotSettings]):
             "top3": f"Share of pictures whose {self.settings.label} is among the 3 classes of the highest cosine.",
             "balanced_accuracy": f"Mean over classes of the share of their pictures for which {what}.",
         }
+        # Weighing each picture by 1 / its class's size makes the mean over pictures one over classes.
+        items["balanced_accuracy"] = items["accuracy"] * class_weights(truth)
         metrics = []
         for name, text in texts.items():
-            # Weighing each picture by 1 / its class's size makes the mean over pictures one over classes.
-            weighed = items["accuracy"] * class_weights(truth) if name == "balanced_accuracy" else items[name]
-            found = bootstrap_mean(weighed, groups, seed=self.settings.seed)
+            found = bootstrap_mean(items[name], groups, seed=self.settings.seed)
             metrics.append(Metric(name, found.value, len(truth), found.low, found.high, text))
-        return metrics
-
-    def evaluate_items(self, model: DualEncoder, dataset: Dataset) -> dict[str, np.ndarray]:
-        """Each picture's hit, 0 or 1, by metric name, in the split's order; `groups` as in retrieval."""
-        items, truth, groups, _ = self._predict(model, dataset)
-        balanced = items["accuracy"] * class_weights(truth)
-        return items | {"balanced_accuracy": balanced, "groups": np.asarray(groups)}
+        return Measured(metrics, items | {"groups": np.asarray(groups)})
 
     def _predict(
         self, model: DualEncoder, dataset: Dataset
     ) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
         """(hits by metric, class numbers, groups, class names) of the pictures that have the label."""
-        from pairwright.components.evaluate.split import features_of
+        from pairwright.components.evaluate.split import pictures_of
 
-        split = features_of(model, dataset)
+        split = pictures_of(model, dataset)
         labelled = [i for i, labels in enumerate(split.labels) if self.settings.label in labels]
         if not labelled:
             raise DatasetError(f'{dataset.name} has no label "{self.settings.label}"; name one in `label`')

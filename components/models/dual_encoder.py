@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from pairwright.components.errors import ModelError
 from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.formats import model_format
 from pairwright.components.models.heads import INITIAL_SCALE, Projection, as_features
 from pairwright.components.models.resolve import ENCODER_FORMAT as FORMAT
 from pairwright.components.models.towers.pixels import squash
@@ -102,6 +103,7 @@ class TwoTower(DualEncoder):
         (root / CARD).write_text(card or self.card or "# Dual encoder\n", encoding="utf-8")
 
 
+@model_format("pairwright-dual-encoder", "clip", "siglip", "siglip2", speaks=("dual_encoder",))
 def load_dual_encoder(folder: str | Path | ModelFolder, device: str = "cpu") -> DualEncoder:
     """The model in a folder of ours, or in a `transformers` CLIP or SigLIP folder, ready to encode.
 

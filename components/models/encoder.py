@@ -24,6 +24,7 @@ class DualEncoder(nn.Module):
         image_size: side in pixels of the square its image tower reads.
         image_key, text_key: name a tower's features, so that models of one tower share them; None
             where the tower was trained with this model alone.
+        folder_digest: digest of the folder whose weights it has; None where they may have changed since.
         crops: whether it reads a picture's centre; else the whole is squashed to a square.
         card: the model card's text.
     """
@@ -33,6 +34,7 @@ class DualEncoder(nn.Module):
     crops: bool = False
     image_key: str | None = None
     text_key: str | None = None
+    folder_digest: str | None = None
     card: str = ""
     log_scale: nn.Parameter
     logit_bias: nn.Parameter | None

@@ -29,6 +29,7 @@ class FitDualEncoder(Fit[DualEncoderSettings]):
     """Writes config.json, model.safetensors, tokenizer files, card.md and metrics.jsonl (a line a step)."""
 
     requires = Columns("image_features", "text_features")
+    speaks = ("dual_encoder",)
     libraries = ("torch", "transformers")
     mixed_precision = True
 

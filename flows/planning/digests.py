@@ -23,6 +23,8 @@ from pairwright.components.component import Benchmark, Fit
 from pairwright.components.dataset.groups import OVERLAP
 from pairwright.components.digest import digestible, library_versions, op_digest
 from pairwright.components.hashing import canonical, rows_digest, sha256_text
+from pairwright.components.models.formats import format_of
+from pairwright.components.models.resolve import hash_folder
 from pairwright.components.source_code import code_digest, module_digest, source_digest
 from pairwright.components.workspace_paths import named
 from pairwright.flows.planning.datasets import find_dataset
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from pairwright.flows.running.run import Run
 
 CURVE_SPLIT = "dev"  # a share is chosen by the curve, so it is drawn on the split that tunes
-ENCODERS = "pairwright.components.models.dual_encoder"  # loads what a benchmark or an index asks
+ENCODERS = "pairwright.components.models.dual_encoder"  # loads what an index asks
 HEADS = "pairwright.components.models.towers.untrained"  # fresh ones on the towers a curve asks
 
 
@@ -118,14 +120,14 @@ def benchmark_digests(benchmarks: Mapping[str, Benchmark[Any]]) -> dict[str, str
     return found
 
 
-def metrics_digest(weights: str, split: Dataset, benchmarks: Mapping[str, Benchmark[Any]]) -> str:
-    """One model's metrics on one split; `weights` is the digest of the model's files."""
+def metrics_digest(model: Path, split: Dataset, benchmarks: Mapping[str, Benchmark[Any]]) -> str:
+    """The metrics of the model in a folder on one split; what loads folders of its format counts, too."""
     return digest_of(
         "evaluate",
-        model=weights,
+        model=hash_folder(model),
         split=split.digest,
         benchmarks=benchmark_digests(benchmarks),
-        source=[source_digest(ENCODERS), function_digest(measure)],
+        source=[source_digest(format_of(model).module), function_digest(measure)],
     )
 
 
@@ -209,7 +211,7 @@ def fit_registration_digest(run: Run, weights: str, name: str) -> str:
 
 def decision_digest(
     run: Run,
-    weights: str,
+    model: Path,
     data_version: str,
     rule: PromotionRule,
     benchmarks: Mapping[str, Benchmark[Any]],
@@ -219,19 +221,19 @@ def decision_digest(
     """A promotion: everything that was compared.
 
     Args:
-        weights: digest of the challenger's files.
+        model: the challenger's folder.
         champion: digest of the champion's files at that moment; None if there was none.
         refused: why no model of this run may be promoted, if none may.
     """
     return digest_of(
         "register",
-        model=weights,
+        model=hash_folder(model),
         champion=champion,
         data=data_version,
         rule=digestible(rule),
         refused=refused,
         store=store_of(run),
-        metrics=metrics_digest(weights, run.splits["dev"], benchmarks),
+        metrics=metrics_digest(model, run.splits["dev"], benchmarks),
         source=[
             source_digest("pairwright.components.tracking.promotion"),
             source_digest("pairwright.components.evaluate.bootstrap"),

@@ -11,7 +11,7 @@ from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.tracking.promotion import Comparison, Decision, PromotionRule, decide
 from pairwright.flows.running.run import Run, registry_of
-from pairwright.flows.stages.measure import GROUPS
+from pairwright.flows.stages.measure import GROUPS, groups_of
 
 Measured = Callable[[Path, Dataset, str], Path]
 
@@ -55,4 +55,4 @@ def items_of(folder: Path, metric: str) -> tuple[np.ndarray, list[str]]:
         if metric not in items:
             known = [name for name in items if not name.endswith(GROUPS)]
             raise InvalidRecipe(f'release.promote.metric is "{metric}", which was not measured{nearest(metric, known)}')
-        return items[metric], items[f"{metric.partition('.')[0]}.{GROUPS}"].tolist()
+        return items[metric], groups_of(items, metric).tolist()

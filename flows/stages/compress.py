@@ -173,7 +173,7 @@ def _caption_ids(view: Any, source: str) -> np.ndarray:
 def _queries(run: Run, section: CompressionSection, dataset: Any) -> Any:
     """An evaluation split through the towers whose features the curve trains on."""
     from pairwright.components.evaluate.compression import Queries
-    from pairwright.components.evaluate.split import features_of, positives_of
+    from pairwright.components.evaluate.split import features_of
     from pairwright.components.models.towers.untrained import new_dual_encoder
 
     towers = [
@@ -182,4 +182,4 @@ def _queries(run: Run, section: CompressionSection, dataset: Any) -> Any:
     ]
     model = new_dual_encoder(*towers, dim=2, device=run.device)
     split = features_of(model, dataset, section.source if section.source not in run.plan.steps else "alt")
-    return Queries(split.image.cpu(), split.text.cpu(), positives_of(split), np.asarray(split.groups))
+    return Queries(split.image.cpu(), split.text.cpu(), split.positives(), np.asarray(split.groups))

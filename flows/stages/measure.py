@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +24,18 @@ REPORTED = "test"  # the split an ablation is reported on; dev only promotes and
 
 
 def measure(
-    run: Run, model_folder: Path, dataset: Dataset, benchmarks: dict[str, Any], folder: Path
+    model: Any, dataset: Dataset, benchmarks: Mapping[str, Benchmark[Any]], folder: Path
 ) -> list[dict[str, Any]]:
-    """Run every benchmark; write `metrics.json` and the per-item values `items.npz`. Names are `benchmark.metric`."""
-    from pairwright.components.models.dual_encoder import load_dual_encoder
+    """Run every benchmark once; write `metrics.json` and the per-item values `items.npz`.
 
-    model = load_dual_encoder(model_folder, run.device)
+    Names are `benchmark.metric`. The model speaks every benchmark's protocol.
+    """
     metrics: list[dict[str, Any]] = []
     items: dict[str, np.ndarray] = {}
     for name, benchmark in benchmarks.items():
-        assert isinstance(benchmark, Benchmark)
-        measured = benchmark.evaluate(model, dataset)
-        metrics += [asdict(m) | {"name": f"{name}.{m.name}", "split": dataset.digest} for m in measured]
-        found = benchmark.evaluate_items(model, dataset)  # type: ignore[attr-defined]
-        for metric, values in found.items():
+        measured = benchmark.measure(model, dataset)
+        metrics += [asdict(m) | {"name": f"{name}.{m.name}", "split": dataset.digest} for m in measured.metrics]
+        for metric, values in measured.items.items():
             if np.issubdtype(values.dtype, np.floating):
                 require_finite(values, f"the items of {name}.{metric}")
             items[f"{name}.{metric}"] = values
@@ -61,7 +60,7 @@ def compare_arms(folders: dict[str, dict[str, dict[str, str]]], baseline: str = 
     }
     items = {a: {s: _load_items(folder) for s, folder in seeds.items()} for a, seeds in read.items()}
     first = next(iter(next(iter(items.values())).values()))
-    groups = {name: first[f"{name.partition('.')[0]}.{GROUPS}"].tolist() for name in first if not name.endswith(GROUPS)}
+    groups = {name: groups_of(first, name).tolist() for name in first if not name.endswith(GROUPS)}
     declared = {m["name"]: m for m in next(iter(next(iter(listed.values())).values()))}
     definitions = {name: m["definition"] for name, m in declared.items()}
     lower = frozenset(name for name, m in declared.items() if not m["higher_is_better"])
@@ -77,6 +76,12 @@ def compare_arms(folders: dict[str, dict[str, dict[str, str]]], baseline: str = 
         "headline": headline(found.verdicts),
         "split": {"name": REPORTED, "digest": next((m.get("split", "") for m in declared.values()), "")},
     }
+
+
+def groups_of(items: Mapping[str, np.ndarray], metric: str) -> np.ndarray:
+    """The group of each of a metric's items: its own groups where it has some, else its benchmark's."""
+    own = f"{metric}.{GROUPS}"
+    return items[own if own in items else f"{metric.partition('.')[0]}.{GROUPS}"]
 
 
 def _load_items(folder: Path) -> dict[str, np.ndarray]:

@@ -19,8 +19,10 @@ from pairwright.components.dataset.shards.scoring import _finite
 from pairwright.components.errors import ModelError, NotFinite
 from pairwright.components.evaluate.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
 from pairwright.components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings
-from pairwright.components.evaluate.retrieval import Retrieval, RetrievalSettings, first_ranks
-from pairwright.components.evaluate.split import SplitFeatures
+from pairwright.components.evaluate.positives import Positives
+from pairwright.components.evaluate.ranks import retrieval_ranks
+from pairwright.components.evaluate.retrieval import Retrieval, RetrievalSettings
+from pairwright.components.evaluate.split import Pictures, SplitFeatures
 from pairwright.components.evaluate.zero_shot import ZeroShot, ZeroShotSettings
 from pairwright.components.finite import require_finite
 from pairwright.components.models.finite_steps import FiniteSteps, gradient_norm
@@ -75,27 +77,35 @@ def test_a_value_that_is_not_finite_anywhere_is_no_metric(
     text = spoilt(N if name == "retrieval" else 3, 8, at if side == "text" else None, value)
     labels = [{"category": f"c{i % 3}", "colour": ("red", "blue", "green")[i // 3 % 3]} for i in range(N)]
     groups = [str(i) for i in range(N)]
-    split = SplitFeatures(image, text, [f"caption {i}" for i in range(N)], groups, labels, 0)
+    split = SplitFeatures(image, text, [f"caption {i}" for i in range(N)], np.arange(N), groups, labels, 0)
+    pictures = Pictures(image, groups, labels, [], 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pairwright.components.evaluate.split.features_of", lambda *a, **k: split)
+        patch.setattr("pairwright.components.evaluate.split.pictures_of", lambda *a, **k: pictures)
         model: Any = Given(text)
         dataset: Any = SimpleNamespace(name="dev")
         if side is None:
             metrics = BENCHMARKS[name].evaluate(model, dataset)
             assert all(math.isfinite(m.value) for m in metrics)
         else:
-            for ask in (BENCHMARKS[name].evaluate, BENCHMARKS[name].evaluate_items):
-                with pytest.raises(NotFinite):
-                    ask(model, dataset)
+            with pytest.raises(NotFinite):
+                BENCHMARKS[name].measure(model, dataset)
 
 
 @settings(deadline=None)
-@given(at=st.tuples(st.integers(0, 4), st.integers(0, 5)), value=faults)
-def test_a_similarity_that_is_not_finite_has_no_rank(at: tuple[int, int], value: float) -> None:
-    scores = np.random.default_rng(0).normal(size=(5, 6))
-    scores[at] = value
+@given(at=st.tuples(st.integers(0, 4), st.integers(0, 5)), value=faults, side=st.sampled_from([0, 1]))
+def test_a_vector_that_is_not_finite_has_no_rank(at: tuple[int, int], value: float, side: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)
+    vectors[side][at] = value
+    right = Positives(np.arange(5), np.arange(5), np.arange(5))
     with pytest.raises(NotFinite, match=f"first at .{at[0]}, {at[1]}"):
-        first_ranks(scores, np.eye(5, 6, dtype=bool))
+        retrieval_ranks(*vectors, right)
+
+
+def test_finite_vectors_whose_product_is_not_have_no_rank() -> None:
+    vectors = np.full((2, 5, 6), 3e38, np.float32)
+    with pytest.raises(NotFinite, match="product of the longest vectors"):
+        retrieval_ranks(*vectors, Positives(np.arange(5), np.arange(5), np.arange(5)))
 
 
 @settings(deadline=None)

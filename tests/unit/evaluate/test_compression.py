@@ -25,6 +25,7 @@ from pairwright.components.evaluate.compression_curve import (
     smallest_not_worse,
 )
 from pairwright.components.evaluate.crossed import Crossed
+from pairwright.components.evaluate.positives import Positives
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 3)), min_size=1, max_size=40), st.data())
@@ -116,7 +117,7 @@ def planted(rows: int, damaged: float, seed: int) -> tuple[TrainingPairs, np.nda
 def test_a_clean_half_beats_a_random_half_and_the_whole():
     pairs, wrong = planted(600, 0.6, seed=1)
     clean, _ = planted(80, 0.0, seed=1)
-    split = Queries(clean.image, clean.text, clean.captions[:, None] == clean.captions[None, :], np.arange(80))
+    split = Queries(clean.image, clean.text, Positives(np.arange(80), clean.captions, np.arange(80)), np.arange(80))
     settings = HeadSettings(steps=60, batch_size=64, lr=3e-3, dim=16)
     kept = best_rows(-wrong.astype(float), 240)
 
@@ -130,7 +131,7 @@ def test_a_clean_half_beats_a_random_half_and_the_whole():
 
 def test_the_same_seed_trains_the_same_model():
     pairs, _ = planted(100, 0.2, seed=2)
-    split = Queries(pairs.image, pairs.text, np.eye(100, dtype=bool), np.arange(100))
+    split = Queries(pairs.image, pairs.text, Positives(*[np.arange(100)] * 3), np.arange(100))
     settings = HeadSettings(steps=5, batch_size=32, dim=8)
     once, again = (train_and_query(pairs, np.arange(100), [split], settings, 4) for _ in range(2))
     assert np.array_equal(once, again)

@@ -97,6 +97,6 @@ def test_the_benchmark_names_both_gaps_and_its_other_dataset(tmp_path: Path) -> 
         assert metric.n == 80
         assert not metric.higher_is_better
         assert theirs.root in metric.definition
-    items = probe.evaluate_items(model, ours)
+    items = probe.measure(model, ours).items
     assert {len(values) for values in items.values()} == {80}
     assert set(items) == {"groups", "image_told_apart", "text_told_apart"}

@@ -14,10 +14,13 @@ from labelling import answered_folder
 from shapes import shapes_dataset
 from tiny import tiny_recipe
 
+from pairwright.components.component import Benchmark
 from pairwright.components.dataset.dataset import Dataset, open_dataset
 from pairwright.components.environment import Environment
 from pairwright.components.errors import InvalidRecipe, PairwrightError
 from pairwright.components.recipe import Recipe
+from pairwright.components.registry import benchmark
+from pairwright.components.settings import Settings
 from pairwright.flows.planning.check import check_recipe
 from pairwright.flows.recipes import load_recipe, recipe_names
 from pairwright.flows.running.run import open_run
@@ -26,6 +29,20 @@ pytestmark = pytest.mark.platform
 SILVER = {"uses": "silver_preferences", "with": {"trusted": {"category": "circle"}, "near": None}}
 FITTED = {"preferences": ["silver.judgements"], "near": None, "text_tower": "builtin:tiny-text"}
 REWARD = {"uses": "reward", "with": FITTED | {"accept": ["silver"]}}
+
+
+@benchmark("captions_asked_in_check_test")
+class CaptionsAsked(Benchmark[Settings]):
+    """A benchmark that asks for what no dual encoder is."""
+
+    protocol = "captioner"
+
+
+@benchmark("painter_asked_in_check_test")
+class PainterAsked(Benchmark[Settings]):
+    """A benchmark that asks for what nothing is."""
+
+    protocol = "captoner"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +75,14 @@ def said(place: Path, changes: dict[str, Any]) -> dict[str, Any]:
 
 # what is changed, and what the one line says
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "a benchmark of what the trained model is not": (
+        {"evaluate.benchmarks": {"captions": "captions_asked_in_check_test"}, "release": None},
+        "benchmark captions asks for a captioner, and what pretrain.uses dual_encoder makes is dual_encoder",
+    ),
+    "a benchmark of an unknown protocol": (
+        {"evaluate.benchmarks": {"captions": "painter_asked_in_check_test"}, "release": None},
+        'benchmark captions asks for a "captoner"; did you mean "captioner"?',
+    ),
     "a rule on what only recaption makes": (
         {"filter.keep.colourful": "colours.names IS NOT NULL"},
         'keep.colourful reads "colours.names", which recaption makes only after the rules; move the step colours',

@@ -34,7 +34,7 @@ def folder_of(root: Path, name: str, text: str) -> Path:
     """A model's folder; what is in it follows from `text` alone."""
     folder = root / name
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"vocab_size": 9}')
+    (folder / "config.json").write_text('{"format": "pairwright-dual-encoder", "vocab_size": 9}')
     (folder / "model.safetensors").write_text(text)
     return folder
 
@@ -133,7 +133,7 @@ def walk(world: dict[str, Any]) -> dict[str, str]:
         found[f"train {arm}"] = digests.model_digest(run, fit, rows(world[numbers], world["dataset"]))
     weights, benchmarks = hash_folder(world["model"]), planned_benchmarks(run, recipe.evaluate)
     for split, dataset in run.splits.items():
-        found[f"evaluate {split}"] = digests.metrics_digest(weights, dataset, benchmarks)
+        found[f"evaluate {split}"] = digests.metrics_digest(world["model"], dataset, benchmarks)
     found["ablation"] = digests.ablation_digest(run.results["metrics"])
     inputs = digests.curve_inputs(run, recipe.evaluate.compression)
     found["point"] = digests.point_digest(inputs, 0, np.array([1, 2]))
@@ -142,7 +142,7 @@ def walk(world: dict[str, Any]) -> dict[str, str]:
     assert recipe.release is not None
     rule = PromotionRule.parse(recipe.release.promote, "release.promote")
     found["register"] = digests.decision_digest(
-        run, weights, world["data_version"], rule, benchmarks, world["champion"], world["refused"]
+        run, world["model"], world["data_version"], rule, benchmarks, world["champion"], world["refused"]
     )
     found["register fit"] = digests.fit_registration_digest(run, weights, "pairwright-reward")
     found["index"] = digests.index_digest(run, weights, rows(world["kept"], world["dataset"]))

@@ -1,0 +1,132 @@
+"""Ranks of right answers, both ways, from one product made in blocks: exact, and never a whole matrix.
+
+    i2t, t2i = retrieval_ranks(image, text, positives)      # (n,), (m,), from 1
+
+What decides is the cosine of the float32 vectors as float64 has it. The product is made in float32, as that is
+twice as fast, and what its rounding could decide, a score within `d 2^-24 |x| |y|` of the best right answer's
+(Higham, 2002, section 3.1), is made again. So neither the block's size nor the order in which a library sums
+changes a rank, and equal vectors tie.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pairwright.components.evaluate.positives import Positives
+from pairwright.components.finite import require_finite
+
+BLOCK_BYTES = 64 << 20  # of float32 scores made at once: smaller products are slower
+TILE_BYTES = 1 << 20  # of scores compared at once, while they are in the cache
+PAIRS_AT_ONCE = 4096
+ROUNDING = 2.0**-24  # of float32, relative
+TIE = 1e-12  # of unit vectors: more than float64 rounds, less than any two float32 directions differ by
+
+
+def retrieval_ranks(
+    image: np.ndarray, text: np.ndarray, positives: Positives, block_bytes: int = BLOCK_BYTES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank, from 1, of each picture's best right caption and of each caption's best right picture.
+
+    Everything ahead of the first right answer is a wrong one, so a rank is 1 + the wrong answers that score at
+    least as high: a tie counts against, and a model that says the same of all earns nothing.
+
+    Args:
+        image, text: (n, d) and (m, d) float32 vectors; their products are the scores.
+
+    Returns:
+        int64 (n,) and (m,).
+
+    Raises:
+        NotFinite: a vector is not: NaN is beaten by nothing, and would be first.
+    """
+    require_finite(image, "the vectors of the pictures to be ranked")
+    require_finite(text, "the vectors of the captions to be ranked")
+    image, text = (np.ascontiguousarray(side, np.float32) for side in (image, text))
+    rows = max(1, min(len(image), block_bytes // (4 * len(text))))
+    ranking = _Ranking(image, text, positives, rows)
+    for start in range(0, len(image), rows):
+        ranking.count(start, min(start + rows, len(image)))
+    return ranking.ahead[0] + 1, ranking.ahead[1] + 1
+
+
+class _Ranking:
+    """Wrong answers ahead so far: `ahead[0]` of each picture's best right answer, `ahead[1]` of each caption's."""
+
+    def __init__(self, image: np.ndarray, text: np.ndarray, positives: Positives, rows: int) -> None:
+        self.image, self.text, self.positives = image, text, positives
+        self.ahead = np.zeros(len(image), np.int64), np.zeros(len(text), np.int64)
+        longest = [np.sqrt(np.einsum("ij,ij->i", side, side).max()) for side in (image, text)]
+        with np.errstate(over="ignore"):
+            self.scale = float(longest[0] * longest[1])  # no score, nor any part of its sum, is larger
+        require_finite(self.scale, "the product of the longest vectors to be ranked")
+        self.best = np.full(len(image), -np.inf), np.full(len(text), -np.inf)
+        for start in range(0, len(image), rows):
+            self._find_best(start, min(start + rows, len(image)))
+        doubt = (image.shape[1] + 2) * ROUNDING * self.scale
+        self.low = tuple((best - doubt).astype(np.float32) for best in self.best)
+        self.high = tuple((best + doubt).astype(np.float32) for best in self.best)
+        self.scores = np.empty((rows, len(text)), np.float32)
+        self.marks = np.empty((2, max(1, min(rows, TILE_BYTES // (4 * len(text)))), len(text)), bool)
+
+    def _find_best(self, start: int, stop: int) -> None:
+        picture, caption = self.positives.pairs(start, stop)
+        scores = self._exact(start, stop, picture, caption)
+        np.maximum.at(self.best[0], picture, scores)
+        np.maximum.at(self.best[1], caption, scores)
+
+    def count(self, start: int, stop: int) -> None:
+        """Compare the scores of pictures `start` to `stop` with the best right answers of both sides."""
+        scores = self.scores[: stop - start]
+        torch.mm(torch.from_numpy(self.image[start:stop]), torch.from_numpy(self.text).T, out=torch.from_numpy(scores))
+        picture, caption = self.positives.pairs(start, stop)
+        scores[picture - start, caption] = -np.inf  # a right answer is ahead of none
+        tile = len(self.marks[0])
+        for at in range(start, stop, tile):
+            rows = slice(at, min(at + tile, stop))
+            seen = scores[at - start : rows.stop - start]
+            above, doubtful = self._told(seen, self.low[0][rows, None], self.high[0][rows, None])
+            self.ahead[0][rows] += [np.count_nonzero(row) for row in above]
+            self._settle(0, rows, doubtful)
+            above, doubtful = self._told(seen, self.low[1], self.high[1])
+            self.ahead[1][:] += np.add.reduce(above.view(np.uint8), axis=0, dtype=np.int32)
+            self._settle(1, rows, doubtful)
+
+    def _told(self, scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which scores are above in any case, and the flat numbers of those that rounding may have put there or not."""
+        above, at_least = self.marks[:, : len(scores)]
+        np.greater(scores, high, out=above)
+        np.greater_equal(scores, low, out=at_least)
+        return above, np.flatnonzero(np.not_equal(above, at_least, out=at_least))
+
+    def _settle(self, side: int, rows: slice, doubtful: np.ndarray) -> None:
+        """Count the wrong answers that only float64 can tell apart from the best right one."""
+        picture, caption = divmod(doubtful, len(self.text))
+        picture += rows.start
+        query = (picture, caption)[side]
+        wins = self._exact(rows.start, rows.stop, picture, caption) >= self.best[side][query] - TIE * self.scale
+        np.add.at(self.ahead[side], query[wins], 1)
+
+    def _exact(self, start: int, stop: int, picture: np.ndarray, caption: np.ndarray) -> np.ndarray:
+        """Scores of pairs of pictures `start` to `stop`, in float64: one by one where they are few, else by product."""
+        made = np.empty(len(picture))
+        if len(picture) * 64 < (stop - start) * len(self.text):
+            for at in range(0, len(picture), PAIRS_AT_ONCE):
+                few = slice(at, at + PAIRS_AT_ONCE)
+                left, right = (side.astype(np.float64) for side in (self.image[picture[few]], self.text[caption[few]]))
+                made[few] = np.einsum("ij,ij->i", left, right)
+            return made
+        left = self.image[start:stop].astype(np.float64)
+        for at in range(0, len(self.text), PAIRS_AT_ONCE):
+            inside = np.flatnonzero((caption >= at) & (caption < at + PAIRS_AT_ONCE))
+            product = left @ self.text[at : at + PAIRS_AT_ONCE].astype(np.float64).T
+            made[inside] = product[picture[inside] - start, caption[inside] - at]
+        return made
+
+
+def chance_recall(right: np.ndarray, gallery: int, k: int) -> float:
+    """R@k expected of random scores: 1 - C(m - p, k) / C(m, k), averaged over queries of p right answers (n,)."""
+    miss = np.ones(len(right))
+    for i in range(min(k, gallery)):
+        miss *= np.maximum(gallery - right - i, 0) / (gallery - i)
+    return float(np.mean(1 - miss))

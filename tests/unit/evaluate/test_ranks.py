@@ -190,6 +190,4 @@ print(kib("VmHWM:") - before)
 
 def test_5_000_pictures_and_25_000_captions_cost_a_block_and_not_a_matrix():
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert (
-        BLOCK_BYTES < int(done.stdout) * 1024 < 3 * BLOCK_BYTES < 5_000 * 25_000 * 4 / 4
-    )  # KiB; the matrix has 500 MB
+    assert BLOCK_BYTES // 2 < int(done.stdout) * 1024 < 2 * BLOCK_BYTES  # the matrix has 500 MB

@@ -116,15 +116,15 @@ class Loader:
         with self._threads() as (batches, decoding, holding):
             waiting: deque[tuple[int, Future[Batch | None]]] = deque()
             following, end = first_step, first_step + steps
-            held: tuple[int, ...] = ()
+            held = self.order.shards_at(first_step)
+            self._hold(held, holding)
             while following < end or waiting:
                 while following < end and len(waiting) < self.ahead:
                     waiting.append((following, batches.submit(self._batch, following, decoding)))
                     upcoming = self.order.shards_after(following, end)
                     if held != upcoming:
                         held = upcoming
-                        for shard in held:
-                            holding.submit(self.population.hold, shard)
+                        self._hold(held, holding)
                     following += 1
                 step, future = waiting.popleft()
                 batch = self._wait(future)
@@ -144,6 +144,12 @@ class Loader:
         part = max(self.times.parts, key=lambda name: self.times.parts[name])
         share = f"{self.times.share_waited:.0%} of the time is spent waiting for data"
         return f"{share}, most of it to {part} ({self.threads} threads, {self.ahead} batches ahead): {REMEDIES[part]}"
+
+    def _hold(self, shards: tuple[int, ...], holding: ThreadPoolExecutor) -> None:
+        """Have a window's shards read one by one, so that closing the stream waits for one at most, and then joined."""
+        for shard in shards:
+            holding.submit(self.population.hold, (shard,))
+        holding.submit(self.population.hold, shards)
 
     def _wait(self, future: Future[Batch | None]) -> Batch | None:
         start = time.perf_counter()

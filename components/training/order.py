@@ -82,6 +82,14 @@ class Order:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def shards_at(self, step: int) -> tuple[int, ...]:
+        """Shards of the window in which `step` begins; none where all are in one window."""
+        if self._whole:
+            return ()
+        epoch, position = self.place(step)
+        plan = self._plan(epoch)
+        return tuple(plan.windows[plan.window_at(position)].tolist())
+
     def shards_after(self, step: int, end: int) -> tuple[int, ...]:
         """Shards of the window after the one in which `step` ends, so that they are read before they are needed.
 

@@ -131,8 +131,8 @@ class Population(ABC):
             ColumnError, DataChanged: a column file or sidecar is damaged.
         """
 
-    def hold(self, shard: int) -> None:  # noqa: B027  # what is in memory already has nothing to do
-        """Read the facts of a shard that will be asked for soon; a hint."""
+    def hold(self, shards: Sequence[int]) -> None:  # noqa: B027  # what is in memory already has nothing to do
+        """Have the facts of these shards, which will be asked for soon, side by side in memory; a hint."""
 
 
 class ArrayPopulation(Population):

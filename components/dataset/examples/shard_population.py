@@ -19,9 +19,8 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +32,7 @@ from pairwright.components.dataset.dataset import Shard, open_dataset
 from pairwright.components.dataset.examples.block import Block, joined, read_block
 from pairwright.components.dataset.examples.clock import READ, Clock
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.held import Held
 from pairwright.components.dataset.examples.media import read_media
 from pairwright.components.dataset.examples.population import BUDGET, Failures, Population
 from pairwright.components.dataset.examples.wish import Reads
@@ -79,8 +79,7 @@ class ShardPopulation(Population):
         self.excluded = 0
         self._rows = list(rows)
         self._whole: Block | None = None
-        self._held: OrderedDict[int, Block] = OrderedDict()
-        self._loading: dict[int, Future[Block]] = {}
+        self._held = Held(self._read_block, memory)
         self._lock = threading.Lock()
         self._widths: dict[str, int] = {}
         self._check_columns()
@@ -127,9 +126,9 @@ class ShardPopulation(Population):
         )
         return np.concatenate(list(blocks))
 
-    def hold(self, shard: int) -> None:
-        if self._whole is None:
-            self._block(shard)
+    def hold(self, shards: Sequence[int]) -> None:
+        if self._whole is None and shards:
+            self._held.join(shards)
 
     def read(
         self, numbers: np.ndarray, epoch: int, seed: int, pool: Executor | None = None, clock: Clock | None = None
@@ -197,14 +196,14 @@ class ShardPopulation(Population):
         """The batch by the blocks that hold it."""
         if self._whole is not None:
             return [Part(self._whole, numbers, np.arange(len(numbers)))] if len(numbers) else []
-        shards = np.searchsorted(self._starts, numbers, side="right") - 1
-        order = np.argsort(shards, kind="stable")
-        bounds = np.flatnonzero(np.diff(shards[order])) + 1
-        found = []
-        for positions in np.split(order, bounds) if len(numbers) else []:
-            shard = int(shards[positions[0]])
-            found.append(Part(self._block(shard), numbers[positions] - self._starts[shard], positions))
-        return found
+        shards, which = np.unique(np.searchsorted(self._starts, numbers, side="right") - 1, return_inverse=True)
+        found = [self._held.find(shard) for shard in shards.tolist()]
+        places = numbers - (self._starts[shards] - np.array([start for _, start in found], np.int64))[which]
+        blocks = list({id(block): block for block, _ in found}.values())
+        at = {id(block): index for index, block in enumerate(blocks)}
+        of_block = np.array([at[id(block)] for block, _ in found], np.int64)[which]
+        each = [np.flatnonzero(of_block == index) for index in range(len(blocks))]
+        return [Part(block, places[positions], positions) for block, positions in zip(blocks, each)]
 
     def _only_usable(self, parts: list[Part], numbers: np.ndarray) -> tuple[list[Part], np.ndarray]:
         """Where nothing was judged at opening: without the pairs that are no examples, which are counted."""
@@ -217,33 +216,8 @@ class ShardPopulation(Population):
             self.excluded += int((~usable).sum())
         return _only(parts, usable), numbers[usable]
 
-    def _block(self, shard: int) -> Block:
-        """A shard's facts, from memory or read now; one thread reads, others that want them wait."""
-        with self._lock:
-            if shard in self._held:
-                self._held.move_to_end(shard)
-                return self._held[shard]
-            reading = self._loading.get(shard)
-            mine = Future[Block]() if reading is None else None
-            if mine is not None:
-                self._loading[shard] = mine
-        if reading is not None:
-            return reading.result()
-        assert mine is not None
-        try:
-            block = read_block(self.view, self.view.dataset.shards[shard], self._rows[shard], self.reads)
-        except BaseException as error:
-            with self._lock:
-                del self._loading[shard]
-            mine.set_exception(error)
-            raise
-        with self._lock:
-            del self._loading[shard]
-            self._held[shard] = block
-            while len(self._held) > 1 and sum(one.nbytes for one in self._held.values()) > self.memory:
-                self._held.popitem(last=False)
-        mine.set_result(block)
-        return block
+    def _read_block(self, shard: int) -> Block:
+        return read_block(self.view, self.view.dataset.shards[shard], self._rows[shard], self.reads)
 
     def _counts(self) -> list[int]:
         return [shard.rows if rows is None else len(rows) for shard, rows in zip(self.view.dataset.shards, self._rows)]
@@ -271,7 +245,7 @@ class ShardPopulation(Population):
         """Of what is held, by the first shard that has any."""
         if self._whole is not None or not self.size:
             return 1.0
-        block = self._block(int(np.flatnonzero(self._sizes)[0]))
+        block, _ = self._held.find(int(np.flatnonzero(self._sizes)[0]))
         return max(block.nbytes / len(block), 1.0)
 
     def _check_columns(self) -> None:

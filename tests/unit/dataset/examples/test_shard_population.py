@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,9 @@ from shapes import caption_text, encoded
 from tars import make_tar, pair
 
 from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.examples.block import read_block
 from pairwright.components.dataset.examples.example import Examples, Region, Text
+from pairwright.components.dataset.examples.held import Held
 from pairwright.components.dataset.examples.shard_population import ShardPopulation, open_population
 from pairwright.components.dataset.examples.wish import AudioWish, ImageWish, Reads
 from pairwright.components.dataset.ingest import ingest
@@ -313,10 +317,66 @@ def test_no_more_shards_are_held_than_memory_allows(shapes, columns, tmp_path):
     dataset = shapes(pairs=120, shards=20)
     columns(dataset)
     reads = Reads(texts=("alt",), columns=("f.vector",))
-    one = in_windows(dataset, tmp_path, reads)
-    each = one._block(0).nbytes
+    each = read_block(in_windows(dataset, tmp_path, reads).view, dataset.shards[0], None, reads).nbytes
     population = in_windows(dataset, tmp_path, reads, memory=6 * each)
     assert 8 <= population.window <= 12  # a third of what fits: 2 shards of 5 or 6
     for start in range(0, population.size, 7):
         population.read(population.numbers[start : start + 7], 0, 0)
         assert population.shards_held <= 7
+
+
+def test_joined_shards_give_the_same_examples_and_take_no_more_memory(shapes, columns, tmp_path):
+    dataset = shapes(pairs=60, shards=10)
+    columns(dataset)
+    reads = Reads(
+        media={"image": ImageWish(24, crop=True)},
+        texts=("alt", "words"),
+        columns=("f.score", "f.tags"),
+        labels=("colour",),
+    )
+    whole = opened(dataset, tmp_path, reads)
+    each = read_block(whole.view, dataset.shards[0], None, reads).nbytes
+    parts = in_windows(dataset, tmp_path, reads, memory=7 * each)
+    random = np.random.default_rng(0)
+    for window in ((7, 2, 5), (3, 9, 0), (2, 3, 4)):
+        parts.hold(window)
+        numbers = random.permutation(whole.size)[:25]  # of joined shards, and of others
+        one, other = whole.read(numbers, 1, 2), parts.read(numbers, 1, 2)
+        assert one.keys == other.keys
+        assert [one.all_texts("words"), one.labels("colour")] == [other.all_texts("words"), other.labels("colour")]
+        assert np.array_equal(one.column("f.score"), other.column("f.score"))
+        assert one.column("f.tags") == other.column("f.tags")
+        assert all(np.array_equal(a, b) for a, b in zip(one.media("image"), other.media("image"), strict=True))
+        assert parts._held.nbytes <= 7 * each
+
+
+def test_a_shard_asked_for_by_many_threads_is_read_once(shapes, columns, tmp_path):
+    dataset = shapes(pairs=20, shards=2)
+    columns(dataset)
+    read = []
+    view = in_windows(dataset, tmp_path, Reads(texts=("alt",))).view
+
+    def slowly(shard: int):
+        read.append(shard)
+        time.sleep(0.05)
+        return read_block(view, dataset.shards[shard], None, Reads(texts=("alt",)))
+
+    held = Held(slowly, 1 << 20)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(held.find, [0, 1] * 8))
+    assert sorted(read) == [0, 1]
+    assert {id(block) for block, _ in found} == {id(held.find(0)[0]), id(held.find(1)[0])}
+
+
+def test_a_shard_that_cannot_be_read_fails_for_all_who_asked_and_is_read_anew():
+    asked = []
+
+    def fails(shard: int):
+        asked.append(shard)
+        raise ColumnError("gone")
+
+    held = Held(fails, 1 << 20)
+    for _ in range(2):
+        with pytest.raises(ColumnError, match="gone"):
+            held.find(3)
+    assert (asked, len(held)) == ([3, 3], 0)

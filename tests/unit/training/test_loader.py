@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -186,6 +187,23 @@ def test_closing_the_stream_ends_the_threads_and_only_so_many_batches_are_made_a
     assert len(made) <= 1 + 3
     stream.close()
     assert not _threads()
+
+
+def test_torch_computes_by_one_thread_in_collate_and_as_before_elsewhere():
+    population, own = ArrayPopulation({"x": np.arange(40.0)}), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = Loader(
+            population, Order([40], 4, seed=0), lambda e: {"x": [torch.get_num_threads()] * len(e)}, seed=0, threads=3
+        )
+        stream = found.stream(0, 9)
+        assert next(stream)[1]["x"][0] == 1
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(torch.get_num_threads).result() == 3
+        assert {batch["x"][0] for _, batch in stream} == {1}
+    finally:
+        torch.set_num_threads(own)
 
 
 def test_the_advice_names_the_slowest_part_only_where_training_waits():

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pyarrow as pa
 
+from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.finite import require_finite
 from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pairwright.components.dataset.dataset import Dataset
+    from pairwright.components.dataset.examples.example import Examples
     from pairwright.components.dataset.facts import DataFacts
     from pairwright.components.dataset.pairs import PairBatch
     from pairwright.components.dataset.shards.columns import ColumnsView
@@ -218,15 +220,60 @@ class Fit(Component[S]):
 
 
 class Objective(Component[S]):
-    """Batch of unit-norm embeddings -> named losses; `loss` is what is minimised."""
+    """What a dual encoder minimises: named losses of the joint batch; `loss` counts (docs/tasks.md).
+
+    A task in small, inside the dual encoder's: it may read more, encode more, have modules and a memory of its own.
+
+    Attributes:
+        towers: how it reads and embeds further texts and pictures (pairwright.components.pretrain.towers_in_training).
+        initial_log_scale, initial_bias: what the model's temperature and bias start from; None: as the model has it.
+    """
 
     kind = "objective"
+    initial_log_scale: Any = None
+    initial_bias: Any = None
+    moving: ClassVar[tuple[str, ...]] = ()  # prefixes of its own modules' parameters that no gradient changes
 
-    def loss(
-        self, image: Tensor, text: Tensor, *, logit_scale: Tensor, logit_bias: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """(b, d), (b, d) -> {"loss": scalar, ...}. `logit_scale` is already exp'd and clamped."""
+    towers: Any
+
+    def reads(self) -> Reads:
+        """What it reads of a pair beside what the towers do."""
+        return Reads()
+
+    def modules(self) -> nn.Module | None:
+        """Parameters of its own, trained or moving; built once, when `towers` is there."""
+        return None
+
+    def collate(self, examples: Examples) -> Mapping[str, Any]:
+        """Further fields of a batch, a row an example; runs in the loader's threads."""
+        return {}
+
+    def encode(self, batch: Any) -> dict[str, Tensor]:
+        """Further outputs, a row an example."""
+        return {}
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
+        """Named scalars, `loss` being what is minimised.
+
+        Args:
+            outputs: of the joint batch: `image`, `text` (n, d) unit vectors, `scale` (exp'd and clamped) and `bias`
+                (or none), and what `encode` gave.
+            batch: `batch.own` are this rank's rows; `batch["groups"]` int64 (n,) is equal for pairs of one caption.
+        """
         raise NotImplementedError
+
+    def after_step(self, seen: Any) -> None:
+        """After a step was taken."""
+
+    def after_epoch(self, epoch: int) -> None:
+        """After an epoch's last step."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything it remembers that is no parameter."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Environment(BaseModel):
     workers: int = Field(0, ge=0, description="shard workers; 0 means one a CPU")
     train_workers: int = Field(1, ge=1, description="Ray Train workers")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     reports_url: str | None = Field(None, description="where the workspace's reports are served, for links to them")
     registered_model: str = Field("pairwright", description="name in the MLflow registry")
 

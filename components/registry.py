@@ -31,7 +31,7 @@ STAGE_PACKAGES = (
     "pairwright.components.models",
 )
 
-DECORATED = re.compile(r'^@(scorer|selection|captioner|fit|objective|benchmark)\("([^"]+)"\)', re.MULTILINE)
+DECORATED = re.compile(r'^@(scorer|selection|captioner|fit|task|objective|benchmark)\("([^"]+)"\)', re.MULTILINE)
 
 _registered: dict[tuple[str, str], type[Component]] = {}
 KINDS = tuple(kind.kind for kind in (Scorer, Selection, Captioner, Fit, Objective, Benchmark))
@@ -69,6 +69,11 @@ def fit(name: str) -> Callable[[C], C]:
     return _register(Fit, name)
 
 
+def task(name: str) -> Callable[[C], C]:
+    """A fit that the trainer trains (components/training/task.py)."""
+    return _register(Fit, name)
+
+
 def objective(name: str) -> Callable[[C], C]:
     return _register(Objective, name)
 
@@ -88,7 +93,7 @@ def _ours() -> dict[tuple[str, str], str]:
                 inside = path.relative_to(root).with_suffix("").parts
                 module = ".".join([package, *inside]).removesuffix(".__init__")
                 for kind, name in DECORATED.findall(path.read_text(encoding="utf-8")):
-                    places[kind, name] = module
+                    places["fit" if kind == "task" else kind, name] = module
     return places
 
 

@@ -188,7 +188,7 @@ def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, see
                 precision=run.precision,
             )
             result = group.train(
-                "pairwright.components.pretrain.loop:train",
+                "pairwright.components.training.run:train",
                 config,
                 on_report=lambda m: stage.progress(int(m["step"]), int(m["steps"]), f"loss {m['loss']:.3f}"),
             )

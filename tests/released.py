@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from pairwright.components.dataset.media.decode import decode
 from pairwright.components.digest import folder_digest
-from pairwright.components.models.heads import fit_heads
 from pairwright.components.models.towers.untrained import new_dual_encoder
 from pairwright.components.settings import ModelFolder
+from pairwright.components.training.heads import fit_heads
 
 RECEIPT = {  # of pairwright.components.tracking.lineage's shape
     "model": {"name": "pairwright", "version": "1", "digest": "00", "aliases": ["champion"]},

@@ -26,10 +26,10 @@ from tiny import tiny_recipe
 from pairwright.components.dataset.dataset import open_dataset
 from pairwright.components.dataset.shards import storage
 from pairwright.components.environment import Environment, silence
-from pairwright.components.models.heads import fit_heads
 from pairwright.components.models.towers.untrained import new_dual_encoder
 from pairwright.components.recipe import Recipe
 from pairwright.components.settings import ModelFolder
+from pairwright.components.training.heads import fit_heads
 from pairwright.flows import champion, release
 from pairwright.flows.champion import bento_home, champion_bento
 from pairwright.flows.commands import doctor

@@ -2,7 +2,7 @@
 
     with closing(TrainingGroup(session, storage_path=workspace, workers=2)) as group:
         for config in configs:
-            group.train("pairwright.components.pretrain.loop:train", config, on_report=print)
+            group.train("pairwright.components.training.run:train", config, on_report=print)
 
 Starting a group takes longer than training a pair of heads, so a run's models share one. Checkpoints
 are the loop's own, in `config["checkpoints"]`: after a restart it finds the newest by itself. (Ray

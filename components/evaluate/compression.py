@@ -83,7 +83,7 @@ def train_and_query(
     pairs: TrainingPairs, rows: np.ndarray, splits: Sequence[Queries], settings: HeadSettings, seed: int
 ) -> np.ndarray:
     """Heads fitted on `rows`; each query's mean over the six hits: (queries of all splits,) in [0, 1]."""
-    from pairwright.components.models.heads import fit_heads
+    from pairwright.components.training.heads import fit_heads
 
     index = torch.as_tensor(rows)
     heads = fit_heads(

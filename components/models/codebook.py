@@ -92,13 +92,21 @@ class Codebook(nn.Module):
         logits: Tensor = out @ self.embed.weight.T
         return logits
 
-    def loss(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean nats a word of the captions, commitment loss, z and its codes; tokens as `tokens_of` gives them."""
-        z = self.latents(features)
+    def losses(self, z: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of latents z: mean nats a word of the captions, commitment loss, codes; tokens as `tokens_of` gives them."""
         quantised, codes, commitment = self.quantizer(z)
         logits = self.logits(quantised, tokens[:, :-1])
         caption = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
-        return caption, commitment, z, codes
+        return caption, commitment, codes
+
+    def loss(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Mean nats a word of these captions, said from these pictures' codes."""
+        return self.losses(self.latents(features), tokens)[0]
+
+    @staticmethod
+    def words_in(tokens: Tensor) -> float:
+        """How many words and ends are to be said."""
+        return float((tokens[:, 1:] != PAD).sum())
 
     @torch.no_grad()
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,56 +5,17 @@
 Shared by the objectives of pretraining and by `fit_heads`. Targets are row-stochastic, so one
 positive (CLIP), several (identical captions, 1-to-K) and soft ones are the same code.
 
-Across ranks each rank holds its own rows against everyone's columns (`gather` lets gradients
-through); the mean of the ranks' losses, and of their gradients, is then that of one process with
-the joint batch.
+Given the joint batch of several ranks, each rank computes the rows that are its `own` against everyone's
+columns; the mean of the ranks' losses, and of their gradients, is then that of one process.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 MAX_SCALE = 100.0  # CLIP clamps exp(t) here, so that one pair cannot dominate a batch
-
-
-class _Gather(torch.autograd.Function):
-    """(b, ...) on each rank -> (world * b, ...) on all; the gradient is summed over the ranks."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
-        dist.all_reduce(total)
-        rows = len(total) // dist.get_world_size()
-        return total[dist.get_rank() * rows : (dist.get_rank() + 1) * rows]
-
-
-def distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def gather(x: Tensor) -> Tensor:
-    """Every rank's rows, in rank order, differentiable; `x` itself where there is one process."""
-    if not distributed():
-        return x
-    gathered: Tensor = _Gather.apply(x)
-    return gathered
-
-
-def own_columns(rows: int, device: torch.device) -> Tensor:
-    """Which columns of gathered rows are this rank's: int64 (rows,)."""
-    first = dist.get_rank() * rows if distributed() else 0
-    return torch.arange(first, first + rows, device=device)
 
 
 def contrastive_logits(x: Tensor, y: Tensor, scale: Tensor | float, bias: Tensor | float | None = None) -> Tensor:
@@ -74,18 +35,23 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * F.log_softmax(logits, dim=1)).sum(1)
 
 
-def softmax_loss(image: Tensor, text: Tensor, scale: Tensor | float, positive: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE of each pair (Radford et al., 2021): (b, d), (b, d) -> (b,).
+def softmax_loss(
+    image: Tensor,
+    text: Tensor,
+    scale: Tensor | float,
+    positive: Tensor | None = None,
+    own: slice = slice(None),
+) -> Tensor:
+    """Symmetric InfoNCE of each own pair (Radford et al., 2021): (n, d), (n, d) of the joint batch -> (own,).
 
     Args:
-        positive: bool (b, world * b), rows this rank's and columns everyone's; the diagonal if None.
-            It must be symmetric in its pairs (same caption, same group), so it serves both ways.
+        positive: bool (own, n), which columns are a row's positives; the diagonal if None. It must be symmetric in
+            its pairs (same caption, same group), so it serves both ways.
     """
-    rows = len(image)
-    to_text = contrastive_logits(image, gather(text), scale)
-    to_image = contrastive_logits(text, gather(image), scale)
+    to_text = contrastive_logits(image[own], text, scale)
+    to_image = contrastive_logits(text[own], image, scale)
     if positive is None:
-        target = own_columns(rows, image.device)
+        target = torch.arange(len(image), device=image.device)[own]
         both = F.cross_entropy(to_text, target, reduction="none") + F.cross_entropy(to_image, target, reduction="none")
     else:
         targets = positive_targets(positive)
@@ -94,24 +60,23 @@ def softmax_loss(image: Tensor, text: Tensor, scale: Tensor | float, positive: T
 
 
 def sigmoid_loss(
-    image: Tensor, text: Tensor, scale: Tensor | float, bias: Tensor | float, positive: Tensor | None = None
+    image: Tensor,
+    text: Tensor,
+    scale: Tensor | float,
+    bias: Tensor | float,
+    positive: Tensor | None = None,
+    own: slice = slice(None),
 ) -> Tensor:
-    """-sum_j log sigmoid(z_ij s_ij) of each image i, z = 1 on positives and -1 elsewhere: (b,).
+    """-sum_j log sigmoid(z_ij s_ij) of each own image i, z = 1 on positives and -1 elsewhere: (own,).
 
     Zhai et al. (2023), equation 1, before its mean over the batch.
     """
-    logits = contrastive_logits(image, gather(text), scale, bias)
+    logits = contrastive_logits(image[own], text, scale, bias)
     if positive is None:
-        positive = torch.zeros_like(logits, dtype=torch.bool)
-        rows = torch.arange(len(image), device=image.device)
-        positive[rows, own_columns(len(image), image.device)] = True
+        positive = torch.eye(len(image), dtype=torch.bool, device=image.device)[own]
     return -F.logsigmoid(torch.where(positive, logits, -logits)).sum(1)
 
 
-def same_group(groups: Tensor) -> Tensor:
-    """Ids int64 (b,) of this rank's pairs -> bool (b, world * b): pairs of one group are positives."""
-    if not distributed():
-        return groups[:, None] == groups[None, :]
-    parts = [torch.empty_like(groups) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, groups.contiguous())
-    return groups[:, None] == torch.cat(parts)[None, :]
+def same_group(groups: Tensor, own: slice = slice(None)) -> Tensor:
+    """Ids int64 (n,) of the joint batch -> bool (own, n): pairs of one group are positives."""
+    return groups[own, None] == groups[None, :]

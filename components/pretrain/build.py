@@ -1,7 +1,8 @@
-"""The parts of a run, from its settings."""
+"""The dual encoder that its settings describe, before training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,28 +12,13 @@ from pairwright.components.errors import ModelError
 from pairwright.components.models.encoder import DualEncoder
 from pairwright.components.models.lora import ATTENTION_LAYERS, adapt
 from pairwright.components.models.towers.untrained import new_dual_encoder
-from pairwright.components.pretrain.config import TrainConfig
-from pairwright.components.pretrain.loader import CaptionLoader, FeatureLoader, Loader, PictureLoader
-from pairwright.components.pretrain.pairs import open_pairs
 from pairwright.components.pretrain.settings import DualEncoderSettings
-from pairwright.components.registry import named_component
 
 
-def build_objective(settings: DualEncoderSettings, module: str = "") -> Objective[Any]:
-    """The objective the settings name; `module` registers it, which saves importing every other.
-
-    Raises:
-        UnknownComponent: nobody registered it.
-        InvalidRecipe: its settings are wrong.
-    """
-    made = named_component(settings.objective, module)
-    assert isinstance(made, Objective)
-    return made
-
-
-def build_model(settings: DualEncoderSettings, objective: Objective[Any], device: torch.device) -> DualEncoder:
-    """A model to train, its temperature and bias as the objective starts them."""
-    bias = getattr(objective, "initial_bias", None)
+def build_model(settings: DualEncoderSettings, objectives: Sequence[Objective[Any]], device: Any) -> DualEncoder:
+    """A model to train, its temperature and bias as the first objective that says so starts them."""
+    bias = next((one.initial_bias for one in objectives if one.initial_bias is not None), None)
+    log_scale = next((one.initial_log_scale for one in objectives if one.initial_log_scale is not None), None)
     model: DualEncoder
     if settings.tower is not None:
         model = _transformers(settings, bias, device)
@@ -52,7 +38,8 @@ def build_model(settings: DualEncoderSettings, objective: Objective[Any], device
     if settings.trainable == "lora":
         _adapt(model, settings)
     with torch.no_grad():
-        model.log_scale.fill_(getattr(objective, "initial_log_scale", float(model.log_scale)))
+        if log_scale is not None:
+            model.log_scale.fill_(log_scale)
         if bias is not None and model.logit_bias is not None:
             model.logit_bias.fill_(bias)
     return model
@@ -87,13 +74,3 @@ def _adapt(model: DualEncoder, settings: DualEncoderSettings) -> None:
             tower = model.get_submodule({"image": "net.vision_model", "text": "net.text_model"}[side])
         layers = wish.layers or ATTENTION_LAYERS
         adapt(tower, rank=wish.rank, alpha=wish.alpha, layers=layers, seed=settings.seed)
-
-
-def build_loader(config: TrainConfig, model: DualEncoder) -> Loader:
-    """Cached features where the towers are locked, captions where the text tower alone is not, else pictures."""
-    pairs = open_pairs(config)
-    if config.settings.from_features:
-        return FeatureLoader(pairs, config.settings)
-    if config.settings.image_from_features:
-        return CaptionLoader(pairs, config.settings)
-    return PictureLoader(pairs, config.settings, model)

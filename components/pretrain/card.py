@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pairwright.components.pretrain.config import TrainConfig
 from pairwright.components.pretrain.settings import DualEncoderSettings
+from pairwright.components.training.task import Trained
 
 
-def model_card(config: TrainConfig, pairs: int, excluded: int, history: list[dict[str, Any]], share: float) -> str:
-    """Markdown; the same run gives the same text. `share` of the parameters were trained, 0..1."""
-    settings = config.settings
+def model_card(settings: DualEncoderSettings, trained: Trained) -> str:
+    """Markdown; the same run gives the same text."""
+    history = trained.history
     towers = (
         f"`{settings.tower.reference}`"
         if settings.tower
         else f"image `{settings.image_tower.reference}`, text `{settings.text_tower.reference}`"
     )
+    steps = history[-1]["steps"] if history else settings.steps
     losses = [line["loss"] for line in history if "loss" in line]
     loss = f"{losses[-1]:.4f}" if losses else "none"
-    skipped = max((line.get("skipped", 0) for line in history), default=0)
+    skipped = trained.skipped
+    objectives = " + ".join(f"{one.weight:g} {one.uses}" if one.weight != 1 else one.uses for one in settings.objective)
     captions = ", ".join(f"{source} {weight:g}" for source, weight in settings.sources.items())
     return f"""# Dual encoder
 
@@ -34,11 +34,11 @@ model.encode_text(["a red square"]) @ model.encode_image([picture]).T
 | | |
 |---|---|
 | towers | {towers}, {_trained(settings)} |
-| trained | {share:.2%} of the parameters |
-| objective | {settings.objective.uses} |
-| data | {pairs} pairs of {len(config.shards)} shards ({excluded} more had no picture or caption) |
+| trained | {trained.share:.2%} of the parameters |
+| objective | {objectives} |
+| data | {trained.pairs} pairs of {trained.shards} shards ({trained.excluded} more had no picture or caption) |
 | captions | {captions} |
-| steps | {settings.steps} of {settings.batch_size} pairs, AdamW, peak lr {settings.lr:g}, seed {settings.seed}\
+| steps | {steps} of {settings.batch_size} pairs, AdamW, peak lr {settings.lr:g}, seed {settings.seed}\
 {f"; {skipped} were not finite and were skipped" if skipped else ""} |
 | last loss | {loss} |
 

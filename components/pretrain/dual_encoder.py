@@ -1,4 +1,4 @@
-"""Fit a dual encoder: towers named in the recipe, an objective, pairs.
+"""Fit a dual encoder: towers named in the recipe, objectives, pairs.
 
     pretrain:
       uses: dual_encoder
@@ -12,103 +12,144 @@ towers beside (Hu et al., 2021), and `trainable: all` trains everything from pic
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pairwright.components.component import Columns, Fit, FitInputs
+from pairwright.components.component import Columns, Objective
+from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.pretrain.settings import DualEncoderSettings
-from pairwright.components.registry import fit
+from pairwright.components.registry import named_component, task
+from pairwright.components.training.batch import Batch
+from pairwright.components.training.task import Seen, Task, Trained
 
 if TYPE_CHECKING:
-    from pairwright.components.dataset.dataset import Dataset
-    from pairwright.components.dataset.shards.columns import StepColumns
+    from torch import Tensor, nn
+
+    from pairwright.components.models.encoder import DualEncoder
+    from pairwright.components.pretrain.towers_in_training import TowersInTraining
 
 
-@fit("dual_encoder")
-class FitDualEncoder(Fit[DualEncoderSettings]):
+@task("dual_encoder")
+class FitDualEncoder(Task[DualEncoderSettings]):
     """Writes config.json, model.safetensors, tokenizer files, card.md and metrics.jsonl (a line a step)."""
 
     requires = Columns("image_features", "text_features")
     speaks = ("dual_encoder",)
     libraries = ("torch", "transformers")
-    mixed_precision = True
+    joint = True
+    encoder: DualEncoder
+
+    @property
+    def moving(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(f"{name}.{prefix}" for name, one in self.objectives.items() for prefix in one.moving)
+
+    @cached_property
+    def objectives(self) -> dict[str, Objective[Any]]:
+        """The objectives that count, by name."""
+        found: dict[str, Objective[Any]] = {}
+        for choice in self.settings.objective:
+            if choice.weight:
+                made = named_component(choice)
+                assert isinstance(made, Objective)
+                made.towers = self.towers
+                found[choice.uses] = made
+        return found
+
+    @cached_property
+    def towers(self) -> TowersInTraining:
+        from pairwright.components.pretrain.towers_in_training import TowersInTraining
+
+        return TowersInTraining(self.settings)
 
     def column_names(self) -> tuple[str, ...]:
         image = (self.settings.image_features,) if self.settings.image_from_features else ()
-        if not self.settings.from_features:
-            return image
-        return (*image, *(self.settings.text_features[s] for s in self.settings.sources))
+        texts = [self.settings.text_features[s] for s in self.settings.sources] if self.settings.from_features else []
+        also = [name for one in self.objectives.values() for name in one.reads().columns]
+        return tuple(dict.fromkeys((*image, *texts, *also)))
 
-    def train_config(
-        self,
-        *,
-        dataset: Dataset,
-        store_root: str,
-        steps: Mapping[str, StepColumns],
-        pairs: Path | str | None,
-        checkpoints: Path | str,
-        folder: Path | str,
-        device: str = "cpu",
-        precision: str = "auto",
-    ) -> dict[str, Any]:
-        """What `pairwright.components.pretrain.loop:train` is called with, as JSON.
+    def reads(self) -> Reads:
+        side = self.encoder.image_size if not self.settings.image_from_features else 0
+        read = self.towers.reads_image(side) + self.towers.reads_texts(tuple(self.settings.sources))
+        for one in self.objectives.values():
+            read = read + one.reads()
+        return read
 
-        Args:
-            pairs: Parquet of (shard, row) to train on; every pair of the dataset if None.
-            checkpoints: a folder that outlives a kill; the same one finishes the run.
-            folder: where rank 0 writes the model.
-        """
-        from pairwright.components.hashing import file_sha256
-        from pairwright.components.pretrain.config import TrainConfig
-        from pairwright.components.registry import component_class
+    def prepare(self) -> None:
+        """Build the towers: what is read depends on them."""
+        from pairwright.components.pretrain.build import build_model
 
-        config = TrainConfig(
-            dataset=dataset.root,
-            shards=[shard.digest for shard in dataset.shards],
-            store_root=store_root,
-            steps={name: {"component": at.component, "digest": at.digest} for name, at in steps.items()},  # type: ignore[misc]
-            pairs=None if pairs is None else str(pairs),
-            pairs_digest="" if pairs is None else file_sha256(pairs),
-            checkpoints=str(checkpoints),
-            folder=str(folder),
-            device=device,
-            precision=precision,  # type: ignore[arg-type]
-            settings=self.settings,
-            objective_module=component_class("objective", self.settings.objective.uses).__module__,
-        )
-        return config.model_dump(mode="json")
+        self.encoder = self.towers.model = build_model(self.settings, list(self.objectives.values()), self.device)
 
-    def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
-        """Train in this process.
+    def build(self) -> nn.Module:
+        from torch import nn
 
-        Args:
-            inputs: `extra["checkpoints"]` names a folder that outlives a kill, `extra["device"]` where to
-                compute and `extra["precision"]` in what; beside `folder`, on the CPU, in float32 by default.
-            progress: called as progress(step, steps, text) after each step.
-        """
-        import pyarrow.parquet as pq
+        own = {name: modules for name, one in self.objectives.items() if (modules := one.modules()) is not None}
+        return nn.ModuleDict({"encoder": self.encoder, **own}) if own else self.encoder
 
-        from pairwright.components.pretrain.loop import train
+    def start_from(self, folder: Path) -> None:
+        from pairwright.components.training.start import load_weights
 
-        checkpoints = Path(inputs.extra.get("checkpoints", folder.with_name(folder.name + ".checkpoints")))
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        pairs = None
-        if inputs.kept is not None:
-            pairs = checkpoints / "pairs.parquet"
-            pq.write_table(inputs.kept.select(["shard", "row"]), pairs)
-        config = self.train_config(
-            dataset=inputs.view.dataset,
-            store_root=inputs.view.store.root,
-            steps=inputs.view.steps,
-            pairs=pairs,
-            checkpoints=checkpoints,
-            folder=folder,
-            device=str(inputs.extra.get("device", "cpu")),
-            precision=str(inputs.extra.get("precision", "float32")),
-        )
+        load_weights(self.encoder, folder)
 
-        def report(metrics: dict[str, Any]) -> None:
-            if progress is not None:
-                progress(metrics["step"], metrics["steps"], f"loss {metrics['loss']:.3f}")
+    def collate(self, examples: Examples) -> Mapping[str, Any]:
+        import torch
 
-        return train(config, 0, 1, report)
+        fields = {
+            "image": self.towers.collate_image(examples),
+            "text": self.towers.collate_captions(examples, self.settings.sources),
+            "groups": torch.from_numpy(examples.groups),
+        }
+        for one in self.objectives.values():
+            fields |= one.collate(examples)
+        return fields
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        outputs = {"image": self.towers.embed_image(batch["image"]), "text": self.towers.embed_text(batch["text"])}
+        for one in self.objectives.values():
+            outputs |= one.encode(batch)
+        return outputs
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        model = self.encoder
+        said: dict[str, Any] = {**outputs, "scale": model.scale, "bias": model.logit_bias}
+        found = {name: one.losses(said, batch) for name, one in self.objectives.items()}
+        weights = {choice.uses: choice.weight for choice in self.settings.objective}
+        if len(found) == 1:
+            [(name, named)] = found.items()
+            named = {**named, "loss": named["loss"] * weights[name]} if weights[name] != 1 else named
+        else:
+            named = {f"{name}.{part}": value for name, parts in found.items() for part, value in parts.items()}
+            named["loss"] = sum(weights[name] * parts["loss"] for name, parts in found.items())  # type: ignore[assignment]
+        return {**named, "logit_scale": model.scale}
+
+    def after_step(self, seen: Seen) -> None:
+        self.encoder.clamp_scale()
+        for one in self.objectives.values():
+            one.after_step(seen)
+
+    def after_epoch(self, epoch: int) -> None:
+        for one in self.objectives.values():
+            one.after_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": value for name, one in self.objectives.items() for key, value in one.state_dict().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for name, one in self.objectives.items():
+            prefix = f"{name}."
+            one.load_state_dict(
+                {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            )
+
+    def save(self, folder: Path, trained: Trained) -> None:
+        from pairwright.components.models.lora import merge, save_adapter
+        from pairwright.components.pretrain.card import model_card
+
+        if self.settings.trainable == "lora":
+            save_adapter(self.encoder, folder)
+            merge(self.encoder)  # the folder's weights are plain layers, adapters folded in
+        self.encoder.save(folder, model_card(self.settings, trained))

@@ -10,20 +10,27 @@ of it saw.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.population import ArrayPopulation
+from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.finite import require_finite
-from pairwright.components.models.finite_steps import FiniteSteps, gradient_norm
-from pairwright.components.models.heads import fit_heads, learning_rate
 from pairwright.components.models.preference_loss import preference_loss
 from pairwright.components.models.reward import ENCODER, Judge, RewardModel
 from pairwright.components.pretrain.judged import Judged
+from pairwright.components.training.batch import Batch
+from pairwright.components.training.heads import fit_heads
+from pairwright.components.training.here import fit_here
+from pairwright.components.training.settings import TrainerSettings
+from pairwright.components.training.task import Task
 
 WARM_UP_SHARE = 0.1
 SCALE_LR = 30.0  # times the learning rate: the cosine's weight is of another size than the network's
@@ -146,6 +153,72 @@ def calibrated(difference: np.ndarray) -> float:
     return scale
 
 
+class JudgeSettings(TrainerSettings):
+    penalty: float = 0.0
+    smoothing: float = 0.0
+
+
+class FitJudge(Task[JudgeSettings]):
+    """Bradley-Terry (with Davidson's ties) on what the judge knows of the better and the worse caption."""
+
+    name = "judge"
+
+    def __init__(
+        self,
+        model: RewardModel,
+        judge: Judge,
+        evidence: Evidence,
+        judged: Judged,
+        cosines: Tensor,
+        options: Options,
+        fold: int,
+    ) -> None:
+        settings = JudgeSettings(
+            steps=options.steps,
+            batch_size=options.batch_size,
+            lr=options.lr,
+            rates={"^scale$": SCALE_LR},
+            weight_decay=0.0,
+            clip_norm=float("inf"),
+            warmup_steps=max(1, int(WARM_UP_SHARE * options.steps)),
+            seed=options.seed * 1000 + fold,
+            penalty=options.penalty,
+            smoothing=options.smoothing,
+        )
+        super().__init__(settings)
+        self.reward, self.judge, self.evidence, self.judged, self.cosines = model, judge, evidence, judged, cosines
+        ties = options.davidson and bool(judged.tie[(judged.fold_of >= 0) & (judged.fold_of != fold)].any())
+        self.log_nu = judge.log_nu if ties else None
+
+    def reads(self) -> Reads:
+        return Reads(columns=("judgement", "weight"))
+
+    def build(self) -> nn.Module:
+        return self.judge.train()
+
+    def collate(self, examples: Examples) -> Mapping[str, Any]:
+        return {name: torch.from_numpy(examples.column(name)) for name in ("judgement", "weight")}
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        some = batch["judgement"].numpy()
+        better, worse = _both(
+            self.reward, self.judge, self.evidence, self.judged.take(some), self.cosines[:, batch["judgement"]]
+        )
+        return {"better": better, "worse": worse}
+
+    def weight(self, batch: Batch) -> float:
+        return float(batch["weight"].sum())
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        tie = torch.as_tensor(self.judged.tie[batch["judgement"].numpy()])
+        each = preference_loss(
+            outputs["better"], outputs["worse"], tie, log_nu=self.log_nu, smoothing=self.settings.smoothing
+        )
+        shares = batch["weight"] / batch["weight"].sum()
+        penalty = sum((p**2).sum() for p in self.judge.parameters() if p.ndim > 1)
+        return {"loss": (shares * each).sum() + self.settings.penalty * penalty}
+
+
 def fit_judge(
     model: RewardModel, evidence: Evidence, judged: Judged, fold: int, cosines: Tensor, options: Options
 ) -> None:
@@ -160,38 +233,13 @@ def fit_judge(
         said = evidence.statistics[np.concatenate([judged.better[use], judged.worse[use]])]
         judge.mean.copy_(said.mean(0))
         judge.deviation.copy_(said.std(0) + 1e-3)
-    log_nu = judge.log_nu if options.davidson and judged.tie[use].any() else None
-    optimizer = torch.optim.AdamW(_groups(judge, options.lr), betas=(0.9, 0.98), weight_decay=0.0)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    random = torch.Generator().manual_seed(options.seed * 1000 + fold)
-    warm = max(1, int(WARM_UP_SHARE * options.steps))
-    finite = FiniteSteps(f"these are rows of the population; lower lr ({options.lr})")
-    judge.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed * 1000 + fold)  # of the dropout
-        for step in range(options.steps):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = learning_rate(step, peak=peak, warmup_steps=warm, steps=options.steps)
-            batch = use[torch.randint(len(use), (min(options.batch_size, len(use)),), generator=random).numpy()]
-            better, worse = _both(model, judge, evidence, judged.take(batch), cosines[:, batch])
-            tie = torch.as_tensor(judged.tie[batch])
-            each = preference_loss(better, worse, tie, log_nu=log_nu, smoothing=options.smoothing)
-            shares = torch.as_tensor(weight[batch] / weight[batch].sum(), dtype=torch.float32)
-            loss = (shares * each).sum() + options.penalty * sum((p**2).sum() for p in judge.parameters() if p.ndim > 1)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            rows = judged.rows[judged.picture[batch]].tolist()
-            if finite.allow(float(loss.detach()), float(gradient_norm(judge.parameters())), rows):
-                optimizer.step()
+    task = FitJudge(model, judge, evidence, judged, cosines, options, fold)
+    columns = {"judgement": use.astype(np.int64), "weight": weight[use].astype(np.float32)}
+    fit_here(task, ArrayPopulation(columns, keys=[str(row) for row in judged.rows[judged.picture[use]]]))
     judge.eval()
     with torch.no_grad():
         # Judges of different folds share a zero, so that their scores may stand in one column.
         judge.zero.copy_(_both(model, judge, evidence, judged.take(use), cosines[:, use])[0].mean())
-
-
-def _groups(judge: Judge, lr: float) -> list[dict[str, object]]:
-    rest = [p for name, p in judge.named_parameters() if name != "scale"]
-    return [{"params": [judge.scale], "lr": SCALE_LR * lr}, {"params": rest, "lr": lr}]
 
 
 def _both(

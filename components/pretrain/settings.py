@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from pairwright.components.settings import ModelFolder, Named, Settings
+from pairwright.components.training.settings import TrainerSettings
 
 
 class ObjectiveChoice(Named):
+    """An objective and what its loss counts for; weight 0 leaves it out."""
+
     kind = "objective"
 
     uses: str = "clip"
+    weight: float = Field(1.0, ge=0)
+
+
+OBJECTIVE_SCHEMA = {
+    "description": "one by name, `{uses, with}`, or weights by name: {clip: 1, grouping: 0.5}",
+    "anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array", "items": {"type": ["string", "object"]}}],
+}
 
 
 class LoraSettings(Settings):
@@ -27,8 +37,8 @@ class LoraSettings(Settings):
     projections: bool = Field(True, description="train the projections too, as `heads` does; fresh ones need it")
 
 
-class DualEncoderSettings(Settings):
-    undigested: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "decode_threads"})
+class DualEncoderSettings(TrainerSettings):
+    undigested: ClassVar[frozenset[str]] = TrainerSettings.undigested | {"decode_threads"}
 
     image_tower: ModelFolder = ModelFolder(reference="builtin:efficientnet-lite0")
     text_tower: ModelFolder = ModelFolder(reference="builtin:minilm")
@@ -40,16 +50,10 @@ class DualEncoderSettings(Settings):
     )
     lora: LoraSettings = LoraSettings()
     dim: int = Field(256, ge=2, le=4096, description="width of the shared space (a transformers tower has its own)")
-    objective: ObjectiveChoice = ObjectiveChoice()
-    steps: int = Field(400, ge=1, description="optimizer steps")
+    objective: Annotated[tuple[ObjectiveChoice, ...], WithJsonSchema(OBJECTIVE_SCHEMA)] = Field(
+        (ObjectiveChoice(),), min_length=1, description="one by name, or several: {clip: 1, grouping: 0.5}"
+    )
     batch_size: int = Field(256, ge=2, description="pairs a step, over all workers")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    warmup_steps: int = Field(40, ge=0)
-    weight_decay: float = Field(0.1, ge=0, description="on matrices; biases, norms and the temperature have none")
-    clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
-    beta2: float = Field(0.98, gt=0, lt=1)
-    seed: int = Field(0, ge=0)
-    checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
     captions: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {"alt": 1.0}, description="source -> weight in the caption mix, in the order of fallback"
     )
@@ -57,12 +61,26 @@ class DualEncoderSettings(Settings):
     text_features: dict[str, str] = Field(
         {"alt": "text_features.vector"}, description="source -> column of the locked text tower's features"
     )
+    crop: bool = Field(False, description="pictures cropped at random, where the image tower is trained")
+    flip: bool = Field(False, description="pictures mirrored at random, where the image tower is trained")
     decode_threads: int = Field(2, ge=1, description="threads decoding pictures, when a tower is trained")
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _objectives(cls, value: Any) -> Any:
+        """A name, `{uses, with}`, a list of such, or a weight by name."""
+        if isinstance(value, dict) and "uses" not in value:
+            return [
+                {"uses": name, **(said if isinstance(said, dict) else {"weight": said})} for name, said in value.items()
+            ]
+        return value if isinstance(value, (list, tuple)) else [value]
 
     @model_validator(mode="after")
     def _sources_have_columns(self) -> Self:
         if not any(self.captions.values()):
             raise ValueError("captions needs a source of weight above 0")
+        if not any(one.weight for one in self.objective):
+            raise ValueError("objective needs one of weight above 0")
         for source, weight in self.captions.items():
             if weight > 0 and self.from_features and source not in self.text_features:
                 raise ValueError(

@@ -143,14 +143,14 @@ class Run:
 
     @cached_property
     def precision(self) -> str:
-        """What training computes in, bfloat16 or float32: `auto` is bfloat16 on a GPU that has it."""
+        """What training computes in: `auto` is bfloat16 on a GPU that has it."""
         if self.device == "cpu":
-            return "bfloat16" if self.environment.precision == "bfloat16" else "float32"
+            return "float32" if self.environment.precision == "auto" else self.environment.precision
         import torch
 
-        from pairwright.components.pretrain.loop import wants_bfloat16
+        from pairwright.components.training.precision import resolve_precision
 
-        return "bfloat16" if wants_bfloat16(self.environment.precision, torch.device(self.device)) else "float32"
+        return resolve_precision(self.environment.precision, torch.device(self.device))
 
     def view(self) -> ColumnsView:
         """The columns of every step made or reused so far."""

@@ -15,10 +15,10 @@ import pytest
 from learning import features_view, tiny_config
 from shapes import shapes_dataset
 
-from pairwright.components.pretrain.loop import read_history
+from pairwright.components.training.history import read_history
 
 CODE = """import json, sys
-from pairwright.components.pretrain.loop import train
+from pairwright.components.training.run import train
 train(json.load(open(sys.argv[1])), 0, 1, print)"""
 
 

@@ -30,7 +30,7 @@ def training_workers() -> list[int]:
 def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path: Path) -> None:
     from pairwright.components.engine.cluster import Session
     from pairwright.components.engine.launch import TrainingGroup
-    from pairwright.components.pretrain.loop import train
+    from pairwright.components.training.run import train
 
     view = features_view(shapes_dataset(tmp_path, 48, 2), tmp_path)
     changes: dict[str, Any] = {"steps": 60, "checkpoint_every": 5}
@@ -57,8 +57,8 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
     session = Session(None, 2)
     try:
         with closing(TrainingGroup(session, storage_path=str(tmp_path / "ray"), workers=2)) as group:
-            result = group.train("pairwright.components.pretrain.loop:train", two, on_report=on_report)
-            again = group.train("pairwright.components.pretrain.loop:train", three)
+            result = group.train("pairwright.components.training.run:train", two, on_report=on_report)
+            again = group.train("pairwright.components.training.run:train", three)
     finally:
         session.close()
     assert not beyond, "Ray, its workers and torch's process group listen on loopback alone"
@@ -75,6 +75,6 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    from pairwright.components.pretrain.loop import read_history
+    from pairwright.components.training.history import read_history
 
     return read_history(folder / "metrics.jsonl")

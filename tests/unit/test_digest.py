@@ -313,7 +313,7 @@ def test_a_reference_in_a_named_components_with_is_resolved_and_ordered_before(o
     settings = DualEncoderSettings.parse({"objective": {"uses": "digest_test_wrapping", "with": said}}, "test")
     assert list(_fits_named(settings)) == ["teacher"]
     resolved = resolve_models(settings, lambda reference: ModelFolder(reference=reference, path="/f", weights="w"))
-    assert resolved.objective.with_["inner"]["with"]["teacher"] == {
+    assert resolved.objective[0].with_["inner"]["with"]["teacher"] == {
         "reference": "step:teacher",
         "path": "/f",
         "weights": "w",

@@ -25,9 +25,9 @@ from pairwright.components.evaluate.retrieval import Retrieval, RetrievalSetting
 from pairwright.components.evaluate.split import Pictures, SplitFeatures
 from pairwright.components.evaluate.zero_shot import ZeroShot, ZeroShotSettings
 from pairwright.components.finite import require_finite
-from pairwright.components.models.finite_steps import FiniteSteps, gradient_norm
-from pairwright.components.models.heads import fit_heads
 from pairwright.components.models.kmeans import assign, fit_kmeans
+from pairwright.components.training.finite_steps import FiniteSteps, gradient_norm
+from pairwright.components.training.heads import fit_heads
 
 faults = st.sampled_from([math.nan, math.inf, -math.inf])
 N = 12

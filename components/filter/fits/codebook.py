@@ -13,32 +13,37 @@ decoder is small and learnt from nothing. Mechanism verified by test, figure not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
-from pairwright.components.component import Captions, Columns, Fit, FitInputs
+from pairwright.components.component import Captions, Columns, FitInputs
+from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.population import ArrayPopulation
+from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.dataset.shards.columns import ColumnsView
 from pairwright.components.dataset.shards.matrix import read_matrix
 from pairwright.components.errors import ColumnError
 from pairwright.components.filter.selections.caption_column import caption_texts
 from pairwright.components.filter.selections.duplicates.duplicates import among_columns, participants
-from pairwright.components.registry import fit
-from pairwright.components.settings import Settings
+from pairwright.components.registry import task
+from pairwright.components.training.batch import Batch
+from pairwright.components.training.settings import TrainerSettings
+from pairwright.components.training.task import Seen, Task
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor, nn
 
     from pairwright.components.models.codebook import Codebook
 
 LEAST_PAIRS = 16
-WARM_UP_SHARE = 0.1
 
 
-class CodebookSettings(Settings):
+class CodebookSettings(TrainerSettings):
     features: str = Field("image_features.vector", description="step.column of a locked image tower's features")
     source: str = Field("alt", description="captions the decoder learns to say")
     codes: int = Field(256, ge=2, le=32_767, description="K, vectors in the codebook")
@@ -51,14 +56,14 @@ class CodebookSettings(Settings):
     least: int = Field(2, ge=1, description="captions that must hold a word for the decoder to know it")
     steps: int = Field(600, ge=1)
     batch_size: int = Field(128, ge=2)
-    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_steps: int = Field(60, ge=0)
     commitment: float = Field(0.25, ge=0, description="weight of |z - sg(z_q)|^2")
     among: dict[str, str] = Field({}, description="keep-rules; only pairs that pass them are learnt from")
-    seed: int = Field(0, ge=0)
 
 
-@fit("codebook")
-class FitCodebook(Fit[CodebookSettings]):
+@task("codebook")
+class FitCodebook(Task[CodebookSettings]):
     """Writes config.json, model.safetensors, vocabulary.txt, card.md and a picture of the codes' use.
 
     Metrics: `perplexity` of the codes over the pairs learnt from, `perplexity_share` of it in K,
@@ -78,13 +83,29 @@ class FitCodebook(Fit[CodebookSettings]):
         Raises:
             ColumnError: fewer than 16 pairs have features and a caption.
         """
-        from pairwright.components.models.codebook import CodebookShape, vocabulary_of
+        from pairwright.components.training.here import fit_here
 
-        wish, device = self.settings, str(inputs.extra.get("device", "cpu"))
-        matrix, captions = self._pairs(inputs.view)
-        words = vocabulary_of(captions, wish.vocabulary, wish.least)
+        matrix, self.captions = self._pairs(inputs.view)
+        device = str(inputs.extra.get("device", "cpu"))
+        fit_here(self, ArrayPopulation({"features": matrix}), device, progress)
+        measured = measure(self.model, matrix, self.captions, self.settings.seed) | {"revived": float(self.revived)}
+        self.model.save(folder, _card(self.settings, measured, len(self.model.words)))
+        _draw_use(self.model, matrix, folder, measured)
+        return measured
+
+    def reads(self) -> Reads:
+        return Reads(columns=("features",))
+
+    def build(self) -> nn.Module:
+        """The model, every code put on what the fresh encoder gives for a pair."""
+        import torch
+
+        from pairwright.components.models.codebook import Codebook, CodebookShape, vocabulary_of
+
+        wish = self.settings
+        words = vocabulary_of(self.captions, wish.vocabulary, wish.least)
         shape = CodebookShape(
-            features=matrix.shape[1],
+            features=self.population.width("features"),
             codes=wish.codes,
             positions=wish.positions,
             code_width=wish.code_width,
@@ -92,11 +113,50 @@ class FitCodebook(Fit[CodebookSettings]):
             layers=wish.layers,
             max_words=wish.max_words,
         )
-        model, revived = train(shape, words, matrix, captions, wish, device, progress)
-        measured = measure(model, matrix, captions, wish.seed) | {"revived": float(revived)}
-        model.save(folder, _card(wish, measured, len(words)))
-        _draw_use(model, matrix, folder, measured)
-        return measured
+        model = Codebook(shape, words).train()
+        self.tokens, self.revived, self.draws = model.tokens_of(self.captions), 0, torch.Generator()
+        self.draws.manual_seed(wish.seed)
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with torch.no_grad():
+            some = torch.randperm(len(self.captions), generator=self.draws)[: 4 * wish.codes]
+            features = self.population.read(some.numpy(), 0, wish.seed).column("features")
+            model.quantizer.start(model.latents(torch.from_numpy(features)).flatten(0, 1), self.draws)
+        return model
+
+    def collate(self, examples: Examples) -> Mapping[str, Any]:
+        import torch
+
+        return {"features": torch.from_numpy(examples.column("features")), "tokens": self.tokens[examples.numbers]}
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        return {"z": self.model.latents(batch["features"])}
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        caption, commitment, codes = self.model.losses(outputs["z"], batch["tokens"])
+        self.seen.append((outputs["z"].detach(), codes))
+        return {"loss": caption + self.settings.commitment * commitment, "caption": caption, "commitment": commitment}
+
+    def weight(self, batch: Batch) -> float:
+        return self.model.words_in(batch["tokens"])
+
+    def after_step(self, seen: Seen) -> None:
+        """One step of the codes' moving averages; dead codes are put on what was just seen."""
+        import torch
+
+        from pairwright.components.training.parallel import gather
+
+        z, codes = (gather(torch.cat(part)) for part in zip(*self.seen, strict=True))
+        self.seen.clear()
+        self.revived += self.model.quantizer.update(z, codes, self.draws)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        import torch
+
+        return {"draws": self.draws.get_state(), "revived": torch.tensor(self.revived)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.draws.set_state(state["draws"])
+        self.revived = int(state["revived"])
 
     def _pairs(self, view: ColumnsView) -> tuple[np.ndarray, list[str]]:
         """(n, d) features and the captions of the pairs learnt from."""
@@ -110,62 +170,6 @@ class FitCodebook(Fit[CodebookSettings]):
                 f"{LEAST_PAIRS} are needed; give more data or another source"
             )
         return matrix[rows], [str(text) for text in texts[rows]]
-
-
-def train(
-    shape: Any,
-    words: list[str],
-    matrix: np.ndarray,
-    captions: list[str],
-    wish: CodebookSettings,
-    device: str = "cpu",
-    progress: Any = None,
-) -> tuple[Codebook, int]:
-    """A codebook trained for `wish.steps`, and how many dead codes were revived. Same inputs, same weights."""
-    import torch
-
-    from pairwright.components.models.codebook import Codebook
-    from pairwright.components.models.finite_steps import FiniteSteps
-    from pairwright.components.models.heads import learning_rate, parameter_groups
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(wish.seed)
-        model = Codebook(shape, words)
-    model.to(device).train()
-    random = torch.Generator().manual_seed(wish.seed)
-    with torch.no_grad():
-        seen = torch.randperm(len(captions), generator=random)[: 4 * wish.codes]
-        model.quantizer.start(model.latents(_features(matrix, seen, device)).flatten(0, 1), random)
-    tokens = model.tokens_of(captions)
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=wish.lr, betas=(0.9, 0.98))
-    draw = _batches(len(captions), wish.batch_size, random)
-    revived, warm = 0, max(1, int(WARM_UP_SHARE * wish.steps))
-    finite = FiniteSteps(f"these are rows of its pairs; lower lr ({wish.lr})")
-    for step in range(wish.steps):
-        rows = next(draw)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, peak=wish.lr, warmup_steps=warm, steps=wish.steps)
-        caption, commitment, z, codes = model.loss(_features(matrix, rows, device), tokens[rows].to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss = caption + wish.commitment * commitment
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if finite.allow(float(loss.detach()), float(norm), rows.tolist()):
-            optimizer.step()
-            revived += model.quantizer.update(z, codes, random)
-        if progress is not None:
-            progress(step + 1, wish.steps, f"{caption.item():.2f} nats a word")
-    return model.eval().requires_grad_(False), revived
-
-
-def _batches(pairs: int, size: int, random: torch.Generator) -> Iterator[torch.Tensor]:
-    """Row numbers of one batch after another, without end; each pair once before any comes again."""
-    import torch
-
-    size = min(size, pairs)
-    while True:
-        order = torch.randperm(pairs, generator=random)
-        yield from (order[start : start + size] for start in range(0, pairs - size + 1, size))
 
 
 def measure(model: Codebook, matrix: np.ndarray, captions: list[str], seed: int = 0) -> dict[str, float]:
@@ -183,8 +187,8 @@ def measure(model: Codebook, matrix: np.ndarray, captions: list[str], seed: int 
         said = tokens[rows].to(device)
         features = _features(matrix, rows, device)
         found.append(model.encode(features)[0].cpu())
-        own += float(model.loss(features, said)[0]) * len(rows)
-        shuffled += float(model.loss(_features(matrix, other[rows], device), said)[0]) * len(rows)
+        own += float(model.loss(features, said)) * len(rows)
+        shuffled += float(model.loss(_features(matrix, other[rows], device), said)) * len(rows)
     used = perplexity(torch.cat(found), model.shape.codes)
     return {
         "perplexity": used,

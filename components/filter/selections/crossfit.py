@@ -93,7 +93,7 @@ class CrossFitted(Selection[S]):
 
     def _heads(self, image: np.ndarray, text: np.ndarray, labels: np.ndarray) -> Heads:
         """Heads fitted on these rows alone; equal captions, by `labels`, are positives of each other."""
-        from pairwright.components.models.heads import fit_heads
+        from pairwright.components.training.heads import fit_heads
 
         alone = labels < 0  # a pair without a caption is only its own
         positives = np.where(alone, labels.max(initial=0) + 1 + np.arange(len(labels)), labels)

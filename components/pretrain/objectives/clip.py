@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -26,26 +27,17 @@ class ClipSettings(Settings):
 class Clip(Objective[ClipSettings]):
     """L = (CE(s I T', diag) + CE(s T I', diag)) / 2 on unit vectors, s = exp(t) <= 100.
 
-    Over several ranks each holds its rows against everyone's columns, gathered with gradient; the
-    mean over the ranks is the loss of one process on the joint batch (tests/unit/pretrain).
+    Over several ranks each holds its rows against everyone's columns; the mean over the ranks is the loss of one
+    process on the joint batch (tests/unit/training).
     """
 
-    initial_bias: ClassVar[float | None] = None
-
     @property
-    def initial_log_scale(self) -> float:
+    def initial_log_scale(self) -> float:  # type: ignore[override]
         return math.log(self.settings.initial_scale)
 
-    def loss(
-        self,
-        image: Tensor,
-        text: Tensor,
-        *,
-        logit_scale: Tensor,
-        logit_bias: Tensor | None = None,
-        positive: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """(b, d), (b, d) unit vectors -> {"loss"}; `positive` bool (b, world * b), the diagonal if None."""
-        from pairwright.components.models.contrastive import softmax_loss
+    def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
+        from pairwright.components.models.contrastive import same_group, softmax_loss
 
-        return {"loss": softmax_loss(image, text, logit_scale, positive).mean()}
+        positive = same_group(batch["groups"], batch.own) if self.settings.positives == "group" else None
+        each = softmax_loss(outputs["image"], outputs["text"], outputs["scale"], positive, batch.own)
+        return {"loss": each.mean()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -30,23 +31,15 @@ class SigLip(Objective[SigLipSettings]):
     cost next to nothing.
     """
 
-    initial_bias: ClassVar[float | None] = -10.0
+    initial_bias = -10.0
 
     @property
-    def initial_log_scale(self) -> float:
+    def initial_log_scale(self) -> float:  # type: ignore[override]
         return math.log(self.settings.initial_scale)
 
-    def loss(
-        self,
-        image: Tensor,
-        text: Tensor,
-        *,
-        logit_scale: Tensor,
-        logit_bias: Tensor | None = None,
-        positive: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """(b, d), (b, d) unit vectors -> {"loss"}; `positive` bool (b, world * b), the diagonal if None."""
-        from pairwright.components.models.contrastive import sigmoid_loss
+    def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
+        from pairwright.components.models.contrastive import same_group, sigmoid_loss
 
-        assert logit_bias is not None, "a model trained with siglip has a bias"
-        return {"loss": sigmoid_loss(image, text, logit_scale, logit_bias, positive).mean()}
+        positive = same_group(batch["groups"], batch.own) if self.settings.positives == "group" else None
+        each = sigmoid_loss(outputs["image"], outputs["text"], outputs["scale"], outputs["bias"], positive, batch.own)
+        return {"loss": each.mean()}

@@ -17,7 +17,7 @@ from pairwright.components.errors import DatasetError
 from pairwright.components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings, composed
 from pairwright.components.models.dual_encoder import load_dual_encoder
 from pairwright.components.models.encoder import DualEncoder
-from pairwright.components.pretrain.loop import train
+from pairwright.components.training.run import train
 
 OPTIONS: dict[str, Any] = {"change": "colour", "same": ["category"]}
 

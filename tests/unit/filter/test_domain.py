@@ -22,9 +22,9 @@ from pairwright.components.filter.scorers.domain_keywords import DomainKeywordsS
 from pairwright.components.filter.selections.duplicates.exact_duplicates import ExactDuplicates
 from pairwright.components.filter.selections.duplicates.near_duplicates import NearDuplicates, NearDuplicatesSettings
 from pairwright.components.models.dual_encoder import TwoTower
-from pairwright.components.models.heads import fit_heads
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
+from pairwright.components.training.heads import fit_heads
 
 WHOLE_WORDS = [  # keyword, text, found
     ("map", "road_map.png", True),

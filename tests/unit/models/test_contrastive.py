@@ -19,6 +19,7 @@ from pairwright.components.models.contrastive import (
     soft_cross_entropy,
     softmax_loss,
 )
+from pairwright.components.training.parallel import gather
 
 
 def unit(rows: int, seed: int, width: int = 8) -> torch.Tensor:
@@ -69,26 +70,29 @@ def test_targets_are_shared_evenly_and_sum_to_one() -> None:
     assert targets.tolist() == [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 0]]
 
 
-def _gradients(images: torch.Tensor, texts: torch.Tensor, loss: str) -> tuple[torch.Tensor, ...]:
+def _gradients(images: torch.Tensor, texts: torch.Tensor, loss: str, local: bool = True) -> tuple[torch.Tensor, ...]:
     """Loss and gradients of two linear towers, the scale and the bias, on this rank's rows."""
     torch.manual_seed(0)
     a, b = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
     scale, bias = torch.tensor(10.0, requires_grad=True), torch.tensor(-3.0, requires_grad=True)
-    x, y = F.normalize(a(images), dim=-1), F.normalize(b(texts), dim=-1)
-    value = (softmax_loss(x, y, scale) if loss == "clip" else sigmoid_loss(x, y, scale, bias)).mean()
+    x, y = gather(F.normalize(a(images), dim=-1)), gather(F.normalize(b(texts), dim=-1))
+    first = torch.distributed.get_rank() * len(images) if len(x) > len(images) else 0
+    own = slice(first, first + len(images)) if local else slice(None)  # its own rows, or the whole loss on every rank
+    each = softmax_loss(x, y, scale, own=own) if loss == "clip" else sigmoid_loss(x, y, scale, bias, own=own)
+    value = each.mean()
     value.backward()
     bias_gradient = torch.zeros(()) if bias.grad is None else bias.grad
     assert scale.grad is not None
     return value.detach(), a.weight.grad, b.weight.grad, scale.grad, bias_gradient  # type: ignore[return-value]
 
 
-def _rank(rank: int, world: int, port: int, loss: str, out: str) -> None:
+def _rank(rank: int, world: int, port: int, loss: str, local: bool, out: str) -> None:
     import torch.distributed as dist
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=world)
     rows = slice(rank * 6 // world, (rank + 1) * 6 // world)
-    found = _gradients(IMAGE[rows], TEXT[rows], loss)
+    found = _gradients(IMAGE[rows], TEXT[rows], loss, local)
     for value in found:
         dist.all_reduce(value)
         value /= world
@@ -98,14 +102,14 @@ def _rank(rank: int, world: int, port: int, loss: str, out: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("loss", "world"), [("clip", 2), ("siglip", 2), ("clip", 3)])
-def test_ranks_equal_one_process_in_loss_and_gradients(loss: str, world: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("loss", "world", "local"), [("clip", 2, True), ("siglip", 2, True), ("clip", 3, False)])
+def test_ranks_equal_one_process_in_loss_and_gradients(loss: str, world: int, local: bool, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     spawn = multiprocessing.get_context("spawn")
     out = str(tmp_path / "found.pt")
-    ranks = [spawn.Process(target=_rank, args=(rank, world, port, loss, out)) for rank in range(world)]
+    ranks = [spawn.Process(target=_rank, args=(rank, world, port, loss, local, out)) for rank in range(world)]
     for process in ranks:
         process.start()
     for process in ranks:

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pairwright.components.models.heads import Heads, fit_heads, learning_rate, parameter_groups
+from pairwright.components.models.heads import Heads
+from pairwright.components.training.heads import fit_heads
+from pairwright.components.training.parameters import parameter_groups
+from pairwright.components.training.schedule import learning_rate
 
 
 def planted(pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from pairwright.components.errors import ModelError
 from pairwright.components.models.dual_encoder import load_dual_encoder
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_text_tower
-from pairwright.components.pretrain.loop import train
+from pairwright.components.training.run import train
 
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 PICTURES = [np.random.default_rng(i).integers(0, 255, (40, 50 + i, 3), dtype=np.uint8) for i in range(3)]

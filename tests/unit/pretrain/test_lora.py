@@ -19,11 +19,11 @@ from pairwright.components.models.dual_encoder import load_dual_encoder
 from pairwright.components.models.lora import adapted, locked_hash, trained_share
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.tiny import TinyImage, TinyText
-from pairwright.components.pretrain.build import build_model, build_objective
-from pairwright.components.pretrain.config import TrainConfig
+from pairwright.components.pretrain.build import build_model
 from pairwright.components.pretrain.dual_encoder import FitDualEncoder
-from pairwright.components.pretrain.loop import train
 from pairwright.components.pretrain.settings import DualEncoderSettings
+from pairwright.components.training.config import TrainConfig
+from pairwright.components.training.run import train
 
 LORA = {"trainable": "lora", "lora": {"rank": 4, "alpha": 8.0}, "steps": 6, "checkpoint_every": 2, "lr": 1e-2}
 TEXT_ALONE = LORA | {"lora": {"rank": 4, "alpha": 8.0, "towers": ["text"]}}
@@ -48,9 +48,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return resolve_model(str(folder))
 
 
+def model_of(settings: DualEncoderSettings) -> Any:
+    return build_model(settings, list(FitDualEncoder(settings).objectives.values()), torch.device("cpu"))
+
+
 def built(config: dict[str, Any]) -> Any:
-    settings = TrainConfig.model_validate(config).settings
-    return build_model(settings, build_objective(settings), torch.device("cpu"))
+    settings = TrainConfig.model_validate(config).make_task().settings
+    return model_of(settings)
 
 
 def weights(folder: Path) -> bytes:
@@ -137,7 +141,7 @@ def test_the_saved_model_is_plain_and_answers_as_the_adapted_one(view: ColumnsVi
 
 def test_captions_alone_need_no_picture_and_leave_the_image_tower_shared(view: ColumnsView, tmp_path: Path) -> None:
     config = tiny_config(view, tmp_path, **TEXT_ALONE)
-    component = FitDualEncoder(TrainConfig.model_validate(config).settings)
+    component = FitDualEncoder(TrainConfig.model_validate(config).make_task().settings)
     assert component.column_names() == ("image_features.vector",)
     losses: list[float] = []
     train(config | {"settings": config["settings"] | {"steps": 40}}, 0, 1, lambda m: losses.append(m["loss"]))
@@ -183,12 +187,12 @@ def test_under_two_percent_of_the_offline_towers_is_trained() -> None:
         "lora": {"towers": ["text"]},
     }
     settings = DualEncoderSettings.parse(chosen, "test")
-    model = build_model(settings, build_objective(settings), torch.device("cpu"))
+    model = model_of(settings)
     assert len(list(adapted(model))) == 12  # queries and values of six layers
     assert 0.01 < trained_share(model) < 0.02
     wrong = settings.model_copy(update={"lora": settings.lora.model_copy(update={"towers": ("image",)})})
     with pytest.raises(ModelError, match=r"no linear layer.*leave it locked"):
-        build_model(wrong, build_objective(wrong), torch.device("cpu"))
+        model_of(wrong)
 
 
 def test_a_misspelt_setting_is_one_line() -> None:

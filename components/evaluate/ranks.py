@@ -10,6 +10,8 @@ changes a rank, and equal vectors tie.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
+
 import numpy as np
 import torch
 
@@ -17,7 +19,8 @@ from pairwright.components.evaluate.positives import Positives
 from pairwright.components.finite import require_finite
 
 BLOCK_BYTES = 64 << 20  # of float32 scores made at once: smaller products are slower
-TILE_BYTES = 1 << 20  # of scores compared at once, while they are in the cache
+TILE_BYTES = 2 << 20  # of scores compared at once, while they are in a core's cache
+FEW = 32  # fewer than one score in so many is looked at by itself
 PAIRS_AT_ONCE = 4096
 ROUNDING = 2.0**-24  # of float32, relative
 TIE = 1e-12  # of unit vectors: more than float64 rounds, less than any two float32 directions differ by
@@ -45,8 +48,9 @@ def retrieval_ranks(
     image, text = (np.ascontiguousarray(side, np.float32) for side in (image, text))
     rows = max(1, min(len(image), block_bytes // (4 * len(text))))
     ranking = _Ranking(image, text, positives, rows)
-    for start in range(0, len(image), rows):
-        ranking.count(start, min(start + rows, len(image)))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start in range(0, len(image), rows):
+            ranking.count(start, min(start + rows, len(image)), pool)
     return ranking.ahead[0] + 1, ranking.ahead[1] + 1
 
 
@@ -67,7 +71,6 @@ class _Ranking:
         self.low = tuple((best - doubt).astype(np.float32) for best in self.best)
         self.high = tuple((best + doubt).astype(np.float32) for best in self.best)
         self.scores = np.empty((rows, len(text)), np.float32)
-        self.marks = np.empty((2, max(1, min(rows, TILE_BYTES // (4 * len(text)))), len(text)), bool)
 
     def _find_best(self, start: int, stop: int) -> None:
         picture, caption = self.positives.pairs(start, stop)
@@ -75,37 +78,41 @@ class _Ranking:
         np.maximum.at(self.best[0], picture, scores)
         np.maximum.at(self.best[1], caption, scores)
 
-    def count(self, start: int, stop: int) -> None:
+    def count(self, start: int, stop: int, pool: Executor) -> None:
         """Compare the scores of pictures `start` to `stop` with the best right answers of both sides."""
         scores = self.scores[: stop - start]
         torch.mm(torch.from_numpy(self.image[start:stop]), torch.from_numpy(self.text).T, out=torch.from_numpy(scores))
         picture, caption = self.positives.pairs(start, stop)
         scores[picture - start, caption] = -np.inf  # a right answer is ahead of none
-        tile = len(self.marks[0])
-        for at in range(start, stop, tile):
-            rows = slice(at, min(at + tile, stop))
-            seen = scores[at - start : rows.stop - start]
-            above, doubtful = self._told(seen, self.low[0][rows, None], self.high[0][rows, None])
-            self.ahead[0][rows] += [np.count_nonzero(row) for row in above]
-            self._settle(0, rows, doubtful)
-            above, doubtful = self._told(seen, self.low[1], self.high[1])
-            self.ahead[1][:] += np.add.reduce(above.view(np.uint8), axis=0, dtype=np.int32)
-            self._settle(1, rows, doubtful)
+        tile = max(1, TILE_BYTES // (4 * len(self.text)))
+        tiles = [slice(at, min(at + tile, stop)) for at in range(start, stop, tile)]
+        seen = [scores[rows.start - start : rows.stop - start] for rows in tiles]
+        for rows, (pictures, captions) in zip(tiles, pool.map(self._told, tiles, seen), strict=True):
+            self.ahead[0][rows] += pictures
+            self.ahead[1][:] += captions
 
-    def _told(self, scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which scores are above in any case, and the flat numbers of those that rounding may have put there or not."""
-        above, at_least = self.marks[:, : len(scores)]
-        np.greater(scores, high, out=above)
-        np.greater_equal(scores, low, out=at_least)
-        return above, np.flatnonzero(np.not_equal(above, at_least, out=at_least))
+    def _told(self, rows: slice, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many of these scores are ahead of each picture's best right answer (rows,) and each caption's (m,)."""
+        pictures = self._ahead(0, rows, scores, self.low[0][rows, None], self.high[0][rows, None])
+        return pictures, self._ahead(1, rows, scores, self.low[1], self.high[1])
 
-    def _settle(self, side: int, rows: slice, doubtful: np.ndarray) -> None:
-        """Count the wrong answers that only float64 can tell apart from the best right one."""
-        picture, caption = divmod(doubtful, len(self.text))
-        picture += rows.start
+    def _ahead(self, side: int, rows: slice, scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        at_least = scores >= low
+        if np.count_nonzero(at_least) * FEW < scores.size:
+            near = np.flatnonzero(at_least)
+            above = scores.reshape(-1)[near] > np.broadcast_to(high, scores.shape)[divmod(near, scores.shape[1])]
+            sure = np.bincount(divmod(near[above], scores.shape[1])[side], minlength=scores.shape[side])
+            doubtful = near[~above]
+        else:
+            whole = scores > high
+            sure = np.add.reduce(whole, axis=1 - side, dtype=np.int64)
+            doubtful = np.flatnonzero(at_least ^ whole)
+        # What rounding may have put there or not, float64 tells apart.
+        picture, caption = divmod(doubtful, scores.shape[1])
+        exact = self._exact(rows.start, rows.stop, picture + rows.start, caption)
         query = (picture, caption)[side]
-        wins = self._exact(rows.start, rows.stop, picture, caption) >= self.best[side][query] - TIE * self.scale
-        np.add.at(self.ahead[side], query[wins], 1)
+        best = (self.best[0][rows], self.best[1])[side][query]
+        return sure + np.bincount(query[exact >= best - TIE * self.scale], minlength=len(sure))
 
     def _exact(self, start: int, stop: int, picture: np.ndarray, caption: np.ndarray) -> np.ndarray:
         """Scores of pairs of pictures `start` to `stop`, in float64: one by one where they are few, else by product."""

@@ -80,7 +80,7 @@ class Order:
             self._window(epoch, at, plan.windows[at])[max(start - plan.starts[at], 0) : stop - plan.starts[at]]
             for at in range(first, last + 1)
         ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(parts)  # a copy: what is kept is no caller's to change
 
     def shards_at(self, step: int) -> tuple[int, ...]:
         """Shards of the window in which `step` begins; none where all are in one window."""

@@ -262,8 +262,8 @@ def _has_text(texts: Lists) -> np.ndarray:
 
 def _groups(shard: Shard, rows: np.ndarray, groups: list[str | None]) -> np.ndarray:
     names = (group or f"{shard.digest}/{row}" for group, row in zip(groups, rows.tolist()))
-    joined_ = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
-    return np.frombuffer(joined_, dtype="<i8")
+    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+    return np.frombuffer(digests, dtype="<i8")
 
 
 def _lists(column: pa.ChunkedArray) -> Lists:

@@ -61,6 +61,7 @@ class ShardPopulation(Population):
         rows: of each of the view's shards, ascending; all of them where None.
         memory: bytes of texts, labels, regions, columns and media's places that are held.
         budget: share of examples that may fail to be read.
+        eager: pairs up to which all facts are read at opening.
 
     Raises:
         DatasetError, DataChanged, ColumnError: a shard, sidecar or column file is missing or damaged.
@@ -83,10 +84,9 @@ class ShardPopulation(Population):
         self._lock = threading.Lock()
         self._widths: dict[str, int] = {}
         self._check_columns()
-        kept = sum(self._counts())
-        self._judged = kept <= eager
+        self._judged = sum(self._counts()) <= eager
         if self._judged:
-            self._read_all(kept)
+            self._read_all()
         self._sizes = np.array(self._counts(), np.int64)
         self._starts = np.cumsum(self._sizes) - self._sizes
         self.size = int(self._sizes.sum())
@@ -222,7 +222,7 @@ class ShardPopulation(Population):
     def _counts(self) -> list[int]:
         return [shard.rows if rows is None else len(rows) for shard, rows in zip(self.view.dataset.shards, self._rows)]
 
-    def _read_all(self, kept: int) -> None:
+    def _read_all(self) -> None:
         """Every shard's facts, once: who is an example, and the facts themselves if all fit into memory."""
         blocks: list[Block] | None = []
         held = 0

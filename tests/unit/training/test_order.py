@@ -48,6 +48,13 @@ def test_a_batch_is_the_same_whatever_was_asked_before(window):
         assert np.array_equal(Order(SIZES, 8, seed=3, window=window).batch(step)[1], batches[step])
 
 
+def test_who_changes_a_batch_changes_no_other():
+    order = Order([64], 8, seed=3)
+    before = order.batch(2)[1].copy()
+    order.batch(2)[1][:] = 0
+    assert np.array_equal(order.batch(2)[1], before)
+
+
 def test_one_window_is_the_permutation_that_runs_so_far_were_trained_in():
     order = Order([64], 8, seed=5)
     for epoch in (0, 3):

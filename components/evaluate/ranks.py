@@ -70,7 +70,8 @@ class _Ranking:
         doubt = (image.shape[1] + 2) * ROUNDING * self.scale
         self.low = tuple((best - doubt).astype(np.float32) for best in self.best)
         self.high = tuple((best + doubt).astype(np.float32) for best in self.best)
-        self.scores = np.empty((rows, len(text)), np.float32)
+        # torch's memory begins where a vector register's does; in numpy's a product takes a third longer.
+        self.scores = torch.empty(rows, len(text)).numpy()
 
     def _find_best(self, start: int, stop: int) -> None:
         picture, caption = self.positives.pairs(start, stop)

@@ -50,9 +50,10 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_of(checkout: Path) -> set[str]:
-    """Every file of the rooms, by the path it has once installed."""
+    """Every file of the package and its rooms, by the path it has once installed."""
+    top = {f"pairwright/{path.name}" for path in (checkout / "pairwright").iterdir() if path.is_file()}
     found = (path for room in ROOMS for path in (checkout / room).rglob("*") if path.is_file())
-    return {"pairwright/__init__.py", *(f"pairwright/{path.relative_to(checkout)}" for path in found)}
+    return top | {f"pairwright/{path.relative_to(checkout)}" for path in found}
 
 
 def test_the_wheel_installs_pairwright_and_nothing_else(unpacked: Path) -> None:
@@ -69,6 +70,7 @@ def test_the_wheel_holds_every_file_of_ours(checkout: Path, unpacked: Path) -> N
     assert {".yaml", ".txt", ".css", ".js", ".html", ".svg", ".j2"} <= kinds
     assert "pairwright/components/models/towers/imagenet_labels.txt" in held
     assert "pairwright/flows/recipes/quickstart.yaml" in held
+    assert "pairwright/py.typed" in held
 
 
 def test_a_source_distribution_holds_the_files_and_not_the_links(checkout: Path, tmp_path: Path) -> None:

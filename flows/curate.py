@@ -20,7 +20,7 @@ from pairwright.flows.planning.plan import PlannedStep, job_of
 from pairwright.flows.running.run import Run
 from pairwright.flows.running.stage import Stage, accelerator, run_stage
 from pairwright.flows.running.summary import in_words, log_to_flow_run, rounded
-from pairwright.flows.scoring import said_raised, speed
+from pairwright.flows.scoring import said_halved, said_raised, speed
 from pairwright.flows.stages.fitted import fit_step
 from pairwright.flows.stages.gates import run_gate
 from pairwright.flows.stages.held_out import hold_out_stage
@@ -102,7 +102,7 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
                 on_progress=lambda p: stage.progress(p.done, p.total, speed(p)),
             )
         stage.facts(pairs=sum(report.rows - report.spared for report in reports), shards=len(reports))
-        for text in said_raised(reports):
+        for text in (*said_halved(reports), *said_raised(reports)):
             run.console.say(text)
         if lazy:
             stage.facts(

@@ -44,7 +44,8 @@ def score_dataset(
     store = ColumnStore(environment.columns_root)
     todo = store.missing(step.columns, dataset.shards)
     if todo:
-        for text in said_raised(_scan(step, store, todo, environment, console)):
+        reports = _scan(step, store, todo, environment, console)
+        for text in (*said_halved(reports), *said_raised(reports)):
             console.say(text)
     return Scored(step, ColumnsView(dataset, store, {scorer: step.columns}))
 
@@ -69,6 +70,13 @@ def _scan(
     finally:
         session.close()
         console.end()
+
+
+def said_halved(reports: Sequence[Any]) -> Iterator[str]:
+    """For each step whose batches memory did not hold: how many pairs it does hold."""
+    for step in dict.fromkeys(step for report in reports for step in report.halved):
+        most = min(report.halved[step] for report in reports if step in report.halved)
+        yield f"  step {step} ran out of memory and went on with {most:,} pairs at a time; nothing was lost"
 
 
 def said_raised(reports: Sequence[Any]) -> Iterator[str]:

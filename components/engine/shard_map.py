@@ -13,7 +13,7 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -208,19 +208,14 @@ class _Workers:
 
     def __init__(self, task: ScanTask, session: Session, size: int, gpus: float) -> None:
         self._ray = import_ray()
-        self._size = size
-        have = float(self._ray.cluster_resources().get("GPU", 0))
-        if gpus > have:
-            raise EngineError(f"{gpus:g} GPUs a worker are asked for, the cluster has {have:g}; set device to cpu")
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        self._size, cpus = share_of(nodes, size, gpus, session.cpus())
         # Ray sets OMP_NUM_THREADS to the CPUs an actor asks for, before anything is imported.
-        nodes = [node["Resources"].get("CPU", 0.0) for node in self._ray.nodes() if node["Alive"]]
-        cpus = min(session.cpus() / size, min([cpu for cpu in nodes if cpu], default=1.0))
-        cpus = float(int(cpus)) if cpus >= 1 else cpus
         self._actor = self._ray.remote(ShardWorker).options(
             num_cpus=cpus, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0
         )
-        self._task = self._ray.put(task)
         self._threads = max(1, int(cpus))
+        self._task = self._ray.put(task.for_gpu(self._threads) if gpus else task)
         self._failed_starts = 0
         self._starting: dict[Any, Any] = {}  # the answer of `ready` -> the actor
         self.idle: list[Any] = []
@@ -306,6 +301,33 @@ class ShardWorker:
             return self._task.run(shard)
         except PairwrightError as error:
             return error
+
+
+def share_of(nodes: Sequence[Mapping[str, float]], size: int, gpus: float, cores: float) -> tuple[int, float]:
+    """How many workers there can be, and the cores of each, below one where workers outnumber cores.
+
+    A worker with a GPU has all the cores there are to a GPU where it lies, since its threads decode for it.
+
+    Args:
+        nodes: CPU and GPU of each node that is alive.
+        size: workers wanted.
+        gpus: a worker; 0 for none.
+        cores: the session's.
+
+    Raises:
+        EngineError: no node has that many GPUs.
+    """
+    if gpus:
+        here = [node for node in nodes if node.get("GPU", 0.0) >= gpus]
+        if not here:
+            have = max([node.get("GPU", 0.0) for node in nodes], default=0.0)
+            raise EngineError(f"a worker is to have {gpus:g} GPUs, no node has more than {have:g}; set device to cpu")
+        places = [int(node["GPU"] / gpus) for node in here]
+        size = min(size, sum(places))
+        cpus = min(node.get("CPU", 1.0) / min(place, size) for node, place in zip(here, places, strict=True))
+    else:
+        cpus = min(cores / size, min([node["CPU"] for node in nodes if node.get("CPU")], default=1.0))
+    return size, float(int(cpus)) if cpus >= 1 else cpus
 
 
 def limit_threads(threads: int) -> None:

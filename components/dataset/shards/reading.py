@@ -10,9 +10,7 @@ threads or timing, so a pass that is done again makes the same batches.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +23,7 @@ from pairwright.components.dataset.dataset import Shard
 from pairwright.components.dataset.media.decode import Decoded, decode
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.shards.members import Members
+from pairwright.components.dataset.shards.read_ahead import mapped_ahead
 
 # Of decoded pixels. Held longer, they leave the cache and the heap: at 64 pictures of 900 px a batch each one
 # costs half as much again to decode (benchmarks/filter_throughput.py).
@@ -41,7 +40,8 @@ def read_pairs(
     batch_size: int = 64,
     rows: Sequence[int] | np.ndarray | None = None,
     decode_threads: int = 1,
-) -> Iterator[PairBatch]:
+    batch_bytes: int = 0,
+) -> Generator[PairBatch, None, None]:
     """The shard's pairs in row order.
 
     Args:
@@ -50,6 +50,7 @@ def read_pairs(
         raw: keep the encoded bytes, too.
         rows: only these rows, in this order; all if None.
         decode_threads: above 1, pictures are decoded ahead in this many threads.
+        batch_bytes: of decoded pixels, at which a batch closes; 0 means `BATCH_BYTES`.
 
     Raises:
         DataChanged: the sidecar or a picture read is not what was indexed.
@@ -62,8 +63,12 @@ def read_pairs(
         for some in _chunks(records, batch_size):
             yield _batch(some, raw=False)
         return
-    with closing(_opened(shard, records, pixels, raw, decode_threads, batch_size)) as opened:
-        yield from _close_batches(opened, batch_size, raw)
+    batch_bytes = batch_bytes or BATCH_BYTES
+    with shard.open_tar() as tar:
+        fetched = (_fetch(tar, record) for record in records)
+        opened = _opened(fetched, pixels, raw, decode_threads, batch_size, batch_bytes)
+        with closing(opened):
+            yield from _close_batches(opened, batch_size, batch_bytes, raw)
 
 
 @dataclass
@@ -108,9 +113,9 @@ def _values(array: pa.Array) -> list[Any]:
 
 
 def _opened(
-    shard: Shard, records: Iterable[_Record], pixels: int, raw: bool, threads: int, lookahead: int
+    fetched: Iterator[_Record], pixels: int, raw: bool, threads: int, most: int, most_bytes: int
 ) -> Generator[_Record, None, None]:
-    """The records with their pictures read and, if `pixels`, decoded; in the same order."""
+    """The records with their pictures decoded, if `pixels`; in the same order, at most half a batch's bytes ahead."""
 
     def open_picture(record: _Record) -> _Record:
         if record.data is not None and pixels:
@@ -120,32 +125,10 @@ def _opened(
             record.data = None
         return record
 
-    with shard.open_tar() as tar:
-        fetched = (_fetch(tar, record) for record in records)
-        if threads <= 1:
-            yield from map(open_picture, fetched)
-        else:
-            yield from _ahead(open_picture, fetched, threads, lookahead)
-
-
-def _ahead(work: Any, records: Iterator[_Record], threads: int, most: int) -> Iterator[_Record]:
-    """`map(work, records)` in threads, in order, as far ahead as half of BATCH_BYTES allows."""
-    waiting: deque[Future[_Record]] = deque()
-    largest = 1
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        try:
-            for record in records:
-                waiting.append(pool.submit(work, record))
-                room = min(max(2 * threads, BATCH_BYTES // 2 // largest), most)
-                while len(waiting) > room:
-                    done = waiting.popleft().result()
-                    largest = max(largest, _pixel_bytes(done))
-                    yield done
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    if threads <= 1:
+        yield from map(open_picture, fetched)
+    else:
+        yield from mapped_ahead(open_picture, fetched, threads, _pixel_bytes, most, most_bytes // 2)
 
 
 def _fetch(tar: Members, record: _Record) -> _Record:
@@ -172,13 +155,13 @@ def _chunks(records: Iterator[_Record], size: int) -> Iterator[list[_Record]]:
         yield some
 
 
-def _close_batches(records: Iterator[_Record], batch_size: int, raw: bool) -> Iterator[PairBatch]:
+def _close_batches(records: Iterator[_Record], batch_size: int, batch_bytes: int, raw: bool) -> Iterator[PairBatch]:
     some: list[_Record] = []
     held = 0
     for record in records:
         some.append(record)
         held += _pixel_bytes(record) + len(record.data or b"")
-        if len(some) == batch_size or held >= BATCH_BYTES:
+        if len(some) == batch_size or held >= batch_bytes:
             full, some, held = some, [], 0
             yield _batch(full, raw)
             full.clear()  # the caller's batch alone keeps the pixels

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from pairwright.components.component import Component
 from pairwright.components.dataset.dataset import Shard
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.shards.columns import ColumnStore, StepColumns
+from pairwright.components.dataset.shards.read_ahead import in_background
 from pairwright.components.dataset.shards.reading import read_pairs
 from pairwright.components.dataset.shards.scoring import JobRun, as_list, caption_sources
 from pairwright.components.dataset.shards.spared import Seen
@@ -37,6 +39,9 @@ __all__ = ["ColumnJob", "ScanTask", "ShardReport", "read_pairs", "run_local"]
 
 CAPTION_TEXT = "text"
 COMMITS_AT_ONCE = 2  # each holds buffers that grow with the shard
+# In front of a GPU: as many pairs at once as keep it busy, halved where its memory does not hold them. Three batches
+# and a half are held at most: one scored, one ready, one being closed, and half a one decoded ahead.
+GPU_BATCH, GPU_BATCH_BYTES = 512, 256 << 20
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class ShardReport:
         computed: the steps whose columns this pass committed; the others were there already.
         spared: pairs the pass did not look at, because an earlier rule had dropped them.
         raised: step -> pairs its component raised on, where there were any; first_raised: the first traceback.
+        halved: step -> pairs at once that memory holds, where it did not hold a batch.
     """
 
     shard_digest: str
@@ -97,6 +103,7 @@ class ShardReport:
     spared: int = 0
     raised: dict[str, int] = field(default_factory=dict)
     first_raised: dict[str, str] = field(default_factory=dict)
+    halved: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -108,8 +115,9 @@ class ScanTask:
         captions: captions made by earlier steps, source -> where its `text` is.
         inputs: steps outside this task whose columns jobs may ask for.
         batch_size: pairs a batch.
-        decode_threads: above 1, pictures are decoded ahead of the scorers (wanted with a GPU; on a
-            machine whose every core has a worker it only adds switching).
+        batch_bytes: decoded pixels a batch, in bytes; 0 means reading.BATCH_BYTES.
+        decode_threads: above 1, batches are read, decoded and made ahead of the scorers (wanted with a GPU, see
+            `for_gpu`; on a machine whose every core has a worker it only adds switching).
         device: "cpu" or "cuda:0", given to `setup`.
         spared: where a column says which pairs no job of this task sees (components/dataset/shards/spared.py).
         min_pixels: pictures are decoded at least this large, whatever the jobs ask for, so that they see
@@ -121,12 +129,14 @@ class ScanTask:
     captions: Mapping[str, StepColumns] = field(default_factory=dict)
     inputs: Mapping[str, StepColumns] = field(default_factory=dict)
     batch_size: int = 64
+    batch_bytes: int = 0
     decode_threads: int = 1
     device: str = "cpu"
     spared: StepColumns | None = None
     min_pixels: int = 0
     _components: dict[str, Component] = field(default_factory=dict, init=False, repr=False, compare=False)
     _loaded: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    _most: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)  # pairs that fit
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_components": {}, "_loaded": set()}  # weights never travel
@@ -158,6 +168,10 @@ class ScanTask:
         jobs = [replace(job, module=type(self._component(job)).__module__) for job in self.jobs]
         return replace(self, jobs=jobs)
 
+    def for_gpu(self, threads: int) -> ScanTask:
+        """This task for a worker with a GPU and `threads` cores: the same columns, larger batches, read ahead."""
+        return replace(self, decode_threads=threads, batch_size=GPU_BATCH, batch_bytes=GPU_BATCH_BYTES)
+
     def missing(self, shard: Shard) -> list[ColumnJob]:
         """The jobs this shard has no committed columns of."""
         return [job for job in self.jobs if not self.store.has(job.columns, shard.digest)]
@@ -176,7 +190,8 @@ class ScanTask:
             return ShardReport(shard.digest, shard.rows, {}, time.perf_counter() - started, 0, (), shard.name)
         seen = Seen.of(self.store, self.spared, shard) if self.spared else None
         nothing = seen is not None and not len(seen.rows)  # then no weights are loaded, either
-        runs = [JobRun(job.step, self._component(job) if nothing else self._ready(job), shard) for job in jobs]
+        components = [self._component(job) if nothing else self._ready(job) for job in jobs]
+        runs = [JobRun(job.step, one, shard, self._most) for job, one in zip(jobs, components, strict=True)]
         decoded = 0 if nothing else self._scan(shard, runs, seen)
         self._commit(shard, jobs, runs, seen)
         return ShardReport(
@@ -192,6 +207,7 @@ class ScanTask:
             seen.spared if seen else 0,
             {one.step: one.raised for one in runs if one.raised},
             {one.step: one.first for one in runs if one.first},
+            {one.step: self._most[one.step] for one in runs if one.step in self._most},
         )
 
     def _commit(self, shard: Shard, jobs: Sequence[ColumnJob], runs: Sequence[JobRun], seen: Seen | None) -> None:
@@ -216,18 +232,23 @@ class ScanTask:
         pixels = pixels if any(one.component.pixels for one in runs) else 0
         raw = any(one.component.requires.raw for one in runs)
         stored = _Stored(self, shard, runs, seen)
-        decoded = at = 0
-        for batch in read_pairs(
+        batches = read_pairs(
             shard,
             pixels=pixels,
             raw=raw,
             batch_size=self.batch_size,
             rows=seen.rows if seen else None,
             decode_threads=self.decode_threads,
-        ):
-            decoded += sum(image is not None for image in batch.images)
-            self._score(batch, runs, stored, at)
-            at += len(batch)
+            batch_bytes=self.batch_bytes,
+        )
+        if self.decode_threads > 1:
+            batches = in_background(batches)
+        decoded = at = 0
+        with closing(batches):
+            for batch in batches:
+                decoded += sum(image is not None for image in batch.images)
+                self._score(batch, runs, stored, at)
+                at += len(batch)
         return decoded
 
     def _score(self, batch: PairBatch, runs: list[JobRun], stored: _Stored, start: int) -> None:

@@ -37,11 +37,13 @@ class JobRun:
         tried, raised: pairs the component was given, and of those the pairs it raised on.
         first: the traceback of the first pair it raised on.
         seconds: spent in the component.
+        most: step -> pairs at once that memory holds, once it did not hold a batch; kept from shard to shard.
     """
 
-    def __init__(self, step: str, component: Component, shard: Shard) -> None:
+    def __init__(self, step: str, component: Component, shard: Shard, most: dict[str, int]) -> None:
         self.step = step
         self.component = component
+        self.most = most
         self.schema = CAPTION_COLUMNS if isinstance(component, Captioner) else _scorer_schema(component)
         self.failed = self.tried = self.raised = 0
         self.first: str | None = None
@@ -70,7 +72,7 @@ class JobRun:
                 part.extra_captions = {s: [v[i] for i in which] for s, v in batch.extra_captions.items()}
                 part.columns = {name: [values[i] for i in which] for name, values in batch.columns.items()}
             started = time.perf_counter()
-            made, own_errors = self._attempt(part)
+            made, own_errors = self._in_parts(part, self.most.get(self.step, len(part)))
             self.seconds += time.perf_counter() - started
             self.tried += len(which)
             self.raised += sum(error is not None for error in own_errors)
@@ -135,6 +137,15 @@ class JobRun:
         if out_of_memory:
             _free_device_memory()
         size = -(-len(batch) // 2) if out_of_memory else 1
+        columns, errors = self._in_parts(batch, size)
+        if out_of_memory and not any(errors):  # else one pair alone is too large, and the others need not suffer
+            self.most[self.step] = min(size, self.most.get(self.step, size))
+        return columns, errors
+
+    def _in_parts(self, batch: PairBatch, size: int) -> tuple[dict[str, pa.Array], list[str | None]]:
+        """A batch's columns and errors, tried `size` pairs at a time."""
+        if len(batch) <= size:
+            return self._attempt(batch)
         parts = [
             self._attempt(batch.take(range(start, min(start + size, len(batch)))))
             for start in range(0, len(batch), size)

@@ -40,8 +40,8 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("components/dataset", "components/models", "components/evaluate", "components/look", "serving")
 CODE = ("pairwright/*.py", "pairwright/components/*.py", *(f"pairwright/{part}/**/*" for part in PARTS))
 REQUIREMENTS = (
-    "bentoml", "faiss-cpu", "fsspec", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydantic",
-    "python-multipart", "safetensors", "simplejpeg", "starlette", "torch", "transformers",
+    "bentoml", "faiss-cpu", "fsspec", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow", "pyarrow",
+    "pydantic", "python-multipart", "safetensors", "simplejpeg", "starlette", "torch", "transformers",
 )  # fmt: skip
 INDEX_INSIDE_BELOW = 512 << 20  # bytes; a larger index is mounted instead
 BUILD_TIMEOUT_S = 600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # `import shapes` and other plai
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes with a thread a core each would wait in turns
     os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's own 15 a worker starves beside another test
+
+# Graphs of towers (components/models/onnx): known by content, so that sessions and workers may share them.
+os.environ.setdefault("PAIRWRIGHT_CACHE", str(Path(tempfile.gettempdir()) / "pairwright-test-cache"))
 
 from pairwright.components.environment import silence
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pairwright.components.component import Captions, Pixels, Scorer
-from pairwright.components.models.resolve import feature_width, image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, feature_width, image_side
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -38,7 +38,7 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
 
     requires = Pixels(224)
     runs_model = True
-    libraries = ("torch", "transformers", "efficientnet-lite-pytorch")
+    libraries = (*TOWER_LIBRARIES, "efficientnet-lite-pytorch")
 
     @property
     def pixels(self) -> int:
@@ -62,7 +62,7 @@ class TextFeatures(Scorer[TextFeaturesSettings]):
 
     requires = Captions("source")
     runs_model = True
-    libraries = ("torch", "transformers", "tokenizers")
+    libraries = (*TOWER_LIBRARIES, "tokenizers")
 
     def schema(self) -> Mapping[str, pa.DataType]:
         return {"vector": pa.list_(pa.float16(), feature_width(self.settings.tower, "text"))}

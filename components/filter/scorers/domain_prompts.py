@@ -21,7 +21,7 @@ from pydantic import Field
 
 from pairwright.components.component import Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.models.resolve import image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, image_side
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -42,7 +42,7 @@ class DomainPrompts(Scorer[DomainPromptsSettings]):
     """
 
     requires = Pixels(size=224)
-    libraries = ("torch", "transformers")
+    libraries = TOWER_LIBRARIES
     columns = {"score": pa.float32(), "prompt": pa.string()}
     runs_model = True
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pairwright.components.component import Captions, Columns, Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.models.resolve import image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, image_side
 from pairwright.components.models.text_mask import TextMask, TextMaskSettings
 from pairwright.components.models.text_reader import covered_share
 from pairwright.components.registry import scorer
@@ -43,7 +43,7 @@ class MaskedAlignment(Scorer[MaskedAlignmentSettings]):
     """
 
     requires = Pixels(size=224) + Captions("source") + Columns("boxes")
-    libraries = ("torch", "transformers", "rapidocr-onnxruntime", "onnxruntime", "opencv-python-headless")
+    libraries = (*TOWER_LIBRARIES, "rapidocr-onnxruntime", "opencv-python-headless")
     columns = {"score": pa.float32(), "unmasked": pa.float32(), "lines": pa.int32(), "share": pa.float32()}
     runs_model = True
 

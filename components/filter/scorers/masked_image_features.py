@@ -23,7 +23,7 @@ from pydantic import Field
 
 from pairwright.components.component import Columns, Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.models.resolve import feature_width, image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, feature_width, image_side
 from pairwright.components.models.text_mask import TextMask, TextMaskSettings
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder
@@ -40,10 +40,9 @@ class MaskedImageFeatures(Scorer[MaskedImageFeaturesSettings]):
 
     requires = Pixels(size=224) + Columns("boxes", "features")
     libraries = (
-        "torch",
+        *TOWER_LIBRARIES,
         "efficientnet-lite-pytorch",
         "rapidocr-onnxruntime",
-        "onnxruntime",
         "opencv-python-headless",
     )
     runs_model = True

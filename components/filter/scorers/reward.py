@@ -21,6 +21,7 @@ from pydantic import Field
 
 from pairwright.components.component import Captions, Columns, Scorer
 from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.models.resolve import TOWER_LIBRARIES
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -42,7 +43,7 @@ class RewardScore(Scorer[RewardScoreSettings]):
     """Columns: `score` float32, null where the picture has no features or the caption is absent."""
 
     requires = Columns("image", "text", "hash") + Captions("source")
-    libraries = ("torch", "transformers")
+    libraries = TOWER_LIBRARIES
     columns = {"score": pa.float32()}
     runs_model = True
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pairwright.components.component import Columns, Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.models.resolve import feature_width, image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, feature_width, image_side
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -33,7 +33,7 @@ class RotatedImageFeatures(Scorer[RotatedImageFeaturesSettings]):
     """Columns: `r90`, `r180`, `r270` float16 (tower's width), null where undecoded or not wanted."""
 
     requires = Pixels(size=224) + Columns("where")
-    libraries = ("torch", "efficientnet-lite-pytorch")
+    libraries = (*TOWER_LIBRARIES, "efficientnet-lite-pytorch")
     runs_model = True
 
     @property

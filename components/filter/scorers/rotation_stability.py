@@ -22,7 +22,7 @@ from pydantic import Field
 from pairwright.components.component import Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.filter.selections.rank_stability import ROTATIONS, most_stable, rank_variance, shortlisted
-from pairwright.components.models.resolve import image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, image_side
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -52,7 +52,7 @@ class RotationStability(Scorer[RotationStabilitySettings]):
     """
 
     requires = Pixels(size=224)
-    libraries = ("torch", "transformers")
+    libraries = TOWER_LIBRARIES
     columns = COLUMNS
     sees_failures = True  # a pair that lacks one of the sources still has the others
     runs_model = True

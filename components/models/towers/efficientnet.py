@@ -55,6 +55,7 @@ class EfficientNetLite0(ImageTower):
     kind = KIND
     width = 1280
     side = 224
+    exports = True
     _folded: nn.Module | None
 
     def __init__(self) -> None:
@@ -70,7 +71,7 @@ class EfficientNetLite0(ImageTower):
     def forward(self, images: Tensor) -> Tensor:
         return self._features(self.net, images)
 
-    def infer(self, images: Tensor) -> Tensor:
+    def infer(self, images: Tensor) -> Tensor:  # type: ignore[override]
         """Locked, the tower runs with its norms folded into its convolutions: 1.5 times as fast."""
         if any(parameter.requires_grad for parameter in self.net.parameters()):
             return self(images)

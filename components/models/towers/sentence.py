@@ -26,6 +26,7 @@ class SentenceTower(TextTower):
     """Texts -> (n, hidden size), the mean over a text's tokens of the last hidden state."""
 
     kind = KIND
+    exports = True
 
     def __init__(self, transformer: dict[str, Any], tokenizer: str | Path) -> None:
         """`transformer` is the model's own `config.json`; `tokenizer` a `tokenizer.json`."""

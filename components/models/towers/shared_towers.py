@@ -45,8 +45,7 @@ def share(weights: str, device: str, build: Callable[[], Tower]) -> Tower:
     """The process's one tower with these weights on this device, built if it is the first."""
     if (weights, device) not in _shared:
         tower = build().to(device)
-        tower.requires_grad_(False)
-        tower.weights = weights
+        tower.lock(weights)
         _shared[weights, device] = tower
     return _shared[weights, device]
 

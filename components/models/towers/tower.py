@@ -6,15 +6,16 @@ make a step depend on how many workers share its batch. Gradients flow unless `f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pairwright.components.component import batches
+from pairwright.components.models.onnx.graph import Graph, graph_or_none
 from pairwright.components.models.towers.pixels import squash
 
 if TYPE_CHECKING:
@@ -32,11 +33,40 @@ class Tower(nn.Module):
         kind: the name `towers.build_tower` knows it by.
         width: features a picture or text.
         weights: hash of the weights as loaded; None once they are trained on, so they are not shared.
+        exports: whether ONNX Runtime is faster than torch at it, on a CPU.
+        varying: input of `forward` -> the axes whose length varies.
     """
 
     kind: str = ""
     width: int = 0
     weights: str | None = None
+    exports: ClassVar[bool] = False
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    _locked: bool = False
+    _graph: Graph | None
+
+    def lock(self, weights: str) -> None:
+        """For good: nobody trains it, so it may run by a graph made of the weights it has now."""
+        self.requires_grad_(False)
+        self.weights, self._locked = weights, True
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        """As many inputs of `forward`."""
+        raise NotImplementedError
+
+    def run(self, **inputs: Tensor) -> Tensor:
+        """`forward` without a gradient, the fastest way: by ONNX Runtime where the tower is locked, on a CPU."""
+        if not (self.exports and self._locked and self.device.type == "cpu"):
+            return self.infer(**inputs)
+        if "_graph" not in self.__dict__:
+            assert self.weights is not None
+            self.__dict__["_graph"] = graph_or_none(self, self.weights, self.example, self.varying)
+        return self.infer(**inputs) if self._graph is None else self._graph(**inputs)
+
+    def infer(self, **inputs: Tensor) -> Tensor:
+        """`forward` where no gradient is wanted; a tower may have a faster way."""
+        found: Tensor = self(**inputs)
+        return found
 
     def config(self) -> dict[str, Any]:
         """All that `towers.build_tower` needs to build it again, without its weights."""
@@ -56,14 +86,15 @@ class ImageTower(Tower):
 
     side: int = 224
     crops: bool = False
+    varying = {"images": (0,)}
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        draw = np.random.default_rng(count)
+        return {"images": torch.from_numpy(draw.integers(0, 256, (count, self.side, self.side, 3), dtype=np.uint8))}
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (n, side, side, 3) -> (n, width)."""
         raise NotImplementedError
-
-    def infer(self, images: Tensor) -> Tensor:
-        """`forward` where no gradient is wanted; a tower may have a faster way."""
-        return self(images)
 
     def pictures(self, pairs: PairBatch) -> Sequence[np.ndarray] | np.ndarray:
         """A batch's pictures, all decoded, as `features` is to be given them, turned or not.
@@ -79,7 +110,7 @@ class ImageTower(Tower):
     def features(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
         """RGB uint8 pictures of any size -> (n, width) float32, without gradients."""
         parts = [
-            self.infer(torch.from_numpy(np.ascontiguousarray(squash(chunk, self.side))).to(self.device)).float()
+            self.run(images=torch.from_numpy(np.ascontiguousarray(squash(chunk, self.side))).to(self.device)).float()
             for chunk in batches(cast(Sequence[Any], images), IMAGE_CHUNK.get(self.device.type, 64))
         ]
         return torch.cat(parts) if parts else torch.zeros((0, self.width), device=self.device)
@@ -87,6 +118,11 @@ class ImageTower(Tower):
 
 class TextTower(Tower):
     """`tokens` turns texts into what `forward` takes."""
+
+    varying = {"ids": (0, 1), "mask": (0, 1)}
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        return self.tokens(["a picture" + " and one more thing" * number for number in range(count)])
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """`ids` int64 (n, length) and `mask` bool (n, length), padded to the longest, on the tower's device."""
@@ -105,5 +141,5 @@ class TextTower(Tower):
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         found = torch.zeros((len(texts), self.width), device=self.device)
         for chunk in batches(order, TEXT_CHUNK):
-            found[list(chunk)] = self(**self.tokens([texts[i] for i in chunk])).float()
+            found[list(chunk)] = self.run(**self.tokens([texts[i] for i in chunk])).float()
         return found

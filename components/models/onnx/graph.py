@@ -4,7 +4,7 @@
     graph(images=pixels)                                 # (n, width), what tower(pixels) gives within TOLERANCE
 
 A graph is made once a machine and user, and known by what it follows from: the weights, the code of the module and of
-this file, the libraries' versions. It is held against torch before it is kept, and against its record before it is used.
+this file, the libraries' versions. It is held against torch before it is kept, against its record before it is used.
 
     ~/.cache/pairwright/graphs/<key>/graph.onnx    PAIRWRIGHT_CACHE names another folder than ~/.cache/pairwright
     ~/.cache/pairwright/graphs/<key>/about.json    its SHA-256 and its largest difference to torch

@@ -76,7 +76,7 @@ def test_a_tower_that_is_to_be_trained_runs_by_torch_always(cache: Path) -> None
 
 
 def test_a_graph_is_made_once_and_again_when_damaged(cache: Path) -> None:
-    tower, graph = tiny_graph()
+    _, graph = tiny_graph()
     file = Path(graph.path)
     before = file.stat().st_mtime_ns, file.read_bytes()
     tiny_graph()

@@ -16,7 +16,7 @@ from shapes import shapes_dataset
 from taught import Taught
 from tiny import tiny_recipe
 
-from pairwright.components import source_code
+from pairwright.components import digest, source_code
 from pairwright.components.environment import Environment
 from pairwright.components.models.resolve import hash_folder
 from pairwright.components.recipe import Recipe
@@ -198,6 +198,8 @@ SELECTED = {*SELECTION, "report"}
 HELD_OUT = SELECTED | {"score", "step evaluation_overlap", "step same", "step near", "step ngrams"}
 FUSED = {"step fused", "version", "report"}
 TRAINED = {*TRAIN, "report"}
+FEATURES = {"step image_features", "step text_features"}
+TOWERS = {*FEATURES, "score", *SELECTED, *TRAIN, *CURVE, *METRICS, "index", "register"}  # what towers make
 TEXT_MODEL = "recaption.fused.with.text_model"
 OBJECTIVE = "pretrain.with.objective.with"
 # What is changed, and every stage that must heed it. The report shows the recipe as it is written, so it heeds prose.
@@ -291,6 +293,7 @@ EDITS = {
     "pairwright.components.filter.rules.selection": SELECTED,
     "pairwright.components.models.text_backends.local": FUSED,
     "pairwright.components.models.text_backends.openai": set(),
+    "pairwright.components.models.onnx.graph": {*TOWERS, "package"},
     "pairwright.components.models.towers.untrained": {*TRAIN, *CURVE},
     "pairwright.components.pretrain.objectives.siglip": set(),
     "pairwright.components.training.trainer": {*TRAIN},
@@ -347,6 +350,12 @@ def test_changed_code_changes_every_stage_that_runs_it_and_no_other(place, befor
 def test_the_code_of_an_objective_that_the_recipe_names_is_the_trainings_own(place, before, edit):
     edit("\nEDITED = 1\n", lambda name: name == Taught.__module__)
     assert differing(before, walk(first_world(place))) == {*TRAIN}
+
+
+def test_what_runs_a_tower_is_part_of_all_that_towers_make(place, before, monkeypatch):
+    version = digest._version
+    monkeypatch.setattr(digest, "_version", lambda name: "another" if name == "onnxruntime" else version(name))
+    assert differing(before, walk(first_world(place))) == TOWERS
 
 
 def test_a_comment_in_every_module_changes_nothing(place, before, edit):

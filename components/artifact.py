@@ -26,10 +26,12 @@ from pairwright.components.dataset.shards import storage
 from pairwright.components.dataset.shards.integrity import verified
 from pairwright.components.errors import DatasetError, WorkspaceError
 from pairwright.components.hashing import canonical, file_sha256, sha256_text
+from pairwright.components.shared_files import share_files
 
 COMMIT = "COMMIT.json"
 STALE_SECONDS = 24 * 3600
 COSTLY = frozenset({"models", "releases", "versions"})  # refused when damaged, not made again
+SHARING = frozenset({"models"})  # whose large files are there once, however many folders hold them
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class ArtifactStore:
                 for p in sorted(partial.rglob("*"))
                 if p.is_file()
             }
+            if kind in SHARING:
+                share_files(Path(self.root), partial, files)
             for path in sorted(partial.rglob("*"), reverse=True):  # a folder after what is in it
                 storage.fsync(path)
             storage.write_json(str(partial / COMMIT), {"files": files})

@@ -3,8 +3,8 @@
     model = load_dual_encoder("workspace/models/…")
     model.encode_text(["a red square"]) @ model.encode_image([picture]).T     # cosines
 
-A folder holds `config.json`, `model.safetensors` (towers included, so nothing else is needed),
-`tokenizer.json` and `card.md`; never a pickle.
+A folder holds `config.json`, `model.safetensors`, locked towers in `image_tower.safetensors` and
+`text_tower.safetensors` (so nothing else is needed), `tokenizer.json` and `card.md`; never a pickle.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pairwright.components.models.formats import model_format
 from pairwright.components.models.heads import INITIAL_SCALE, Projection, as_features
 from pairwright.components.models.resolve import ENCODER_FORMAT as FORMAT
 from pairwright.components.models.towers.pixels import squash
-from pairwright.components.models.towers.shared_towers import build_tower, share
 from pairwright.components.models.towers.tower import ImageTower, TextTower
+from pairwright.components.models.towers.tower_files import load_saved_tower, save_tower
 from pairwright.components.models.transformers_encoder import load_transformers_encoder
 from pairwright.components.settings import ModelFolder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had every tower within model.safetensors
 
 
 class TwoTower(DualEncoder):
@@ -88,15 +88,17 @@ class TwoTower(DualEncoder):
     def save(self, folder: str | Path, card: str = "") -> None:
         root = Path(folder)
         root.mkdir(parents=True, exist_ok=True)
-        config = {
+        config: dict[str, Any] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "dim": self.dim,
             "logit_bias": self.logit_bias is not None,
-            "image_tower": self.image_tower.config(),
-            "text_tower": self.text_tower.config(),
         }
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        own = {name: value for name, value in self.state_dict().items() if "_tower." not in name}
+        for side, tower in (("image_tower", self.image_tower), ("text_tower", self.text_tower)):
+            config[side], within = save_tower(tower, side, root)
+            own |= within
+        tensors = {name: own[name].detach().cpu().contiguous() for name in sorted(own)}
         save_file(tensors, root / WEIGHTS, metadata={"format": "pt"})
         (root / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         self.text_tower.save_tokenizer(root)
@@ -131,17 +133,11 @@ def load_dual_encoder(folder: str | Path | ModelFolder, device: str = "cpu") -> 
 def _load_two_tower(root: Path, config: dict[str, Any], device: str) -> TwoTower:
     with safe_open(root / WEIGHTS, framework="pt") as file:
 
-        def part(prefix: str) -> dict[str, Tensor]:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
-            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        def part(side: str) -> dict[str, Tensor]:
+            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(f"{side}.")}  # noqa: SIM118
 
         def tower(side: str) -> Any:
-            entry = config[side]
-
-            def build() -> Any:
-                return build_tower(entry, root, lambda: part(f"{side}."))
-
-            return share(entry["weights"], device, build) if entry["weights"] else build().to(device)
+            return load_saved_tower(config[side], side, root, device, lambda: part(side))
 
         bias = 0.0 if config["logit_bias"] else None
         model = TwoTower(tower("image_tower"), tower("text_tower"), config["dim"], bias=bias)

@@ -25,7 +25,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,11 +39,12 @@ from pairwright.components.models.dual_encoder import load_dual_encoder
 from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
 from pairwright.components.models.heads import Heads, as_features
 from pairwright.components.models.seen import SEEN, Seen
-from pairwright.components.models.towers.shared_towers import build_tower, share
 from pairwright.components.models.towers.tower import TextTower
+from pairwright.components.models.towers.tower_files import load_saved_tower, save_tower
 
 FORMAT = "pairwright-reward"
-FORMAT_VERSION = 2  # 1 knew the pairs it was fitted on by their keys
+FORMAT_VERSION = 3  # 1 knew the pairs it was fitted on by their keys, 2 had its text tower within model.safetensors
+OLDEST_VERSION = 2
 ENCODER = "encoder"  # folder of the dual encoder, where there is one
 STATISTICS = ("words", "characters", "alphabetic", "distinct")
 WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
@@ -217,8 +218,8 @@ class RewardModel(nn.Module):
         config: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.shape}
         tower = self._text[0]
         if isinstance(tower, TextTower):
-            config["text_tower"] = tower.config()
-            tensors |= {f"text_tower.{name}": value for name, value in tower.state_dict().items()}
+            config["text_tower"], within = save_tower(tower, "text_tower", root)
+            tensors |= within
             tower.save_tokenizer(root)
         else:
             tower.save(root / ENCODER)
@@ -241,7 +242,7 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
             raise ModelError(f"{root} holds no reward model; name the folder that the fit `reward` made")
         if config["format_version"] > FORMAT_VERSION:
             raise ModelError(f"{root} was written by a newer release; upgrade pairwright")
-        if config["format_version"] < FORMAT_VERSION:
+        if config["format_version"] < OLDEST_VERSION:
             raise ModelError(f"{root} knows what it was fitted on by keys, which say nothing; fit the reward again")
         return _load(root, config, device)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -251,21 +252,15 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
 
 def _load(root: Path, config: dict[str, Any], device: str) -> RewardModel:
     tensors = load_file(root / WEIGHTS)
-    prefix = "text_tower."
     entry = config.get("text_tower")
     side: TextTower | DualEncoder
     if entry is None:
         side = load_dual_encoder(root / ENCODER, device)
     else:
-        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-        def build() -> Any:
-            return build_tower(entry, root, lambda: own)
-
-        side = share(entry["weights"], device, build) if entry["weights"] else build().to(device)  # type: ignore[assignment]
+        side = cast(TextTower, load_saved_tower(entry, "text_tower", root, device, lambda: tensors))
     shape = {name: config[name] for name in ("folds", "dim", "rank", "hidden")}
     model = RewardModel(side, config["image_width"], config["text_width"], **shape)
-    mine = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
+    mine = {name: value for name, value in tensors.items() if not name.startswith("text_tower.")}
     model.seen = Seen.from_tensors(mine)
     model.load_state_dict({name: value for name, value in mine.items() if not name.startswith(SEEN)})
     model.card = (root / CARD).read_text(encoding="utf-8") if (root / CARD).exists() else ""

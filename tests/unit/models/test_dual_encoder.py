@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pairwright.components.errors import ModelError
 from pairwright.components.models.dual_encoder import TwoTower, load_dual_encoder
@@ -93,6 +94,37 @@ def test_cached_features_project_to_the_same_embedding() -> None:
     half = model.text_features(TEXTS).half().numpy()
     cosines = (model.encode_text_features(half) * model.encode_text(TEXTS)).sum(-1)
     assert cosines.min() > 0.9999
+
+
+def as_format_1(folder: Path) -> None:
+    """The folder as releases before wrote it: every tower within model.safetensors."""
+    config, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    for side in ("image_tower", "text_tower"):
+        file = folder / config[side].pop("file")
+        tensors |= {f"{side}.{name}": value for name, value in load_file(file).items()}
+        file.unlink()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config | {"format_version": 1}))
+
+
+def test_a_folder_of_the_release_before_opens(tmp_path: Path) -> None:
+    model = new_dual_encoder(*TINY, 16, seed=3)
+    model.save(tmp_path)
+    as_format_1(tmp_path)
+    forget_shared()
+    loaded = load_dual_encoder(tmp_path)
+    assert torch.equal(loaded.encode_image(PICTURES), model.encode_image(PICTURES))
+    assert torch.equal(loaded.encode_text(TEXTS), model.encode_text(TEXTS))
+
+
+def test_a_locked_tower_has_a_file_of_its_own_the_same_in_every_model(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        new_dual_encoder(*TINY, 16, seed=seed).save(tmp_path / str(seed))
+    for name in ("image_tower.safetensors", "text_tower.safetensors"):
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
+    assert (tmp_path / "0/model.safetensors").read_bytes() != (tmp_path / "1/model.safetensors").read_bytes()
+    new_dual_encoder(*TINY, 16, train_towers=True).save(tmp_path / "trained")
+    assert not list((tmp_path / "trained").glob("*_tower.safetensors")), "what is one model's own lies with it"
 
 
 def test_damage_is_one_line(tmp_path: Path) -> None:

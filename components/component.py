@@ -98,6 +98,7 @@ class Component(Generic[S]):
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
+        self.made_by: Mapping[str, Any] = {}  # what `setup` found out that belongs in the record of its columns
 
     @classmethod
     def settings_model(cls) -> type[Settings]:

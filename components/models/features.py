@@ -3,16 +3,20 @@
 image_features: {uses: image_features, with: {tower: builtin:efficientnet-lite0}}
 text_features:  {uses: text_features, with: {tower: builtin:minilm, source: alt}}
 
+With `precision: int8` a tower runs in integers on a CPU, over four times as fast as by torch, and gives other numbers:
+how near is in the columns' record, and a model trained on them should be asked with them.
+
 `tower` may be a dual encoder's folder, too (a public CLIP or SigLIP, a model of ours): then the side meant is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from pairwright.components.component import Captions, Pixels, Scorer
 from pairwright.components.models.resolve import TOWER_LIBRARIES, feature_width, image_side
@@ -25,6 +29,19 @@ if TYPE_CHECKING:
 
 class ImageFeaturesSettings(Settings):
     tower: ModelFolder = ModelFolder(reference="builtin:efficientnet-lite0")
+    precision: Literal["float32", "int8"] = Field("float32", description="int8 needs `calibration`, and a CPU")
+    calibration: Path | None = Field(None, description="folder of a dataset whose pictures give int8 its ranges")
+
+    @field_validator("calibration")
+    @classmethod
+    def _anywhere(cls, folder: Path | None) -> Path | None:
+        return folder and folder.resolve()  # workers have other folders of their own
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> ImageFeaturesSettings:
+        if (self.precision == "int8") != (self.calibration is not None):
+            raise ValueError("`precision: int8` and `calibration` go together; give both or neither")
+        return self
 
 
 class TextFeaturesSettings(Settings):
@@ -51,6 +68,11 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
         from pairwright.components.models.towers.towers import load_image_tower
 
         self.tower = load_image_tower(self.settings.tower, device)
+        if self.settings.calibration is not None:
+            from pairwright.components.models.towers.int8_tower import int8_tower
+
+            self.tower = int8_tower(self.tower, str(self.settings.calibration))
+            self.made_by = {"precision": "int8", **self.tower.facts}
 
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
         return {"vector": self.tower.features(self.tower.pictures(pairs)).half().cpu().numpy()}

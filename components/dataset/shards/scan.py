@@ -216,6 +216,7 @@ class ScanTask:
         def write(job: ColumnJob, one: JobRun) -> None:
             columns = seen.spread(one.columns()) if seen else one.columns()
             facts = {"seconds": round(one.seconds, 6), "pairs": shard.rows - spared, "spared": spared}
+            facts |= one.component.made_by
             self.store.write(job.columns, shard.digest, columns, shard.rows, facts)
 
         # Side by side, because a commit waits for the disk or the object store, not for a CPU.

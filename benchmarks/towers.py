@@ -2,9 +2,9 @@
 
     python -m benchmarks.towers
 
-And in int8 at least 4 times; one text by MiniLM at least twice. One process, one core, one thread each; the sides take
-turns, and the median over the rounds of their ratio counts: of CPU seconds, so that a busy machine changes little. Torch
-is the folded, channels-last tower. Pictures are the demo corpus's; int8's ranges are drawn from others than judge it here.
+And in int8 at least 4 times; one text by MiniLM at least twice. One process, one core, one thread each; the sides
+take turns, and the median over the rounds of their ratio counts: of CPU seconds, so that a busy machine changes little.
+Torch is the folded, channels-last tower. Pictures are the demo corpus's; int8's ranges come from others.
 """
 
 from __future__ import annotations

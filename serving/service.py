@@ -101,8 +101,10 @@ class Pairwright:
         logger.info("serving %s from %s in %.1f s", self.bento_tag, ROOT, time.perf_counter() - started)
 
     def _warm_up(self) -> None:
-        """The first forward pass and the first search open files; no caller should wait for them."""
-        vectors = self.encoder.model.encode_text(["warm up"]).numpy()
+        """The first forward passes may make graphs, the first search opens files; no caller should wait for them."""
+        model = self.encoder.model
+        model.encode_image(np.zeros((1, model.image_size, model.image_size, 3), np.uint8))
+        vectors = model.encode_text(["warm up"]).numpy()
         if self.index:
             self.index.search(vectors, 1)
 

@@ -9,12 +9,10 @@ import torch
 
 from pairwright.components.component import Objective
 from pairwright.components.errors import ModelError
-from pairwright.components.models.dual_encoder import load_dual_encoder
 from pairwright.components.models.encoder import DualEncoder
 from pairwright.components.models.lora import ATTENTION_LAYERS, adapt
 from pairwright.components.models.towers.untrained import new_dual_encoder
 from pairwright.components.pretrain.settings import DualEncoderSettings
-from pairwright.components.settings import ModelFolder
 
 
 def build_model(settings: DualEncoderSettings, objectives: Sequence[Objective[Any]], device: Any) -> DualEncoder:
@@ -37,36 +35,14 @@ def build_model(settings: DualEncoderSettings, objectives: Sequence[Objective[An
         )
         for tower in (model.image_tower, model.text_tower):
             tower.config()  # one that no folder can hold says so now, not after the training
-    if settings.init is not None:
-        _start_from(model, settings.init, device)
     if settings.trainable == "lora":
         _adapt(model, settings)
-    if settings.init is not None:
-        return model
     with torch.no_grad():
         if log_scale is not None:
             model.log_scale.fill_(log_scale)
         if bias is not None and model.logit_bias is not None:
             model.logit_bias.fill_(bias)
     return model
-
-
-def _start_from(model: DualEncoder, init: ModelFolder, device: torch.device) -> None:
-    """Every weight of another dual encoder, its temperature too; towers that are shared must be the same ones.
-
-    Raises:
-        ModelError: it has other towers, or is of another shape.
-    """
-    other = load_dual_encoder(init, str(device))
-    for side in ("image", "text"):
-        mine, theirs = (getattr(one, f"{side}_key") for one in (model, other))
-        if mine is not None and mine != theirs:
-            raise ModelError(f"{init.reference} has another {side} tower; name the tower it was trained with")
-    try:
-        model.load_state_dict(other.state_dict())
-    except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{init.reference} cannot be started from: {problem}; use its dim, towers and bias") from None
 
 
 def _transformers(settings: DualEncoderSettings, bias: float | None, device: torch.device) -> DualEncoder:

@@ -45,7 +45,6 @@ class DualEncoderSettings(TrainerSettings):
     tower: ModelFolder | None = Field(
         None, description="a transformers CLIP or SigLIP folder, instead of the two towers; trained from pictures"
     )
-    init: ModelFolder | None = Field(None, description="a dual encoder of the same towers whose weights it starts from")
     trainable: Literal["heads", "lora", "all"] = Field(
         "heads", description="projections on locked towers, low-rank adapters in them beside, or everything"
     )

@@ -78,7 +78,7 @@ def test_a_step_comes_after_those_it_starts_from_or_names(place: Path) -> None:
         ({"a": {"evaluate": ["retrievel"]}}, 'no benchmark is called "retrievel"; did you mean "retrieval"?'),
         ({"a": {"data": "pdq.qualty > 3"}}, 'did you mean "pdq.quality"?'),
         ({"a": {"with": {"stepz": 3}}}, 'train.a: unknown key "stepz"; did you mean "steps"?'),
-        ({"a": {"uses": "codebook", "init": "models/x"}}, "codebook cannot start from another model's weights"),
+        ({"a": {"uses": "ngram_model", "init": "models/x"}}, "ngram_model cannot start from another model's weights"),
         ({"a": {"with": {"image_features": "image_features.vektor"}}}, 'did you mean "image_features.vector"?'),
         ({"a": {"with": {"captions": {"title": 1.0}, "text_features": {"title": "text_features.vector"}}}},
          'no pair of raw has a caption "title"'),

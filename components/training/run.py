@@ -41,7 +41,7 @@ def train(config: Mapping[str, Any], rank: int, world_size: int, report: Report)
     precision = resolve_precision(told.precision, device)
     task = told.make_task()
     task.device = device
-    seed_all(task.settings.seed, rank)
+    seed_all(task.settings.seed, 0)
     task.prepare()
     population = open_population(
         told.dataset,

@@ -77,9 +77,10 @@ class Trainer:
         self.device = torch.device(device)
         self.precision = Precision(resolve_precision(precision, self.device), self.device)
         self.rank, self.world_size, self.root, self.run = rank, world_size, checkpoints, run
-        seed_all(self.settings.seed, rank)
         task.population, task.device = population, self.device
+        seed_all(self.settings.seed, 0)  # every rank draws the same weights to begin with
         self.model = self._built()
+        seed_all(self.settings.seed, rank)
         self.order = order_of(
             population.sizes,
             self.settings.batch_size,

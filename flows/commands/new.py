@@ -11,7 +11,7 @@ from string import Template
 import click
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
-KINDS = ("scorer", "selection", "captioner", "objective", "source")
+KINDS = ("scorer", "selection", "captioner", "objective", "task", "source")
 
 
 @click.command("new")
@@ -70,4 +70,4 @@ def _taken(kind: str) -> Collection[str]:
     from pairwright.components.dataset.ingest import sources
     from pairwright.components.registry import known_names
 
-    return sources() if kind == "source" else known_names(kind)
+    return sources() if kind == "source" else known_names("fit" if kind == "task" else kind)

@@ -46,7 +46,7 @@ def test_every_kind_passes_its_own_test_and_is_told_of_by_the_command(tmp_path: 
         ).stdout
         for verb in ("components", "explain my_scorer", "ingest my_source --help")
     }  # fmt: skip
-    assert all(f"my_{kind}" in said["components"] for kind in ("scorer", "selection", "captioner", "objective"))
+    assert all(f"my_{kind}" in said["components"] for kind in ("scorer", "selection", "captioner", "objective", "task"))
     assert "letters a word must have" in said["explain my_scorer"]
     assert "pairs-per-shard" in said["ingest my_source --help"] or "pairs_per_shard" in said["ingest my_source --help"]
 

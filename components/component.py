@@ -245,6 +245,9 @@ class Objective(Component[S]):
         """Parameters of its own, trained or moving; built once, when `towers` is there."""
         return None
 
+    def after_start(self) -> None:
+        """After the towers took over the weights of `init`, which is after `modules`."""
+
     def collate(self, examples: Examples) -> Mapping[str, Any]:
         """Further fields of a batch, a row an example; runs in the loader's threads."""
         return {}

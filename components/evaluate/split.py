@@ -100,23 +100,32 @@ def features_of(model: DualEncoder, dataset: Dataset, source: str = "alt") -> Sp
         NotFinite: a tower gave a feature that is not.
     """
     every = pictures_of(model, dataset)
-    texts = _captions(dataset, every.rows, source)
+    texts = captions_of(dataset, every.rows, source)
     asked = [i for i, of_one in enumerate(texts) if of_one]
     if not asked:
         raise DatasetError(f'{dataset.name} has no pair with a picture and a caption "{source}"; name another source')
     captions = [text for i in asked for text in texts[i]]
-    key = ("text", sha256_text(canonical(captions)), _key(model, model.text_key))
-    text = _once(key, lambda: model.text_features(captions).clone())
-    require_finite(text, f"the caption features of {dataset.name}")
     return SplitFeatures(
         image=every.image if len(asked) == len(texts) else every.image[asked],
-        text=text,
+        text=text_features_of(model, captions, dataset.name),
         captions=captions,
         picture=np.repeat(np.arange(len(asked)), [len(texts[i]) for i in asked]),
         groups=[every.groups[i] for i in asked],
         labels=[every.labels[i] for i in asked],
         skipped=every.skipped + len(texts) - len(asked),
     )
+
+
+def text_features_of(model: DualEncoder, captions: list[str], name: str) -> Tensor:
+    """The model's tower features of captions: (m, width) float32.
+
+    Raises:
+        NotFinite: the tower gave one that is not; `name` says of what.
+    """
+    key = ("text", sha256_text(canonical(captions)), _key(model, model.text_key))
+    text = _once(key, lambda: model.text_features(captions).clone())
+    require_finite(text, f"the caption features of {name}")
+    return text
 
 
 def _key(model: DualEncoder, tower: str | None) -> str | None:
@@ -169,7 +178,7 @@ def _read(model: DualEncoder, dataset: Dataset) -> Pictures:
     return Pictures(torch.cat(parts), facts.groups, facts.labels, facts.rows, facts.skipped)
 
 
-def _captions(dataset: Dataset, rows: list[list[int]], source: str) -> list[list[str]]:
+def captions_of(dataset: Dataset, rows: list[list[int]], source: str) -> list[list[str]]:
     """Each picture's captions of a source that are not empty; [] where it has none."""
     found = []
     for shard, of_shard in zip(dataset.shards, rows, strict=True):

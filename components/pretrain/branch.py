@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pairwright.components.pretrain.towers_in_training import TowersInTraining
-from pairwright.components.training.parameters import trained
+from pairwright.components.training.parameters import trained as learning
 
 
 class Branch(nn.Module):
@@ -26,8 +26,8 @@ class Branch(nn.Module):
     def __init__(self, towers: TowersInTraining, trained: bool) -> None:
         super().__init__()
         self._both = (_Both(towers),)  # in a tuple, so that the target's weights are not this module's
-        self.names = list(self._target())
-        copies = [nn.Parameter(value.detach().clone(), requires_grad=trained) for value in self._target().values()]
+        self.names = list(learning(self._both[0]))
+        copies = [nn.Parameter(value.clone(), requires_grad=trained) for value in self._target()]
         self.copies = nn.ParameterList(copies)
 
     def forward(self, image: Any, text: Any) -> tuple[Tensor, Tensor]:
@@ -39,11 +39,12 @@ class Branch(nn.Module):
     @torch.no_grad()
     def follow(self, decay: float) -> None:
         """copies = decay copies + (1 - decay) target."""
-        targets = [value.detach() for value in self._target().values()]
-        torch._foreach_lerp_([copy.data for copy in self.copies], targets, 1 - decay)
+        torch._foreach_lerp_([copy.data for copy in self.copies], self._target(), 1 - decay)
 
-    def _target(self) -> dict[str, nn.Parameter]:
-        return trained(self._both[0])
+    def _target(self) -> list[Tensor]:
+        """By name, as the recipe's `freeze` may have switched off some since."""
+        every = dict(self._both[0].named_parameters())
+        return [every[name].detach() for name in self.names]
 
 
 class _Both(nn.Module):

@@ -93,6 +93,8 @@ class FitDualEncoder(Task[DualEncoderSettings]):
         from pairwright.components.training.start import load_weights
 
         load_weights(self.encoder, folder)
+        for one in self.objectives.values():
+            one.after_start()
 
     def collate(self, examples: Examples) -> Mapping[str, Any]:
         import torch

@@ -144,8 +144,8 @@ def _data_fits(run: Run) -> None:
             for name, of_split in splits.items():
                 where = f"{run.recipe.name}: benchmark {key} on {name}"
                 _checked(where, benchmark, of_split)
-                if source := getattr(benchmark.settings, "source", None):
-                    _sources_there(run, where, [source], of_split)
+                source = getattr(benchmark.settings, "source", None)
+                _sources_there(run, where, [*benchmark.caption_sources(), *([source] if source else [])], of_split)
 
 
 def _checked(where: str, component: Any, facts: DataFacts) -> None:

@@ -103,8 +103,8 @@ def caption_sources(recipe: Recipe) -> list[str]:
     """Caption sources of the datasets that are evaluated with or trained on; what a step makes is not one."""
     found = {DEFAULT_SOURCE}
     for key, spec in recipe.evaluate.benchmarks.items() if recipe.evaluate else ():
-        settings = parse(spec, f"{recipe.name}: benchmark {key}", "benchmark").settings
-        found.add(getattr(settings, "source", DEFAULT_SOURCE))
+        asked = parse(spec, f"{recipe.name}: benchmark {key}", "benchmark")
+        found |= set(asked.caption_sources()) or {getattr(asked.settings, "source", DEFAULT_SOURCE)}
     trained = recipe.pretrain.with_.get("captions") if recipe.pretrain else None
     found |= {name for name in trained or () if isinstance(name, str)}
     return sorted(found - recipe.named_steps.keys())

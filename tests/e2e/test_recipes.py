@@ -50,7 +50,10 @@ def cut_short(name: str) -> dict:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """One workspace for all, so that what recipes share is computed once; `data/raw` in miniature, the splits whole."""
+    """One workspace for all, so that what recipes share is computed once.
+
+    `data/raw` and the emoji corpus in miniature, the demo corpus's splits whole.
+    """
     folder = tmp_path_factory.mktemp("recipes")
     from pairwright.components.versioning import pull_data
 
@@ -59,6 +62,8 @@ def place(tmp_path_factory):
     for split in ("dev", "test"):
         (folder / "data" / split).symlink_to(corpus / split)
     in_miniature(open_dataset(str(corpus / "raw")), folder / "data" / "raw")
+    for split in ("emoji", "emoji-dev", "emoji-test"):
+        first_pairs(open_dataset(str(corpus / split)), folder / "data" / split)
     (folder / "data.dvc").touch()  # as beside a clone's, where the demo shop is made by itself
     return folder
 
@@ -73,6 +78,13 @@ def in_miniature(raw: Dataset, dest: Path, each: int = EACH) -> None:
                 if left[collection] and row["error"] is None:
                     left[collection] -= 1
                     add(writer, shard, row)
+
+
+def first_pairs(whole: Dataset, dest: Path, most: int = EACH) -> None:
+    shard, table = next(whole.iter_sidecars())
+    with ShardWriter(str(dest), dest.name, pairs_per_shard=most) as writer:
+        for row in table.slice(0, most).to_pylist():
+            add(writer, shard, row)
 
 
 def add(writer: ShardWriter, shard: Shard, row: dict) -> None:
@@ -130,6 +142,9 @@ def test_a_shipped_recipe_runs_to_its_report(name, place, runner):
     assert record["results"]["ledger"]["kept"] > 0
     page = Path(record["results"]["report"]).read_text(encoding="utf-8")
     assert name in page
+    if name == "one_to_k_ccrk":
+        assert "languages.t2i_mrv" in page
+        assert "languages.ja_i2t_recall" in page
     if name == "compress_and_align":
         assert 'id="compression"' in page
         assert 'id="figures"' in page  # what the reward measured of itself

@@ -52,6 +52,9 @@ class Dbl(Objective[DblSettings]):
     def moving(self) -> tuple[str, ...]:  # type: ignore[override]
         return () if self.settings.anchor == "branch" else ("",)
 
+    def after_start(self) -> None:
+        self.anchor.follow(0.0)  # training starts from these weights, and so does the anchor
+
     def encode(self, batch: Any) -> dict[str, Tensor]:
         image, text = self.anchor(batch["image"], batch["text"])
         return {"anchor_image": image, "anchor_text": text}

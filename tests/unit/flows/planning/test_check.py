@@ -266,7 +266,7 @@ def test_every_shipped_recipe_passes_on_data_that_has_what_it_names(name: str, p
     recipe = load_recipe(name)
     raw = shaped_like_the_corpus(tmp_path)
     if recipe.evaluate is not None:
-        splits = {n: str(place / "data" / n) for n in ("dev", "test")}
+        splits = {n: shaped_like_the_corpus(tmp_path / n, at).root for at, n in enumerate(("dev", "test"), 1)}
         benchmarks = {k: s for k, s in recipe.evaluate.benchmarks.items() if s.uses != "domain_gap"}
         recipe = recipe.model_copy(
             update={"evaluate": recipe.evaluate.model_copy(update=splits | {"benchmarks": benchmarks})}
@@ -275,17 +275,19 @@ def test_every_shipped_recipe_passes_on_data_that_has_what_it_names(name: str, p
         assert check_recipe(run) is not None
 
 
-def shaped_like_the_corpus(root: Path) -> Dataset:
-    """Pairs with every caption source and label that a shipped recipe names."""
+def shaped_like_the_corpus(root: Path, part: int = 0) -> Dataset:
+    """Four pairs, others in each part, with every caption source and label that a shipped recipe names."""
     from shapes import encoded
 
     from pairwright.components.dataset.shards.sidecar import caption
     from pairwright.components.dataset.shards.writer import ShardWriter
 
     sources = ("alt", "description", "title", "file_name", "keywords")
+    languages = ("de", "es", "fr", "ja", "zh")
     with ShardWriter(str(root / "corpus"), "corpus") as writer:
-        for number in range(4):
+        for number in range(4 * part, 4 * part + 4):
             captions = [caption(f"{source} {number}", source=source, lang="en") for source in sources]
+            captions += [caption(f"{lang} {number}", source="translation", lang=lang) for lang in languages]
             labels = [("collection", "tuxpaint-stamps-default"), ("category", f"c{number}")]
             writer.add(str(number), [("image", "image", "jpg", encoded(number))], captions, labels)
     return writer.dataset

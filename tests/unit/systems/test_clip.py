@@ -103,7 +103,7 @@ def test_the_scale_is_at_most_100_in_the_loss_and_clamped_after_the_step() -> No
     batch = pictures(task, 4)
     assert task.losses(task.encode(batch), batch)["logit_scale"].item() == pytest.approx(100.0)
     task.after_step(Seen(0, 1, 0, torch.arange(4), {}))
-    assert float(model.log_scale) == pytest.approx(math.log(100.0))
+    assert model.log_scale.item() == pytest.approx(math.log(100.0))
 
 
 def test_an_objective_of_weight_0_is_left_out_bit_for_bit(view: ColumnsView, tmp_path: Path) -> None:

@@ -13,10 +13,7 @@ ViT), and the decoder a small autoregressive transformer that attends to the `po
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +26,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.errors import ModelError
 from pairwright.components.models.vector_quantizer import VectorQuantizer
+from pairwright.components.models.words import END, PAD, START, UNKNOWN, text_of, tokens_of
 
 FORMAT, FORMAT_VERSION = "pairwright-codebook", 1
 CONFIG, WEIGHTS, CARD, VOCABULARY = "config.json", "model.safetensors", "card.md", "vocabulary.txt"
-PAD, START, END, UNKNOWN = range(4)
-SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 BLOCK = 512  # pictures encoded or captioned at once
-_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 
 
 @dataclass(frozen=True)
@@ -131,16 +126,11 @@ class Codebook(nn.Module):
             tokens = torch.cat([tokens, step[:, None]], dim=1)
             if bool((step == END).all()):
                 break
-        return [" ".join(self.words[t] for t in row if t > UNKNOWN) for row in tokens.tolist()]
+        return [text_of(row, self.words) for row in tokens.tolist()]
 
     def tokens_of(self, captions: Sequence[str]) -> Tensor:
         """(n, at most max_words + 2) int64: start, words, end, padding."""
-        rows = [
-            [START, *(self.number.get(word, UNKNOWN) for word in words_of(text)[: self.shape.max_words]), END]
-            for text in captions
-        ]
-        length = max((len(row) for row in rows), default=2)
-        return torch.tensor([row + [PAD] * (length - len(row)) for row in rows]).reshape(len(rows), length)
+        return tokens_of(captions, self.number, self.shape.max_words)
 
     def save(self, folder: Path, card: str) -> None:
         """Write config.json, model.safetensors, vocabulary.txt and card.md; the same weights, the same bytes."""
@@ -173,17 +163,3 @@ def load_codebook(folder: str | Path, device: str = "cpu") -> Codebook:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"{root} is damaged ({reason}); restore the folder or fit it again") from None
     return model.to(device).eval().requires_grad_(False)
-
-
-def words_of(text: str) -> list[str]:
-    """A caption's words, lower case."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
-
-
-def vocabulary_of(captions: Iterable[str], most: int, least: int) -> list[str]:
-    """The special tokens and the `most` commonest words that occur in `least` captions, equals in order of spelling."""
-    counts: Counter[str] = Counter()
-    for text in captions:
-        counts.update(set(words_of(text)))
-    ordered = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
-    return [*SPECIAL, *ordered[:most]]

@@ -22,8 +22,10 @@ from pairwright.components.training.contract import Seen, TaskBase, Trained
 from pairwright.components.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pairwright.components.dataset.dataset import Dataset
-    from pairwright.components.dataset.shards.columns import StepColumns
+    from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
 
 __all__ = ["Seen", "Task", "Trained"]
 S = TypeVar("S", bound=TrainerSettings)
@@ -64,7 +66,7 @@ class Task(TaskBase[S]):
         )
 
     def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
-        """Train in this process.
+        """Train in this process, on `inputs.kept`, or else on all pairs but those held out for evaluation.
 
         Args:
             inputs: `extra["checkpoints"]` names a folder that outlives a kill, `extra["device"]` where to compute and
@@ -78,9 +80,10 @@ class Task(TaskBase[S]):
         checkpoints = Path(inputs.extra.get("checkpoints", folder.with_name(folder.name + ".checkpoints")))
         checkpoints.mkdir(parents=True, exist_ok=True)
         pairs = None
-        if inputs.kept is not None:
+        kept = inputs.kept if inputs.kept is not None else _not_held_out(inputs.view)
+        if kept is not None:
             pairs = checkpoints / "pairs.parquet"
-            pq.write_table(inputs.kept.select(["shard", "row"]), pairs)
+            pq.write_table(kept.select(["shard", "row"]), pairs)
         config = self.train_config(
             dataset=inputs.view.dataset,
             store_root=inputs.view.store.root,
@@ -98,3 +101,21 @@ class Task(TaskBase[S]):
                 progress(metrics["step"], metrics["steps"], said)
 
         return train(config, 0, 1, report)
+
+
+def _not_held_out(view: ColumnsView) -> pa.Table | None:
+    """(shard, row) of all that may be learnt from; None if nothing is held out."""
+    import numpy as np
+    import pyarrow as pa
+
+    from pairwright.components.dataset.groups import held_out
+
+    out = held_out(view)
+    if not out.any():
+        return None
+    names = pa.array([shard.digest for shard in view.dataset.shards])
+    sizes = [shard.rows for shard in view.dataset.shards]
+    of = pa.array(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
+    rows = pa.array(np.concatenate([np.arange(size) for size in sizes]))
+    whole = pa.table({"shard": pa.DictionaryArray.from_arrays(of, names).cast(pa.string()), "row": rows})
+    return whole.filter(pa.array(~out))

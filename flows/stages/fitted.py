@@ -7,6 +7,7 @@ filter:
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,15 @@ def fit_step(run: Run, step: PlannedStep) -> Path:
 
     def work(stage: Stage) -> Path:
         assert isinstance(step.component, Fit)
+        scratch = (
+            Path(run.environment.workspace) / "checkpoints" / step.digest
+        )  # outlives a kill, as the folder does not
         with run.artifacts.commit("models", step.digest) as partial:
-            inputs = FitInputs(run.view(), extra={"device": run.device, "precision": run.precision})
+            told = {"device": run.device, "precision": run.precision, "checkpoints": scratch}
+            inputs = FitInputs(run.view(), extra=told)
             measured = dict(step.component.fit(inputs, partial, progress=stage.progress))
             storage.write_json(str(partial / METRICS_FILE), measured)
+        shutil.rmtree(scratch, ignore_errors=True)
         stage.facts(**measured)
         return folder
 

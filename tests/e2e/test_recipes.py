@@ -45,6 +45,8 @@ def cut_short(name: str) -> dict:
         said["filter"]["select"]["stages"]["with"]["shares"] = [1.0, 0.7]
     for step in said["filter"].get("fit", {}).values():
         step["with"] |= {"steps": min(step["with"].get("steps", 30), 30)} if step["uses"] != "ngram_model" else {}
+        if step["uses"] == "captioner":
+            step["with"] |= {"steps": 6, "batch_size": 32}
     return said
 
 

@@ -100,7 +100,8 @@ class FitCodebook(Task[CodebookSettings]):
         """The model, every code put on what the fresh encoder gives for a pair."""
         import torch
 
-        from pairwright.components.models.codebook import Codebook, CodebookShape, vocabulary_of
+        from pairwright.components.models.codebook import Codebook, CodebookShape
+        from pairwright.components.models.words import vocabulary_of
 
         wish = self.settings
         words = vocabulary_of(self.captions, wish.vocabulary, wish.least)

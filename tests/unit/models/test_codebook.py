@@ -17,9 +17,10 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import ColumnError, ModelError
 from pairwright.components.filter.fits.codebook import CodebookSettings, FitCodebook
 from pairwright.components.filter.scorers.codebook_codes import CodebookCodes, CodebookCodesSettings
-from pairwright.components.models.codebook import Codebook, CodebookShape, load_codebook, vocabulary_of
+from pairwright.components.models.codebook import Codebook, CodebookShape, load_codebook
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.vector_quantizer import VectorQuantizer, perplexity
+from pairwright.components.models.words import vocabulary_of
 from pairwright.components.recaption.codebook_captioner import CodebookCaptioner, CodebookCaptionerSettings
 
 SMALL = {

@@ -1,0 +1,45 @@
+"""Words as numbers: the vocabulary of the small decoders that are learnt from captions alone.
+
+words = vocabulary_of(captions, most=4000, least=2)
+tokens = tokens_of(captions, {word: i for i, word in enumerate(words)}, most=16)     # (n, t)
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+PAD, START, END, UNKNOWN = range(4)
+SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
+_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+
+
+def words_of(text: str) -> list[str]:
+    """A caption's words, lower case."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def vocabulary_of(captions: Iterable[str], most: int, least: int) -> list[str]:
+    """The special tokens and the `most` commonest words that occur in `least` captions, equals in order of spelling."""
+    counts: Counter[str] = Counter()
+    for text in captions:
+        counts.update(set(words_of(text)))
+    ordered = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+    return [*SPECIAL, *ordered[:most]]
+
+
+def tokens_of(captions: Sequence[str], number: Mapping[str, int], most: int) -> Tensor:
+    """(n, at most `most` + 2) int64: start, words, end, padding."""
+    rows = [[START, *(number.get(word, UNKNOWN) for word in words_of(text)[:most]), END] for text in captions]
+    length = max((len(row) for row in rows), default=2)
+    return torch.tensor([row + [PAD] * (length - len(row)) for row in rows]).reshape(len(rows), length)
+
+
+def text_of(tokens: Iterable[int], words: Sequence[str]) -> str:
+    """The words before the end."""
+    return " ".join(words[token] for token in tokens if token > UNKNOWN)

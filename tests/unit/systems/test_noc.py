@@ -112,9 +112,10 @@ def untrained(seed: int = 0, levels: int = 3) -> PrefixCaptioner:
     torch.manual_seed(seed)
     words = vocabulary_of([f"{a} {n}" for a in ADJECTIVES for n in NOUNS], 100, 1)
     model = PrefixCaptioner(PrefixShape(WIDTH, 2, levels, 16, 32, 2, 4, 9), words)
-    assert model.control is not None
-    for weight in (model.embed.weight, model.control.weight, model.mapping[3].weight):
-        torch.nn.init.normal_(weight)
+    for weight in (one for one in model.parameters() if one.ndim == 2):
+        torch.nn.init.normal_(weight, std=0.5)
+    with torch.no_grad():
+        model.embed.weight[END] *= 2  # captions end early, at different words
     return model.eval()
 
 

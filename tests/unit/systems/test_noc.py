@@ -108,7 +108,7 @@ def self_retrieved(model: PrefixCaptioner, seed: int, level: int | None) -> floa
 
 
 def untrained(seed: int = 0, levels: int = 3) -> PrefixCaptioner:
-    """Weights so large that what is said depends on the picture and the level, and no two words are nearly as likely."""
+    """Weights so large that what is said depends on picture and level, and no two words are nearly as likely."""
     torch.manual_seed(seed)
     words = vocabulary_of([f"{a} {n}" for a in ADJECTIVES for n in NOUNS], 100, 1)
     model = PrefixCaptioner(PrefixShape(WIDTH, 2, levels, 16, 32, 2, 4, 9), words)
@@ -215,6 +215,28 @@ def test_a_run_stopped_in_mid_epoch_ends_with_the_same_weights_bit_for_bit(tmp_p
     whole, resumed = run("whole"), run("resumed", (5, 11))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_fit_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    data = planted(0)
+    columns = {"x.vector": vector_column(data.features), "level.bin": pa.array(data.levels, pa.int8())}
+    view = view_of(tmp_path, columns, captions={str(i): text for i, text in enumerate(data.captions)})
+    inputs = FitInputs(view, extra={"checkpoints": tmp_path / "scratch"})
+    steps: list[int] = []
+
+    def until(step: int, _: int, said: str) -> None:
+        steps.append(step)
+        if step == 7 and len(steps) == 7:
+            raise KeyboardInterrupt
+
+    wish = settings(steps=9, checkpoint_every=3)
+    with pytest.raises(KeyboardInterrupt):
+        CaptionerTask(wish).fit(inputs, tmp_path / "lost", until)
+    CaptionerTask(wish).fit(inputs, tmp_path / "found", until)
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 7, 8, 9]
+    CaptionerTask(wish).fit(FitInputs(view), tmp_path / "whole")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("found", "whole")]
+    assert weights[0] == weights[1]
 
 
 def test_a_share_of_the_pairs_is_told_no_level_and_another_one_each_epoch() -> None:

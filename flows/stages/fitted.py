@@ -31,9 +31,7 @@ def fit_step(run: Run, step: PlannedStep) -> Path:
 
     def work(stage: Stage) -> Path:
         assert isinstance(step.component, Fit)
-        scratch = (
-            Path(run.environment.workspace) / "checkpoints" / step.digest
-        )  # outlives a kill, as the folder does not
+        scratch = Path(run.environment.workspace) / "checkpoints" / step.digest  # outlives a kill
         with run.artifacts.commit("models", step.digest) as partial:
             told = {"device": run.device, "precision": run.precision, "checkpoints": scratch}
             inputs = FitInputs(run.view(), extra=told)

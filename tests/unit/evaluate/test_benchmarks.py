@@ -154,7 +154,9 @@ def test_models_of_one_tower_share_one_pass_of_it(split: Dataset, monkeypatch: p
 
     passes = []
     forward = TinyImage.forward
-    monkeypatch.setattr(TinyImage, "forward", lambda self, x: (passes.append(len(x)), forward(self, x))[1])
+    monkeypatch.setattr(
+        TinyImage, "forward", lambda self, images: (passes.append(len(images)), forward(self, images))[1]
+    )
     settings = tiny_settings()
     models = [new_dual_encoder(settings.image_tower, settings.text_tower, 16, seed=seed) for seed in range(6)]
     scores = [Retrieval(RetrievalSettings()).evaluate(model, split)[3].value for model in models]

@@ -39,6 +39,8 @@ def cut_short(name: str) -> dict:
             said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
     if "release" in said:
         said["release"]["seed"] = 0
+    if name == "clip":
+        said["pretrain"]["with"]["micro_batch"] = 8  # of 32
     if name == "compress_and_align":  # 120 stamps in circles of 16 would be 7 groups, too few to cross-fit on
         said["filter"]["select"]["silver"]["with"]["circle"] = 6
     if name == "sail_vl":  # of so few pairs a tenth cannot meet its token budget within 1%: one pair is more

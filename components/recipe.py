@@ -10,6 +10,9 @@
       keep:   {readable: image.readable, long_enough: text.words >= 2}
     recaption: {fused: {uses: fuse}}
     pretrain:  {uses: dual_encoder, with: {steps: 400}, seeds: [0, 1, 2]}
+    train:                                # or several, one after the other
+      align: {uses: dual_encoder, evaluate: []}
+      tune:  {uses: dual_encoder, init: "step:align", data: best.keep, with: {lr: 0.0001}}
     evaluate:  {dev: data/dev, test: data/test, benchmarks: {retrieval: retrieval}}
     release:   {promote: {metric: retrieval.mean_recall}}
 
@@ -96,6 +99,15 @@ class PretrainSection(Settings):
     seeds: Seeds = (0,)
 
 
+class TrainSpec(StepSpec):
+    """A model that is trained once pairs are kept; it may start from another's weights, or name it as `step:NAME`."""
+
+    data: str = Field("kept", description="kept, raw, or a condition on columns that the kept pairs have to meet")
+    init: str | None = Field(None, description="whose weights it starts from: step:NAME of `train`, or a model")
+    seeds: Seeds = (0,)
+    evaluate: tuple[str, ...] | None = Field(None, description="benchmarks it is measured by; all if not said")
+
+
 class CompressionSection(Settings):
     """The curve of quality over kept share, down an order of the pairs (components/evaluate/compression.py)."""
 
@@ -153,6 +165,7 @@ class Recipe(Settings):
     recaption: StepMap = Field(default_factory=dict)
     steps: tuple[NamedStep, ...] = ()
     pretrain: PretrainSection | None = None
+    train: dict[str, Annotated[TrainSpec, BeforeValidator(_short_form)]] = Field(default_factory=dict)
     evaluate: EvaluateSection | None = None
     release: ReleaseSection | None = None
     gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -172,14 +185,21 @@ class Recipe(Settings):
         places: dict[str, tuple[Any, ...]] = {
             **{name: ("filter", key, name) for key in ("score", "fit", "select") for name in getattr(self.filter, key)},
             **{name: ("recaption", name) for name in self.recaption},
+            **{name: ("train", name) for name in self.train},
             **{one.name: ("steps", number) for number, one in enumerate(self.steps)},
         }
         return places.get(step, ())
 
+    @property
+    def learners(self) -> list[dict[str, Any]]:
+        """The settings of everything that is trained on kept pairs."""
+        return [*([self.pretrain.with_] if self.pretrain else []), *(spec.with_ for spec in self.train.values())]
+
     @cached_property
     def digest(self) -> str:
         """Of what the recipe makes; its name, prose and layout do not count."""
-        said = self.model_dump(mode="json", exclude=set(PROSE), by_alias=True)
+        unsaid = set() if self.train else {"train"}  # as before there was such a section
+        said = self.model_dump(mode="json", exclude=set(PROSE) | unsaid, by_alias=True)
         return sha256_text(canonical([said, list(self.filter.keep)]))  # the rules' order counts too
 
     @property

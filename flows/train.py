@@ -3,38 +3,32 @@
 Arms are what a model is trained on: `curated` (the kept pairs), `raw` (every pair that could be
 read) and `random` (as many raw pairs as were kept, drawn at random for each seed anew, so that its
 interval over seeds holds the chance of the draw), all at the same number of optimizer steps and the
-same seeds. `random` is the baseline a selection has to beat.
+same seeds. `random` is the baseline a selection has to beat. Steps of `train:` follow them
+(flows/stages/train_steps.py) and are measured beside them.
 """
 
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from pairwright.components.component import Fit
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards import storage
 from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.models.protocols import PROTOCOLS
-from pairwright.components.recipe import EvaluateSection, PretrainSection, StepSpec
-from pairwright.flows.planning.digests import ablation_digest, metrics_digest, model_digest
-from pairwright.flows.planning.evaluation_sets import RULE as HELD_OUT
-from pairwright.flows.planning.plan import fit_reads
+from pairwright.components.recipe import EvaluateSection, PretrainSection
+from pairwright.flows.planning.digests import ablation_digest, metrics_digest
 from pairwright.flows.planning.planning import build
 from pairwright.flows.running.run import Run
 from pairwright.flows.running.stage import Stage, accelerator, run_stage
 from pairwright.flows.running.summary import rounded
 from pairwright.flows.stages.compress import check_compression, compression_stage
 from pairwright.flows.stages.gates import run_gate
+from pairwright.flows.stages.train_steps import check_train_steps, train_steps
+from pairwright.flows.stages.training import pairs_of_arm, planned_fit, trained
 
 if TYPE_CHECKING:
     from pairwright.components.engine.launch import TrainingGroup
@@ -45,7 +39,7 @@ ARMS = ("curated", "raw", "random")
 def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
     """A model folder for every arm and seed of the recipe."""
     section = run.recipe.pretrain
-    if section is None:
+    if section is None and not run.recipe.train:
         return {}
     from pairwright.components.engine.launch import TrainingGroup
 
@@ -57,10 +51,10 @@ def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
         slot=lambda: accelerator(run),
     )
     with closing(group):
-        models = {
-            arm: {seed: train_one(run, section, selection, arm, seed, group) for seed in section.seeds}
-            for arm in arms_of(run)
-        }
+        models: dict[str, dict[int, Path]] = {}
+        for arm in arms_of(run) if section is not None else ():
+            models[arm] = {seed: train_one(run, section, selection, arm, seed, group) for seed in section.seeds}
+        models |= train_steps(run, selection, group)
     run.results["models"] = {
         arm: {str(seed): str(path) for seed, path in seeds.items()} for arm, seeds in models.items()
     }
@@ -69,6 +63,13 @@ def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
 
 def arms_of(run: Run) -> tuple[str, ...]:
     return run.recipe.evaluate.ablation if run.recipe.evaluate else ("curated",)
+
+
+def seeds_of(run: Run) -> dict[str, tuple[int, ...]]:
+    """Arm or step of `train` -> the seeds it is trained with, of those that are evaluated."""
+    section = run.recipe.pretrain
+    found = dict.fromkeys(arms_of(run), section.seeds) if section is not None else {}
+    return found | {name: spec.seeds for name, spec in run.recipe.train.items() if spec.evaluate != ()}
 
 
 def check_training(run: Run) -> None:
@@ -83,13 +84,15 @@ def check_training(run: Run) -> None:
             raise InvalidRecipe(f'{recipe.name}: evaluate.ablation names "{arm}"{nearest(arm, ARMS)}')
     if recipe.pretrain is not None:
         planned_fit(run, recipe.pretrain, recipe.pretrain.seeds[0])
+    check_train_steps(run)
+    learns = recipe.pretrain is not None or bool(recipe.train)
     if recipe.evaluate is not None:
         _protocols_spoken(run, recipe.evaluate)
-        if recipe.pretrain is not None and not recipe.evaluate.benchmarks:
+        if learns and not recipe.evaluate.benchmarks:
             raise InvalidRecipe(f"{recipe.name}: evaluate.benchmarks is empty; name one, e.g. {{retrieval: retrieval}}")
-        if recipe.pretrain is None and recipe.evaluate.compression is None:
+        if not learns and recipe.evaluate.compression is None:
             raise InvalidRecipe(
-                f"{recipe.name}: evaluate has nothing to evaluate; add pretrain or evaluate.compression"
+                f"{recipe.name}: evaluate has nothing to evaluate; add pretrain, train or evaluate.compression"
             )
         if recipe.evaluate.compression is not None:
             check_compression(run, recipe.evaluate.compression)
@@ -97,12 +100,14 @@ def check_training(run: Run) -> None:
         from pairwright.components.tracking.promotion import PromotionRule
 
         rule = PromotionRule.parse(recipe.release.promote, f"{recipe.name}: release.promote")
-        if recipe.pretrain is None or recipe.evaluate is None:
-            raise InvalidRecipe(f"{recipe.name}: release needs the sections pretrain and evaluate")
-        if recipe.release.arm not in arms_of(run) or recipe.release.seed not in recipe.pretrain.seeds:
+        if not learns or recipe.evaluate is None:
+            raise InvalidRecipe(f"{recipe.name}: release needs the sections pretrain, or train, and evaluate")
+        seeds = seeds_of(run)
+        if recipe.release.seed not in seeds.get(recipe.release.arm, ()):
+            each = {number: None for found in seeds.values() for number in found}
             raise InvalidRecipe(
                 f"{recipe.name}: release names arm {recipe.release.arm}, seed {recipe.release.seed}, not trained here; "
-                f"arms are {', '.join(arms_of(run))}, seeds {', '.join(map(str, recipe.pretrain.seeds))}"
+                f"arms are {', '.join(seeds)}, seeds {', '.join(map(str, each))}"
             )
         check_metric(run, "release.promote.metric", rule.metric)
 
@@ -142,19 +147,6 @@ def check_metric(run: Run, where: str, metric: str) -> None:
         )
 
 
-def planned_fit(run: Run, section: PretrainSection, seed: int) -> Fit[Any]:
-    spec = StepSpec(uses=section.uses, **{"with": {**section.with_, "seed": seed}})
-    fit = build(spec, f"{run.recipe.name}: pretrain", run.resolve, kind="fit")
-    assert isinstance(fit, Fit)
-    known = run.plan.column_types()
-    for column in fit.column_names():
-        if column not in known:
-            raise InvalidRecipe(
-                f'{run.recipe.name}: pretrain reads "{column}", which no step makes{nearest(column, known)}'
-            )
-    return fit
-
-
 def planned_benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
     return {
         key: build(spec, f"{run.recipe.name}: benchmark {key}", run.resolve, kind="benchmark")
@@ -163,72 +155,9 @@ def planned_benchmarks(run: Run, section: EvaluateSection) -> dict[str, Any]:
 
 
 def train_one(run: Run, section: PretrainSection, selection: Path, arm: str, seed: int, group: TrainingGroup) -> Path:
-    """One model, trained by the group; a killed run goes on from its last checkpoint."""
+    """One model of an arm."""
     fit = planned_fit(run, section, seed)
-    rows = pairs_of_arm(selection, arm, run.recipe.seed, seed)
-    digest = model_digest(run, fit, rows)
-    folder = run.artifacts.path("models", digest)
-
-    def reuse() -> Path | None:
-        return folder if run.artifacts.has("models", digest) else None
-
-    def work(stage: Stage) -> Path:
-        scratch = Path(run.environment.workspace) / "checkpoints" / digest
-        scratch.mkdir(parents=True, exist_ok=True)
-        pq.write_table(rows, scratch / "pairs.parquet")
-        with run.artifacts.commit("models", digest) as partial:
-            config = fit.train_config(  # type: ignore[attr-defined]
-                dataset=run.dataset,
-                store_root=run.store.root,
-                steps=run.plan.where(fit_reads(fit, run.plan)),
-                pairs=scratch / "pairs.parquet",
-                checkpoints=scratch,
-                folder=partial,
-                device=run.device,
-                precision=run.precision,
-            )
-            result = group.train(
-                "pairwright.components.training.run:train",
-                config,
-                on_report=lambda m: stage.progress(int(m["step"]), int(m["steps"]), f"loss {m['loss']:.3f}"),
-            )
-        shutil.rmtree(scratch, ignore_errors=True)
-        stage.facts(pairs=len(rows), arm=arm, seed=seed, loss=float(result["loss"]), steps=int(result["step"]))
-        _track_curves(run, f"{arm} {seed}", folder)
-        return folder
-
-    return run_stage(run, f"train {arm} {seed}", digest, reuse=reuse, work=work)
-
-
-def _track_curves(run: Run, name: str, folder: Path) -> None:
-    """Training metrics by step, into a child run of their own."""
-    import json
-
-    with run.tracked.stage(f"curve {name}") as child:
-        for line in (folder / "metrics.jsonl").read_text().splitlines():
-            values = json.loads(line)
-            numbers = {k: float(v) for k, v in values.items() if k != "step" and isinstance(v, (int, float))}
-            child.log_metrics(numbers, step=int(values["step"]))
-            run.tracked.log_metrics({f"curve.{name}.{k}": v for k, v in numbers.items()}, step=int(values["step"]))
-
-
-def pairs_of_arm(selection: Path, arm: str, seed: int, draw: int) -> pa.Table:
-    """Rows (shard, row, key) an arm trains on, none of them held out for evaluation.
-
-    Args:
-        seed: of the recipe.
-        draw: the model's own seed: `random` is drawn anew for each, since one draw's luck would be every model's.
-    """
-    kept = pq.read_table(selection / "kept.parquet", columns=["shard", "row", "key"])
-    if arm == "curated":
-        return kept
-    verdicts = pq.read_table(selection / "verdicts.parquet", columns=["shard", "row", "key", "status", "rule"])
-    unusable = pc.or_(pc.equal(verdicts["status"], "failed"), pc.equal(verdicts["rule"].fill_null(""), HELD_OUT))
-    readable = verdicts.filter(pc.invert(unusable)).drop_columns(["status", "rule"])
-    if arm == "raw":
-        return readable
-    drawn = np.random.default_rng([seed, draw]).choice(len(readable), size=min(len(kept), len(readable)), replace=False)
-    return readable.take(pa.array(np.sort(drawn)))
+    return trained(run, f"{arm} {seed}", fit, pairs_of_arm(selection, arm, run.recipe.seed, seed), group, arm, seed)
 
 
 def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None:
@@ -237,19 +166,28 @@ def evaluate_stages(run: Run, models: dict[str, dict[int, Path]]) -> Path | None
     if section is None:
         return None
     compression_stage(run)
-    if not models:
-        return None
     metrics: dict[str, Any] = {}
     for arm, seeds in models.items():
-        for seed, folder in seeds.items():
-            loaded = functools.cache(functools.partial(load_for, run, section, folder))
+        measured = section_of(run, section, arm)
+        for seed, folder in seeds.items() if measured.benchmarks else ():
+            loaded = functools.cache(functools.partial(load_for, run, measured, folder))
             for split, dataset in run.splits.items():
-                found = evaluate_one(run, section, folder, dataset, f"{arm} {seed} {split}", loaded)
+                found = evaluate_one(run, measured, folder, dataset, f"{arm} {seed} {split}", loaded)
                 metrics.setdefault(arm, {}).setdefault(str(seed), {})[split] = str(found)
+    if not metrics:
+        return None
     folder = ablation_stage(run, metrics)
     run.results |= {"evaluation": folder.name, "metrics": metrics}
     run_gate(run, "evaluation")
     return folder
+
+
+def section_of(run: Run, section: EvaluateSection, arm: str) -> EvaluateSection:
+    """The benchmarks that an arm, or a step of `train`, is measured by."""
+    wanted = run.recipe.train[arm].evaluate if arm in run.recipe.train else None
+    if wanted is None:
+        return section
+    return section.model_copy(update={"benchmarks": {name: section.benchmarks[name] for name in wanted}})
 
 
 def load_for(run: Run, section: EvaluateSection, model: Path) -> Any:

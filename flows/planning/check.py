@@ -16,7 +16,9 @@ from pairwright.components.filter.rules.rules import Rule, check_rules
 from pairwright.flows.planning.plan import PlannedStep
 from pairwright.flows.running.run import Run
 from pairwright.flows.stages.gates import check_gates
-from pairwright.flows.train import check_metric, check_training, planned_benchmarks, planned_fit
+from pairwright.flows.stages.train_steps import planned_step
+from pairwright.flows.stages.training import planned_fit
+from pairwright.flows.train import check_metric, check_training, planned_benchmarks
 
 ORIGINS = {"labels": "human", "silver_preferences": "silver"}  # component -> whose judgements its column holds
 
@@ -137,6 +139,9 @@ def _data_fits(run: Run) -> None:
     if run.recipe.pretrain is not None:
         fit = planned_fit(run, run.recipe.pretrain, run.recipe.pretrain.seeds[0])
         _sources_there(run, f"{run.recipe.name}: pretrain", list(getattr(fit.settings, "sources", ())), facts)
+    for name, spec in run.recipe.train.items():
+        step = planned_step(run, name, spec, spec.seeds[0])
+        _sources_there(run, f"{run.recipe.name}: train.{name}", list(getattr(step.settings, "sources", ())), facts)
     if run.recipe.evaluate is not None and run.splits:
         own = run.own_draw.names if run.own_draw else ()  # what is not drawn yet will have what the data has
         splits = {name: facts if name in own else facts_of(dataset) for name, dataset in run.splits.items()}

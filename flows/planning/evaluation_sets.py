@@ -105,6 +105,6 @@ def caption_sources(recipe: Recipe) -> list[str]:
     for key, spec in recipe.evaluate.benchmarks.items() if recipe.evaluate else ():
         asked = parse(spec, f"{recipe.name}: benchmark {key}", "benchmark")
         found |= set(asked.caption_sources()) or {getattr(asked.settings, "source", DEFAULT_SOURCE)}
-    trained = recipe.pretrain.with_.get("captions") if recipe.pretrain else None
-    found |= {name for name in trained or () if isinstance(name, str)}
+    for said in recipe.learners:
+        found |= {name for name in said.get("captions") or () if isinstance(name, str)}
     return sorted(found - recipe.named_steps.keys())

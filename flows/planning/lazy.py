@@ -68,6 +68,11 @@ def _needed_of_dropped(plan: Plan) -> dict[str, str]:
     todo = [(n, f"{s.kind} {s.name} reads it") for s in plan.steps.values() if s.kind in GLOBAL_KINDS for n in s.reads]
     evaluate, pretrain = plan.recipe.evaluate, plan.recipe.pretrain
     arms = [arm for arm in (evaluate.ablation if evaluate else ()) if arm != KEPT_PAIRS_ARM]
+    for name, spec in plan.recipe.train.items():
+        if spec.data == "raw":
+            todo += [(n, f"{name} trains on dropped pairs, too") for n in _named(spec.with_, plan)]
+        elif spec.data != "kept":  # a condition is asked of every pair
+            todo += [(n, f"{name} is trained on pairs chosen by it") for n in plan.steps if f"{n}." in spec.data]
     if pretrain is not None and arms:
         todo += [(n, f"arm {arms[0]} trains on dropped pairs, too") for n in _named(pretrain.with_, plan)]
     if evaluate is not None and evaluate.compression is not None:

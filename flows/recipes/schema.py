@@ -16,7 +16,7 @@ from pairwright.components.recipe_layers import EXTENDS
 from pairwright.components.registry import registered
 
 STEPS = ("scorer", "selection", "captioner", "fit")
-USED_BY = {"StepSpec": (*STEPS, "benchmark"), "NamedStep": STEPS, "PretrainSection": ("fit",)}
+USED_BY = {"StepSpec": (*STEPS, "benchmark"), "NamedStep": STEPS, "PretrainSection": ("fit",), "TrainSpec": ("fit",)}
 
 WRITTEN_AS_TEXT = {
     "ModelFolder": "builtin:NAME, models:/NAME@ALIAS, step:NAME or a folder",

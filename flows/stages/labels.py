@@ -58,7 +58,7 @@ def _replaced(recipe: Recipe, **sections: StepMap) -> Recipe:
 def _read(recipe: Recipe) -> set[str]:
     """Names of steps that anything in the recipe mentions, in settings, needs or rules."""
     said: list[Any] = [[spec.with_, list(spec.needs)] for spec in recipe.named_steps.values()]
-    said += [recipe.pretrain.with_ if recipe.pretrain else {}, recipe.gates]
+    said += [*recipe.learners, [spec.data for spec in recipe.train.values()], recipe.gates]
     said += [recipe.evaluate.model_dump(mode="json") if recipe.evaluate else {}]
     found = {word.partition(".")[0] for word in words(said)}
     expressions = " ".join([*recipe.filter.keep.values(), *(word for word in words(said) if " " in word)])

@@ -59,9 +59,11 @@ def compare_arms(folders: dict[str, dict[str, dict[str, str]]], baseline: str = 
         a: {s: {m["name"]: m["value"] for m in found} for s, found in seeds.items()} for a, seeds in listed.items()
     }
     items = {a: {s: _load_items(folder) for s, folder in seeds.items()} for a, seeds in read.items()}
-    first = next(iter(next(iter(items.values())).values()))
+    seen = [next(iter(seeds.values())) for seeds in items.values()]  # arms need not share every benchmark
+    first = {name: values for found in reversed(seen) for name, values in found.items()}
     groups = {name: groups_of(first, name).tolist() for name in first if not name.endswith(GROUPS)}
-    declared = {m["name"]: m for m in next(iter(next(iter(listed.values())).values()))}
+    told = [next(iter(seeds.values())) for seeds in listed.values()]
+    declared = {m["name"]: m for found in reversed(told) for m in found}
     definitions = {name: m["definition"] for name, m in declared.items()}
     lower = frozenset(name for name, m in declared.items() if not m["higher_is_better"])
     found = compare(values, items, groups, baseline=baseline, definitions=definitions, lower_is_better=lower)

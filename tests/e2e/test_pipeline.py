@@ -265,6 +265,30 @@ def test_splits_drawn_from_the_data_itself_are_held_out_and_said_to_be_what_figu
     assert {stage["status"] for stage in again["stages"]} == {"reused"}
 
 
+def test_align_then_tune_is_two_steps_and_a_change_of_the_second_trains_it_alone(project):
+    recipe, _ = project
+    settings = yaml.safe_load(recipe.read_text())["pretrain"]["with"]
+    tune = {"uses": "dual_encoder", "init": "step:align", "data": "pdq.quality >= 50", "with": settings | {"lr": 1e-4}}
+    align = {"uses": "dual_encoder", "evaluate": [], "with": settings}
+    own = {"name": "tuned", "extends": "tiny.yaml", "pretrain": None, "release": None, "train": {"align": align}}
+
+    def run(**changes) -> tuple[dict, dict]:
+        own["train"]["tune"] = tune | {"with": tune["with"] | changes}
+        recipe.with_name("tuned.yaml").write_text(yaml.safe_dump(own, sort_keys=False))
+        record = run_tiny(recipe.with_name("tuned.yaml"), "--only", "train")
+        return record["results"], {stage["name"]: stage["status"] for stage in record["stages"]}
+
+    results, stages = run()
+    assert stages["train tune 0"] == stages["evaluate tune 0 dev"] == "ran"
+    assert list(results["metrics"]) == ["tune"]  # the first was asked to be measured by nothing
+    first, second = (Path(results["models"][name]["0"]) for name in ("align", "tune"))
+    assert first != second
+    assert "retrieval" in Path(results["report"]).read_text(encoding="utf-8")
+    again, stages = run(steps=15)
+    assert (stages["train align 0"], stages["train tune 0"]) == ("reused", "ran")
+    assert again["models"]["align"]["0"] == str(first)
+
+
 def test_a_sample_projects_the_time_of_the_whole(project):
     recipe, _ = project
     done = pairwright(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ def place(tmp_path_factory):
     in_miniature(open_dataset(str(corpus / "raw")), folder / "data" / "raw")
     for split in ("emoji", "emoji-dev", "emoji-test"):
         first_pairs(open_dataset(str(corpus / split)), folder / "data" / split)
-    (folder / "data.dvc").touch()  # as beside a clone's, where the demo shop is made by itself
+    shutil.copy(REPOSITORY / "data.dvc", folder)  # as beside a clone's data, where the demo shop is made by itself
     return folder
 
 

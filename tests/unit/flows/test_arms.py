@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairwright.flows.train import pairs_of_arm
+from pairwright.flows.stages.training import pairs_of_arm
 
 ROWS, KEPT = 200, 60
 

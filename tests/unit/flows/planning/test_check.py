@@ -168,7 +168,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no benchmark": ({"evaluate.benchmarks": {}, "release": None}, "evaluate.benchmarks is empty"),
     "nothing to evaluate": ({"pretrain": None, "release": None}, "evaluate has nothing to evaluate"),
-    "a release of nothing": ({"pretrain": None, "evaluate": None}, "release needs the sections pretrain and evaluate"),
+    "a release of nothing": (
+        {"pretrain": None, "evaluate": None},
+        "release needs the sections pretrain, or train, and evaluate",
+    ),
     "a seed twice": ({"pretrain.seeds": [0, 1, 0]}, '"pretrain.seeds" is [0, 1, 0]: Value error, 0 stands there twice'),
     "no seed": ({"pretrain.seeds": []}, '"pretrain.seeds" is []'),
     "an arm twice": ({"evaluate.ablation": ["raw", "curated", "raw"]}, "raw stands there twice"),

@@ -24,8 +24,9 @@ from pairwright.components.tracking.promotion import PromotionRule
 from pairwright.flows.planning import digests
 from pairwright.flows.running.run import Run
 from pairwright.flows.stages.gates import SETTINGS, about_gate
+from pairwright.flows.stages.training import planned_fit
 from pairwright.flows.terminal.console import Console
-from pairwright.flows.train import planned_benchmarks, planned_fit
+from pairwright.flows.train import planned_benchmarks
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 

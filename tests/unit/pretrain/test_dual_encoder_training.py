@@ -191,7 +191,7 @@ def _rank(config: dict[str, Any], rank: int, port: int, out: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["clip", "siglip"])
+@pytest.mark.parametrize("objective", ["clip", "siglip", "dbl"])
 def test_two_ranks_equal_one_process(view: ColumnsView, tmp_path: Path, objective: str) -> None:
     one = tiny_config(view, tmp_path, "one", objective=objective, steps=6)
     two = tiny_config(view, tmp_path, "two", objective=objective, steps=6)

@@ -23,8 +23,8 @@ from pydantic import Field
 from pairwright.components.component import Captions, Columns, Fit, FitInputs
 from pairwright.components.errors import ModelError
 from pairwright.components.filter.selections.caption_column import caption_texts, normalised
-from pairwright.components.filter.selections.crossfit import balanced_folds
 from pairwright.components.filter.selections.duplicates.duplicates import among_columns, participants
+from pairwright.components.filter.selections.folds import balanced_folds
 from pairwright.components.filter.selections.groups import joined, labels_of
 from pairwright.components.models.cross_fit import FoldTable
 from pairwright.components.models.ngram import NgramModel, fit_ngrams, from_tensors

@@ -22,6 +22,7 @@ from pairwright.components.component import Captions, Columns, Selection
 from pairwright.components.dataset.shards.columns import ColumnsView, to_numpy
 from pairwright.components.filter.selections.caption_column import caption_column
 from pairwright.components.filter.selections.duplicates.duplicates import among_columns, participants
+from pairwright.components.filter.selections.folds import balanced_folds
 from pairwright.components.filter.selections.groups import joined, labels_of
 from pairwright.components.settings import Settings
 
@@ -106,19 +107,6 @@ class CrossFitted(Selection[S]):
             seed=self.settings.seed,
             groups=positives,
         )
-
-
-def balanced_folds(group: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(rows,) 0 or 1: groups whole, both halves about equal in known pairs.
-
-    Groups go in the order of their size to folds 0, 1, 1, 0, 0, 1, 1, 0, ...: the halves differ by at
-    most the largest group.
-    """
-    labels, inverse = np.unique(group, return_inverse=True)
-    size = np.bincount(inverse, weights=known, minlength=len(labels))
-    place = np.empty(len(labels), np.int64)
-    place[np.lexsort((labels, -size))] = np.arange(len(labels))
-    return np.asarray(((place + 1) // 2 % 2)[inverse], dtype=np.int8)
 
 
 def valid(column: pa.ChunkedArray) -> np.ndarray:

@@ -14,8 +14,8 @@ from populations import view_of
 
 from pairwright.components.filter.selections.caption_column import caption_column
 from pairwright.components.filter.selections.caption_frequency import CaptionFrequency, CaptionFrequencySettings
-from pairwright.components.filter.selections.crossfit import balanced_folds
 from pairwright.components.filter.selections.crossfit_alignment import CrossfitAlignment, CrossfitAlignmentSettings
+from pairwright.components.filter.selections.folds import balanced_folds
 
 ROWS, WIDTH = 120, 16
 OPTIONS = {"steps": 60, "dim": 8, "batch_size": 64}

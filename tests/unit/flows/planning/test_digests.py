@@ -297,7 +297,7 @@ EDITS = {
     "pairwright.components.models.onnx.graph": {*TOWERS, "package"},
     "pairwright.components.models.towers.untrained": {*TRAIN, *CURVE},
     "pairwright.components.pretrain.objectives.siglip": set(),
-    "pairwright.components.training.trainer": {*TRAIN},
+    "pairwright.components.training.trainer": {*TRAIN, *CURVE},  # the curve fits heads by it, as cross-fits do
     "pairwright.components.evaluate.retrieval": {*METRICS, *CURVE, "register"},
     "pairwright.components.evaluate.ablation": {"ablation"},
     "pairwright.components.evaluate.compression": {*CURVE},

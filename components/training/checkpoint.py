@@ -90,17 +90,14 @@ def _committed(root: Path) -> list[Path]:
 def training_tensors(
     model: nn.Module, optimizer: torch.optim.Optimizer, moving: Sequence[str] = ()
 ) -> dict[str, Tensor]:
-    """Whole weights and optimizer state of what is trained, what moves without a gradient, and every buffer.
-
-    Where weights lie in shares on several ranks, all of them must call it.
-    """
+    """Weights and optimizer state of what is trained, what moves without a gradient, and every buffer."""
     found: dict[str, Tensor] = {}
     for name, parameter in trained(model).items():
-        found[f"model.{name}"] = _whole(parameter)
+        found[f"model.{name}"] = _kept(parameter)
         for key, value in optimizer.state[parameter].items():
-            found[f"optimizer.{name}.{key}"] = _whole(value)
+            found[f"optimizer.{name}.{key}"] = _kept(value)
     for name, value in _unlearnt(model, moving):
-        found[f"moving.{name}"] = _whole(value)
+        found[f"moving.{name}"] = _kept(value)
     return found
 
 
@@ -110,16 +107,17 @@ def restore_training(
     """The inverse of `training_tensors`."""
     for name, parameter in trained(model).items():
         with torch.no_grad():
-            parameter.copy_(_like(tensors[f"model.{name}"], parameter))
+            parameter.copy_(tensors[f"model.{name}"])
         prefix = f"optimizer.{name}."
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         # AdamW keeps its step counter on the CPU and its moments beside the weights.
         optimizer.state[parameter] = {
-            key: value.clone() if key == "step" else _like(value, parameter).clone() for key, value in moments.items()
+            key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+            for key, value in moments.items()
         }
     with torch.no_grad():
         for name, value in _unlearnt(model, moving):
-            value.copy_(_like(tensors[f"moving.{name}"], value))
+            value.copy_(tensors[f"moving.{name}"])
 
 
 def _unlearnt(model: nn.Module, moving: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
@@ -130,22 +128,8 @@ def _unlearnt(model: nn.Module, moving: Sequence[str]) -> Iterator[tuple[str, Te
     yield from model.named_buffers()
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    """A tensor, its shares put together, on the CPU."""
-    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return full.detach().cpu().contiguous().clone()
-
-
-def _like(value: Tensor, place: Tensor) -> Tensor:
-    """A whole tensor as `place` holds its own: on its device, in its shares."""
-    moved = value.to(place.device)
-    if hasattr(place, "full_tensor"):
-        from torch.distributed.tensor import distribute_tensor
-
-        shared: Any = place
-        shares: Tensor = distribute_tensor(moved, shared.device_mesh, shared.placements)
-        return shares
-    return moved
+def _kept(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().clone()
 
 
 def random_state() -> dict[str, Tensor]:

@@ -64,6 +64,6 @@ def train(config: Mapping[str, Any], rank: int, world_size: int, report: Report)
     last = trainer.train(report)
     if rank == 0:
         metrics = trainer.save(Path(told.folder))
-        last = {**last, **metrics}
+        last = {**last, **metrics, "advice": trainer.advice}
     barrier()
     return last

@@ -49,9 +49,6 @@ class TrainerSettings(Settings):
     recompute: bool = Field(False, description="activations of repeated layers are computed again for the gradient")
     patch_dropout: float = Field(0.0, ge=0, lt=1, description="share of a picture's patches left out in training")
     compile: bool = Field(False, description="torch.compile, where it works; where not, it is said")
-    parallel: Literal["replicated", "sharded"] = Field(
-        "replicated", description="weights whole on each worker, or in shares of each (FSDP2)"
-    )
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
     threads: int = Field(2, ge=1, description="that read, decode and collate ahead of the training")
     ahead: int = Field(3, ge=1, description="batches made ahead")

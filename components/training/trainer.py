@@ -43,7 +43,7 @@ from pairwright.components.training.parallel import average_gradients, barrier, 
 from pairwright.components.training.parameters import freeze, frozen_hash, parameter_groups, trained
 from pairwright.components.training.precision import Precision, resolve_precision
 from pairwright.components.training.schedule import learning_rate
-from pairwright.components.training.speed import compiled, recomputed, sharded
+from pairwright.components.training.speed import compiled, dropped_patches, recomputed
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -86,7 +86,7 @@ class Trainer:
             self.settings.batch_size,
             self.settings.seed,
             world_size,
-            self.settings.window or population.window,
+            min(self.settings.window or population.window, population.window),
         )
         self.steps = self._steps()
         self.optimizer = self._optimizer()
@@ -106,9 +106,8 @@ class Trainer:
         model.to(self.device)
         if self.settings.recompute:
             recomputed(model)
-        self.frozen = frozen_hash(model, self.task.moving)  # before weights are dealt out
-        if self.settings.parallel == "sharded" and self.world_size > 1:
-            sharded(model)
+        self.frozen = frozen_hash(model, self.task.moving)
+        self.dropping = dropped_patches(model, self.settings.patch_dropout) if self.settings.patch_dropout else []
         if self.settings.compile:
             compiled(model)
         return model
@@ -140,6 +139,7 @@ class Trainer:
         loader = self._loader()
         try:
             for step, batch in loader.stream(self.done, self.steps - self.done):
+                self._pass_over(step)
                 began = time.perf_counter()
                 metrics = self._step(step, batch)
                 metrics["examples_per_s"] = self.order.batch_size / max(time.perf_counter() - began, 1e-9)
@@ -149,7 +149,11 @@ class Trainer:
                 last = metrics if "loss" in metrics else last
                 self.done = step + 1
                 if self.root is not None and self._is_kept(self.done):
-                    self.checkpoint(loader)
+                    self.checkpoint()
+            if self.done < self.steps:
+                self._pass_over(self.steps)
+                if self.root is not None:
+                    self.checkpoint()
         finally:
             self.times, self.advice = loader.times, loader.advice()
             self.failed += self.population.failures.failed - before
@@ -171,6 +175,16 @@ class Trainer:
             device=self.device,
         )
 
+    def _pass_over(self, step: int) -> None:
+        """Steps before `step` that had no batch, since none of its examples could be read: their epochs end, too."""
+        for missed in range(self.done, step):
+            self._end_epoch(missed)
+        self.done = step
+
+    def _end_epoch(self, step: int) -> None:
+        if (step + 1) % self.order.steps_per_epoch == 0:
+            self.task.after_epoch(self.order.place(step)[0])
+
     def _is_kept(self, done: int) -> bool:
         return done % self.settings.checkpoint_every == 0 or done == self.steps
 
@@ -183,10 +197,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         named = self._gradients(batch)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if self.settings.parallel == "replicated":
-            average_gradients(parameters)
+        average_gradients(parameters)
         self.precision.unscale([p.grad for p in parameters if p.grad is not None])
-        norm = float(_whole(nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)))
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm))
         values = self._agreed({name: float(value.detach()) for name, value in named.items() if value.ndim == 0})
         epoch = self.order.place(step)[0]
         taken = self._allowed(values["loss"], norm, batch.keys)
@@ -196,8 +209,7 @@ class Trainer:
             if self.average is not None:
                 self.average.update()
             self._tell(step, epoch, batch, named)
-        if (step + 1) % self.order.steps_per_epoch == 0:
-            self.task.after_epoch(epoch)
+        self._end_epoch(step)
         measured = values | {"grad_norm": norm} if taken else self._skips()
         return {"step": step + 1, "steps": self.steps, "epoch": epoch, **measured, "lr": rate}
 
@@ -277,7 +289,7 @@ class Trainer:
         else:  # another number of workers: the same data order, fresh streams
             seed_all(self.settings.seed + found.step, self.rank)
 
-    def checkpoint(self, loader: Loader) -> None:
+    def checkpoint(self) -> None:
         """Commit the state after `self.done` steps; every rank's random streams are in it."""
         assert self.root is not None
         streams = gather_objects(random_state())
@@ -308,8 +320,6 @@ class Trainer:
     # -- the end -------------------------------------------------------------------------------
 
     def _prove_frozen(self) -> None:
-        if self.settings.parallel == "sharded" and self.world_size > 1:
-            return  # shares of weights have no hash of their own
         if frozen_hash(self.model, self.task.moving) != self.frozen:
             raise ModelError(
                 f"task {self.task.name} changed frozen parameters; name what moves without a gradient in `moving`"
@@ -320,6 +330,8 @@ class Trainer:
         require_finite_weights(self.model, "the trained weights")
         history = untimed(read_history(self.root / HISTORY)) if self.root is not None else []
         self.model.eval()
+        for hook in self.dropping:
+            hook.remove()
         with self.average.applied() if self.average is not None else nullcontext():
             metrics = self.task.save(folder, self._trained(history)) or {}
         (folder / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in history), encoding="utf-8")
@@ -341,14 +353,8 @@ class Trainer:
 def require_finite_weights(model: nn.Module, what: str) -> None:
     """Raise NotFinite unless all trained weights are: finite gradients can still overflow a weight."""
     for name, parameter in trained(model).items():
-        local = parameter.to_local() if hasattr(parameter, "to_local") else parameter  # type: ignore[operator]
-        require_finite(local, f"{what}, {name}", "lower lr")
+        require_finite(parameter, f"{what}, {name}", "lower lr")
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return full

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,8 @@ def trained(run: Run, name: str, fit: Fit[Any], rows: pa.Table, group: TrainingG
         with run.artifacts.commit("models", digest) as partial:
             result = launch(run, fit, rows, digest, partial, group, stage)
         stage.facts(pairs=len(rows), arm=arm, seed=seed, loss=float(result["loss"]), steps=int(result["step"]))
+        if result.get("advice"):
+            stage.facts(loading=str(result["advice"]))
         _track_curves(run, name, folder)
         return folder
 
@@ -105,10 +108,15 @@ def launch(
     result = group.train(
         LOOP,
         config,
-        on_report=lambda m: stage.progress(int(m["step"]), int(m["steps"]), f"loss {m['loss']:.3f}"),
+        on_report=lambda m: stage.progress(int(m["step"]), int(m["steps"]), said_of(m)),
     )
     shutil.rmtree(scratch, ignore_errors=True)
     return result
+
+
+def said_of(metrics: Mapping[str, Any]) -> str:
+    """A step in a word: its loss, or that it was not finite and was not taken."""
+    return f"loss {metrics['loss']:.3f}" if "loss" in metrics else "skipped"
 
 
 def _track_curves(run: Run, name: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ from pairwright.components.training.average import Average
 from pairwright.components.training.parameters import freeze, frozen_hash, parameter_groups, trained
 from pairwright.components.training.precision import Precision, resolve_precision
 from pairwright.components.training.schedule import cycle_ends, learning_rate
-from pairwright.components.training.speed import recomputed
+from pairwright.components.training.speed import compiled, dropped_patches, recomputed
 
 CPU = torch.device("cpu")
 
@@ -148,3 +148,36 @@ def test_layers_computed_again_give_the_same_gradients_dropout_and_all():
         found.append([p.grad.clone() for p in model.parameters()])
     assert all(torch.allclose(a, b) for a, b in zip(*found, strict=True))
     assert math.isfinite(float(found[0][0].sum()))
+
+
+def test_patches_are_left_out_anew_each_time_and_the_class_token_never():
+    class Patches(nn.Module):
+        patch_tokens = 1  # a class token stands before the patches
+
+        def forward(self, x):
+            return x
+
+    model = nn.Sequential(Patches())
+    numbered = torch.arange(17.0).repeat(8, 1)[..., None].expand(-1, -1, 3)
+    hooks = dropped_patches(model, 0.75)
+    torch.manual_seed(0)
+    first, second = model(numbered), model(numbered)
+    assert first.shape == (8, 5, 3)
+    assert bool((first[:, 0] == 0).all())
+    assert not torch.equal(first, second)
+    assert bool((first[:, 1:, 0].diff(dim=1) > 0).all())  # in their order, none twice
+    assert len({tuple(row) for row in first[..., 0].tolist()}) > 1
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(model(numbered), numbered)
+    with pytest.raises(ModelError, match="ViT"):
+        dropped_patches(Tower(), 0.5)
+
+
+def test_where_nothing_can_be_compiled_it_is_said_and_training_goes_on(monkeypatch, caplog):
+    def refuse(self):
+        raise RuntimeError("no compiler here\nand more")
+
+    monkeypatch.setattr(nn.Module, "compile", refuse)
+    compiled(Tower())
+    assert caplog.messages == ["training goes on without torch.compile: no compiler here"]

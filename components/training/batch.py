@@ -17,7 +17,7 @@ class Batch:
 
     Attributes:
         numbers: int64 (n,), the examples' places in the population.
-        keys: of the examples.
+        keys: of the examples; of a joint batch this rank's alone.
         epoch: they are of.
         own: the rows this rank is answerable for. Of a joint batch the others are there to be compared with; a loss
             over all rows is as right, and costs more where there are many ranks.

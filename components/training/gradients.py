@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.training.batch import Batch
-from pairwright.components.training.parallel import distributed, gather, gather_objects, own_rows, rows_of_ranks, total
+from pairwright.components.training.parallel import distributed, gather, own_rows, rows_of_ranks, total
 from pairwright.components.training.precision import Precision
 
 if TYPE_CHECKING:
@@ -25,25 +25,29 @@ Named = dict[str, Tensor]
 
 
 def joint_gradients(
-    task: TaskBase[Any], model: nn.Module, batch: Batch, micro_batch: int, precision: Precision
+    task: TaskBase[Any], model: nn.Module, batch: Batch, joint: Batch, micro_batch: int, precision: Precision
 ) -> Named:
-    """Gradients of losses over the joint batch of all ranks; what `losses` named, on it."""
+    """Gradients of losses over the joint batch of all ranks; what `losses` named, on it.
+
+    Args:
+        batch: this rank's examples; `joint` is what `joint_batch` says of everyone's.
+    """
     parts = batch.split(micro_batch)
     if len(parts) == 1:
         outputs = _encode(task, batch, precision)
-        named = task.losses({name: gather(value) for name, value in outputs.items()}, joint_batch(batch))
+        named = task.losses({name: gather(value) for name, value in outputs.items()}, joint)
         _backward(named["loss"], precision)
         return named
     streams, first = [], []
     with torch.no_grad(), _buffers_kept(model):
         for part in parts:
-            streams.append(_random(batch.numbers.device))
+            streams.append(_random())
             first.append(_encode(task, part.to(precision.device), precision))
-    ends = _random(precision.device)
+    ends = _random()
     leaves = {name: torch.cat([one[name] for one in first]).detach() for name in first[0]}
     for leaf in leaves.values():
         leaf.requires_grad_(leaf.is_floating_point())
-    named = task.losses({name: gather(leaf) for name, leaf in leaves.items()}, joint_batch(batch))
+    named = task.losses({name: gather(leaf) for name, leaf in leaves.items()}, joint)
     _backward(named["loss"], precision)
     start = 0
     for part, stream in zip(parts, streams, strict=True):
@@ -82,15 +86,14 @@ def accumulated_gradients(task: TaskBase[Any], batch: Batch, micro_batch: int, p
 
 
 def joint_batch(batch: Batch) -> Batch:
-    """Keys, numbers and one-dimensional tensors of every rank's rows: what joint losses see of the batch."""
+    """Numbers and one-dimensional tensors of every rank's rows: what joint losses see of the batch; its own keys."""
     if not distributed():
         return batch
     fields = {
         name: gather(batch[name]) for name in batch.names if isinstance(batch[name], Tensor) and batch[name].ndim == 1
     }
-    keys = [key for part in gather_objects(batch.keys) for key in part]
-    own = own_rows(rows_of_ranks(len(batch), batch.numbers.device))
-    return Batch(fields, gather(batch.numbers), keys, batch.epoch, own=own)
+    own = own_rows(rows_of_ranks(len(batch)))
+    return Batch(fields, gather(batch.numbers), batch.keys, batch.epoch, own=own)
 
 
 def _encode(task: TaskBase[Any], batch: Batch, precision: Precision) -> Outputs:
@@ -108,7 +111,7 @@ def _reached(value: Tensor, leaf: Tensor) -> bool:
     return value.requires_grad and leaf.grad is not None
 
 
-def _random(device: torch.device) -> tuple[Tensor, Tensor | None]:
+def _random() -> tuple[Tensor, Tensor | None]:
     return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
 
 

@@ -41,21 +41,26 @@ def gather(x: Tensor) -> Tensor:
     """
     if not distributed():
         return x
-    sizes = rows_of_ranks(len(x), x.device)
+    sizes = rows_of_ranks(len(x))
     if not x.is_floating_point():
-        return _gathered(x, sizes)
+        return _gathered(x.to(_meeting_place()), sizes).to(x.device)
     gathered: Tensor = _Gather.apply(x, sizes)
     return gathered
 
 
-def rows_of_ranks(rows: int, device: torch.device) -> list[int]:
+def rows_of_ranks(rows: int) -> list[int]:
     """How many rows each rank holds."""
     if not distributed():
         return [rows]
-    every = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
+    every = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=_meeting_place())
     every[dist.get_rank()] = rows
     dist.all_reduce(every)
     return [int(size) for size in every.tolist()]
+
+
+def _meeting_place() -> torch.device:
+    """Where ranks exchange tensors: NCCL knows GPUs alone."""
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
 def own_rows(sizes: Sequence[int]) -> slice:
@@ -112,7 +117,7 @@ def total(values: Mapping[str, float]) -> dict[str, float]:
     """The sums over the ranks of numbers that every rank has by the same names."""
     if not distributed():
         return dict(values)
-    summed = torch.tensor(list(values.values()), dtype=torch.float64)
+    summed = torch.tensor(list(values.values()), dtype=torch.float64, device=_meeting_place())
     dist.all_reduce(summed)
     return dict(zip(values, summed.tolist(), strict=True))
 

@@ -195,7 +195,9 @@ class Trainer:
         """
         rate = self._set_rate(step)
         self.optimizer.zero_grad(set_to_none=True)
-        named = self._gradients(batch)
+        batch = batch.to(self.device)
+        joint = joint_batch(batch)
+        named = self._gradients(batch, joint)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         average_gradients(parameters)
         self.precision.unscale([p.grad for p in parameters if p.grad is not None])
@@ -208,15 +210,14 @@ class Trainer:
             self.precision.taken()
             if self.average is not None:
                 self.average.update()
-            self._tell(step, epoch, batch, named)
+            self._tell(step, epoch, joint, named)
         self._end_epoch(step)
         measured = values | {"grad_norm": norm} if taken else self._skips()
         return {"step": step + 1, "steps": self.steps, "epoch": epoch, **measured, "lr": rate}
 
-    def _gradients(self, batch: Batch) -> dict[str, Tensor]:
-        batch = batch if self.settings.micro_batch and not self.task.joint else batch.to(self.device)
+    def _gradients(self, batch: Batch, joint: Batch) -> dict[str, Tensor]:
         if self.task.joint:
-            return joint_gradients(self.task, self.model, batch, self.settings.micro_batch, self.precision)
+            return joint_gradients(self.task, self.model, batch, joint, self.settings.micro_batch, self.precision)
         return accumulated_gradients(self.task, batch, self.settings.micro_batch, self.precision)
 
     def _agreed(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -232,9 +233,8 @@ class Trainer:
         scaled = {"scaled_down": self.precision.scaled_down} if self.precision.name == "float16" else {}
         return {"skipped": self.finite.skipped, **scaled}
 
-    def _tell(self, step: int, epoch: int, batch: Batch, named: Mapping[str, Tensor]) -> None:
+    def _tell(self, step: int, epoch: int, joint: Batch, named: Mapping[str, Tensor]) -> None:
         """The task's own bookkeeping, on the whole batch of all ranks."""
-        joint = joint_batch(batch)
         fields = {
             name: joint[name] for name in joint.names if isinstance(joint[name], Tensor) and joint[name].ndim == 1
         }
@@ -295,8 +295,8 @@ class Trainer:
         streams = gather_objects(random_state())
         failed = int(total({"failed": self.failed + self.population.failures.failed})["failed"])
         require_finite_weights(self.model, f"the weights after step {self.done}")
-        tensors = training_tensors(self.model, self.optimizer, self.task.moving)
         if self.rank == 0:
+            tensors = training_tensors(self.model, self.optimizer, self.task.moving)
             if self.average is not None:
                 tensors |= {f"average.{name}": value for name, value in self.average.state().items()}
             tensors |= {f"task.{name}": value.detach().cpu() for name, value in self.task.state_dict().items()}

@@ -72,9 +72,9 @@ def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 def test_cached_micro_batches_have_the_gradient_of_the_whole_batch_and_accumulation_has_not(micro: int) -> None:
     task, model = built()
     batch = pictures(task, 6)
-    whole = joint_gradients(task, model, batch, 0, FLOAT32)
+    whole = joint_gradients(task, model, batch, batch, 0, FLOAT32)
     wanted = gradients(model)
-    cached = joint_gradients(task, model, batch, micro, FLOAT32)
+    cached = joint_gradients(task, model, batch, batch, micro, FLOAT32)
     assert furthest(wanted, gradients(model)) < 1e-4
     assert cached["loss"].item() == pytest.approx(whole["loss"].item(), abs=1e-5)
     assert any(name.startswith("image_tower.") for name in wanted)

@@ -30,7 +30,7 @@ def test_cached_micro_batches_equal_the_big_batch_in_gradients(micro):
         task = Pairs(TrainerSettings())
         model, batch = built(task)
         model.eval()
-        named = joint_gradients(task, model, batch, size, Precision("float32", CPU))
+        named = joint_gradients(task, model, batch, batch, size, Precision("float32", CPU))
         found[size] = (float(named["loss"].detach()), gradients(model))
     assert found[0][0] == pytest.approx(found[micro][0], abs=1e-5)
     assert close(found[0][1], found[micro][1])
@@ -42,7 +42,7 @@ def test_with_dropout_the_cache_equals_the_same_micro_batches_kept_whole():
     task = Pairs(TrainerSettings())
     model, batch = built(task)
     torch.manual_seed(3)
-    joint_gradients(task, model, batch, 4, Precision("float32", CPU))
+    joint_gradients(task, model, batch, batch, 4, Precision("float32", CPU))
     cached, statistics = gradients(model), [b.clone() for b in model.buffers()]
 
     other = Pairs(TrainerSettings())
@@ -63,7 +63,7 @@ def test_after_the_cache_random_numbers_go_on_as_if_there_had_been_one_pass():
         task.encode(part)
     wanted = torch.rand(1).item()
     torch.manual_seed(3)
-    joint_gradients(task, model, batch, 4, Precision("float32", CPU))
+    joint_gradients(task, model, batch, batch, 4, Precision("float32", CPU))
     assert torch.rand(1).item() == wanted
 
 
@@ -71,7 +71,7 @@ def test_naive_accumulation_of_a_joint_loss_is_another_loss():
     task = Pairs(TrainerSettings())
     model, batch = built(task)
     model.eval()
-    joint_gradients(task, model, batch, 4, Precision("float32", CPU))
+    joint_gradients(task, model, batch, batch, 4, Precision("float32", CPU))
     joint = gradients(model)
     model.zero_grad()
     accumulated_gradients(task, batch, 4, Precision("float32", CPU))

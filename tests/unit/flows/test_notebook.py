@@ -69,10 +69,10 @@ def test_a_damaged_picture_is_none_with_a_reason_and_a_changed_one_an_error(shap
 
 
 INTERRUPTED = """
-import os, signal, sys
+import os, signal, sys, time
 import pairwright as pw
 import pairwright.flows.recipes as recipes
-recipes.load_recipe = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+recipes.load_recipe = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))  # until it is heard
 try:
     pw.run("quickstart", workspace=sys.argv[1])
 except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
@@ -38,8 +38,6 @@ class LoraSettings(Settings):
 
 
 class DualEncoderSettings(TrainerSettings):
-    undigested: ClassVar[frozenset[str]] = TrainerSettings.undigested | {"decode_threads"}
-
     image_tower: ModelFolder = ModelFolder(reference="builtin:efficientnet-lite0")
     text_tower: ModelFolder = ModelFolder(reference="builtin:minilm")
     tower: ModelFolder | None = Field(
@@ -63,7 +61,6 @@ class DualEncoderSettings(TrainerSettings):
     )
     crop: bool = Field(False, description="pictures cropped at random, where the image tower is trained")
     flip: bool = Field(False, description="pictures mirrored at random, where the image tower is trained")
-    decode_threads: int = Field(2, ge=1, description="threads decoding pictures, when a tower is trained")
 
     @field_validator("objective", mode="before")
     @classmethod

@@ -1,19 +1,9 @@
-"""Tasks: what a paper's training says of itself, so that one trainer trains them all (docs/tasks.md).
-
-@task("mine")
-class Mine(Task[MySettings]):
-    def reads(self): ...
-    def build(self): ...
-    def collate(self, examples): ...
-    def encode(self, batch): ...
-    def losses(self, outputs, batch): ...
-    def save(self, folder, trained): ...
-"""
+"""The contract between a task and the trainer (docs/tasks.md): who calls what, and when."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -65,7 +55,6 @@ class Trained:
     history: list[dict[str, Any]]
     share: float
     skipped: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TaskBase(Fit[S]):

@@ -283,7 +283,7 @@ CHANGES = {
     "a moved and renamed model": (put("model", lambda p: p.models["moved trained"]), set()),
     "a moved split": (said("evaluate.dev", data("moved-dev")), {"report"}),
     "how often is checkpointed": (said("pretrain.with.checkpoint_every", 7), {"report"}),
-    "threads": (said("pretrain.with.decode_threads", 7), {"report"}),
+    "threads": (said("pretrain.with.threads", 7), {"report"}),
     "workers": (environment(workers=3, train_workers=2), set()),
 }
 

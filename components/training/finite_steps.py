@@ -10,10 +10,7 @@ one NaN in the last step would be a model of NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
 from pairwright.components.errors import ModelError
 
@@ -55,8 +52,3 @@ class FiniteSteps:
                 f"batch was {', '.join(map(str, keys[:KEYS_NAMED]))}{more}; {self.remedy}"
             )
         return False
-
-
-def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """The L2 norm of the gradients, which are left as they are."""
-    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

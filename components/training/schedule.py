@@ -30,9 +30,3 @@ def learning_rate(
     if schedule == "cyclic" and done < 1:
         done = done * cycles % 1
     return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def cycle_ends(steps: int, warmup_steps: int, cycles: int) -> list[int]:
-    """The step, counted from 1, at which each cycle of `cyclic` has ended: where snapshots are taken."""
-    length = max(1, steps - warmup_steps)
-    return [min(steps, warmup_steps + math.ceil(length * (cycle + 1) / cycles)) for cycle in range(cycles)]

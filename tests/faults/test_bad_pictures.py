@@ -68,7 +68,7 @@ def crawl(tmp_path: Path) -> Dataset:
 def scanned(crawl: Dataset, root: Path) -> dict[str, dict[str, Any]]:
     """Key -> its columns, by the real scorers that open pictures."""
     jobs = [
-        ColumnJob(step, "scorer", uses, {}, StepColumns(uses, "d"), f"pairwright.components.filter.{uses}")
+        ColumnJob(step, "scorer", uses, {}, StepColumns(uses, "d"), f"pairwright.components.filter.scorers.{uses}")
         for step, uses in SCORERS.items()
     ]
     task = ScanTask(jobs, str(root / "columns"), batch_size=5)

@@ -38,7 +38,7 @@ from pairwright.components.evaluate.compression import (
     train_and_query,
 )
 from pairwright.components.evaluate.compression_curve import Judged, against_chance, in_words, judge
-from pairwright.components.evaluate.crossed import crossed
+from pairwright.components.evaluate.statistics.crossed import crossed
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.source_code import source_digest
 

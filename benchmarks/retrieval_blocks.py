@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from benchmarks.machine import add_output_option, publish
-from pairwright.components.evaluate.positives import Positives
-from pairwright.components.evaluate.ranks import BLOCK_BYTES, retrieval_ranks
+from pairwright.components.evaluate.metrics.positives import Positives
+from pairwright.components.evaluate.metrics.ranks import BLOCK_BYTES, retrieval_ranks
 
 CAPTIONS_EACH = 5
 K = 10

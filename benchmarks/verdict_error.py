@@ -9,7 +9,7 @@ numbers and once as hits and misses (0 or 1 an item and arm). What part prevails
 test must keep its level whichever does. SITUATIONS hold what quickstart and the referee's bench showed (in
 spread of recall: seeds 0.01 to 0.02, groups 0.1 to 0.3) and the extremes on both sides.
 
-    crossed      components/evaluate/crossed.py, by which verdicts are said
+    crossed      components/evaluate/statistics/crossed.py, by which verdicts are said
     pigeonhole   seeds and groups drawn anew together (Owen, 2007), which stood here before
     items alone  groups drawn anew, seeds averaged: as if another seed would give the same models
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from pairwright.components.evaluate.crossed import crossed
+from pairwright.components.evaluate.statistics.crossed import crossed
 
 GROUPS = 120
 LARGEST_GROUP = 4

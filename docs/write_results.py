@@ -59,7 +59,7 @@ def results(record: dict[str, Any], ablation: dict[str, Any]) -> str:
     lines += [
         "",
         "Verdicts are over seeds and groups of items; by itself: not once all comparisons are counted "
-        "(components/evaluate/verdicts.py). Each is in the report, with what its test could have seen. "
+        "(components/evaluate/statistics/verdicts.py). Each is in the report, with what its test could have seen. "
         f"Machine: {machine}; {seconds:.0f} s of stages.",
     ]
     return "\n".join(lines)

@@ -10,8 +10,8 @@ import torch
 
 from pairwright.components.models.reward import RewardModel
 from pairwright.components.models.towers.towers import load_text_tower
-from pairwright.components.pretrain.judged import Judged
-from pairwright.components.pretrain.reward_training import Evidence, Options
+from pairwright.components.pretrain.reward.judged import Judged
+from pairwright.components.pretrain.reward.training import Evidence, Options
 
 MEANING, IMAGE_WIDTH, TEXT_WIDTH, FOLDS = 6, 24, 64, 4
 QUICK = Options(alignment_steps=60, steps=150, batch_size=128, lr=5e-3)

@@ -4,7 +4,7 @@
     found.rows, found.verdicts, headline(found.verdicts)
 
 Where a metric is a mean over items, its interval resamples seeds and groups of items together
-(components/evaluate/crossed.py). Of a median there are values by seed alone: its interval is
+(components/evaluate/statistics/crossed.py). Of a median there are values by seed alone: its interval is
 Student's over them, and no verdict is said of it.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from pairwright.components.evaluate.crossed import crossed
-from pairwright.components.evaluate.student import t_quantile
-from pairwright.components.evaluate.verdicts import CONFIDENCE, ArmItems, Verdict, verdicts
+from pairwright.components.evaluate.statistics.crossed import crossed
+from pairwright.components.evaluate.statistics.student import t_quantile
+from pairwright.components.evaluate.statistics.verdicts import CONFIDENCE, ArmItems, Verdict, verdicts
 
 SAME = 1e-4  # a metric this near the mean of its items is that mean; items are float32
 ArmMetrics = Mapping[str, Mapping[int, Mapping[str, float]]]  # arm -> seed -> metric -> value
@@ -34,7 +34,7 @@ class AblationRow:
         low, high: 95% interval of the mean; None of a median of one seed.
         difference: of this arm less the baseline; None for the baseline itself and for a median.
         difference_low, difference_high: 95% interval of this difference alone. p: corrected for all of them.
-        shows: the verdict's word (components/evaluate/verdicts.py); "" without a difference.
+        shows: the verdict's word (components/evaluate/statistics/verdicts.py); "" without a difference.
     """
 
     metric: str

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairwright.components.evaluate.positives import Positives
-from pairwright.components.evaluate.ranks import retrieval_ranks
-from pairwright.components.evaluate.retrieval import KS
+from pairwright.components.evaluate.benchmarks.retrieval import KS
+from pairwright.components.evaluate.metrics.positives import Positives
+from pairwright.components.evaluate.metrics.ranks import retrieval_ranks
 
 DEFINITION = (
     f"Mean over queries of the six hits R@{', R@'.join(map(str, KS))}, picture to caption and caption to picture, "

@@ -2,7 +2,7 @@
 
 "Not worse" is a test of non-inferiority: the lower one-sided 95% bound of the difference to the whole
 lies above -margin, a margin declared beforehand. The bound is over seeds and groups of queries together
-(components/evaluate/crossed.py, whose error is simulated); fewer than three seeds let nothing be said.
+(components/evaluate/statistics/crossed.py, whose error is simulated); fewer than three seeds let nothing be said.
 Shares are tested from the largest down and the first failure ends it (fixed-sequence testing), so many
 shares cost no confidence.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pairwright.components.evaluate.crossed import MIN_SEEDS, Crossed, crossed
+from pairwright.components.evaluate.statistics.crossed import MIN_SEEDS, Crossed, crossed
 
 ONE_SIDED = 0.95
 

@@ -18,7 +18,7 @@ from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.pairs import captions_from
 from pairwright.components.dataset.shards.reading import read_pairs, sidecar_rows
 from pairwright.components.errors import DatasetError
-from pairwright.components.evaluate.positives import Positives
+from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.finite import require_finite
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.models.protocols import DualEncoder

@@ -1,14 +1,14 @@
 """The promotion rule: when a challenger takes the champion's place. Pure arithmetic, no MLflow.
 
 The flow scores both models on the same items of `dev`, bootstraps the paired difference
-(components/evaluate/bootstrap.py) and hands its interval over; here is only the decision:
+(components/evaluate/statistics/bootstrap.py) and hands its interval over; here is only the decision:
 
     no champion yet    promoted if its metric reaches `floor` (or there is no floor)
     a champion         promoted if the interval's lower end is above 0, the gain is at least
                        `min_gain` and the metric reaches `floor`
 
 The interval is over items: two models stand there, and the question is which of the two serves better,
-not whether its data or recipe would again (that takes several seeds: components/evaluate/verdicts.py).
+not whether its data or recipe would again (that takes several seeds: components/evaluate/statistics/verdicts.py).
 So a tie or a loss does not promote, nor does a gain that resampling the items could undo. `test`
 never decides anything: the rule cannot name it.
 """

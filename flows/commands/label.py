@@ -132,7 +132,7 @@ def fill(labels: Any, data: Any, workspace: str | None, said: dict[str, Any]) ->
     from pairwright.components.preference.candidates import SIDECAR_SOURCES
     from pairwright.components.preference.pool import feature_column, read_pool
     from pairwright.components.preference.sampling import sample_items
-    from pairwright.components.recaption.clean import clean_caption
+    from pairwright.components.recaption.captioners.clean import clean_caption
 
     shards = {shard.digest for shard in data.shards}
     here = [item for item in labels.items() if item.shard in shards]

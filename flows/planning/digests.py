@@ -237,7 +237,7 @@ def decision_digest(
         metrics=metrics_digest(model, run.splits["dev"], benchmarks),
         source=[
             source_digest("pairwright.components.tracking.promotion"),
-            source_digest("pairwright.components.evaluate.bootstrap"),
+            source_digest("pairwright.components.evaluate.statistics.bootstrap"),
             *(function_digest(function) for function in (weigh, items_of)),
         ],
     )

@@ -23,7 +23,7 @@ def weigh(run: Run, rule: PromotionRule, measured: Measured, challenger: Path, c
         measured: a model's folder, a split and the stage's name -> the folder of its metrics.
         champion: the champion's version; None if there is none.
     """
-    from pairwright.components.evaluate.bootstrap import paired_bootstrap
+    from pairwright.components.evaluate.statistics.bootstrap import paired_bootstrap
 
     dev = run.splits["dev"]
     mine, groups = items_of(measured(challenger, dev, "challenger dev"), rule.metric)

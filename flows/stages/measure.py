@@ -51,7 +51,7 @@ def compare_arms(folders: dict[str, dict[str, dict[str, str]]], baseline: str = 
         folders: arm -> seed -> split -> metrics folder.
     """
     from pairwright.components.evaluate.ablation import compare
-    from pairwright.components.evaluate.verdicts import headline
+    from pairwright.components.evaluate.statistics.verdicts import headline
 
     read = {a: {int(s): Path(splits[REPORTED]) for s, splits in seeds.items()} for a, seeds in folders.items()}
     listed = {a: {s: storage.read_json(str(f / "metrics.json")) for s, f in seeds.items()} for a, seeds in read.items()}

@@ -8,7 +8,7 @@ import pytest
 from pairwright.components.component import Caption
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import ModelError
-from pairwright.components.recaption.image_to_text import ImageToText, ImageToTextSettings
+from pairwright.components.recaption.captioners.image_to_text import ImageToText, ImageToTextSettings
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] [DEC] [ENC] a the red blue dog cat boat house tree on in of . two old"
 

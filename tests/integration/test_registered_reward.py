@@ -13,7 +13,7 @@ pytest.importorskip("mlflow")
 from preferences import IMAGE_WIDTH, QUICK, fresh_model, planted
 
 from pairwright.components.models.reward import load_reward
-from pairwright.components.pretrain.reward_training import fit_reward
+from pairwright.components.pretrain.reward.training import fit_reward
 from pairwright.components.tracking.lineage import lineage
 from pairwright.components.tracking.registry import Registry
 from pairwright.components.tracking.runs import Tracker

@@ -20,7 +20,7 @@ from pairwright.components.digest import op_digest
 from pairwright.components.errors import ModelError, TextModelError
 from pairwright.components.models.text_backends import Completion, LocalTextModel, OpenAITextModel, open_text_model
 from pairwright.components.models.text_backends.protocol import evidence_of
-from pairwright.components.recaption.fuse import Fuse, FuseSettings
+from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
 from pairwright.components.settings import ModelFolder
 
 SECRET = "sk-never-written-anywhere"

@@ -321,7 +321,7 @@ def test_a_reference_in_a_named_components_with_is_resolved_and_ordered_before(o
 
 
 def test_a_text_back_end_counts_for_who_uses_it_alone(monkeypatch):
-    from pairwright.components.recaption.fuse import Fuse, FuseSettings
+    from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
 
     model = {"reference": "./llm", "path": "/a", "weights": "w1"}
     local = {"uses": "local", "model": model}

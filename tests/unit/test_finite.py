@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from pairwright.components.component import Metric
 from pairwright.components.dataset.shards.scoring import _finite
 from pairwright.components.errors import ModelError, NotFinite
-from pairwright.components.evaluate.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
-from pairwright.components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings
-from pairwright.components.evaluate.positives import Positives
-from pairwright.components.evaluate.ranks import retrieval_ranks
-from pairwright.components.evaluate.retrieval import Retrieval, RetrievalSettings
+from pairwright.components.evaluate.benchmarks.composed_query import ComposedQuery, ComposedQuerySettings
+from pairwright.components.evaluate.benchmarks.retrieval import Retrieval, RetrievalSettings
+from pairwright.components.evaluate.benchmarks.zero_shot import ZeroShot, ZeroShotSettings
+from pairwright.components.evaluate.metrics.positives import Positives
+from pairwright.components.evaluate.metrics.ranks import retrieval_ranks
 from pairwright.components.evaluate.split import Pictures, SplitFeatures
-from pairwright.components.evaluate.zero_shot import ZeroShot, ZeroShotSettings
+from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
 from pairwright.components.finite import require_finite
 from pairwright.components.models.kmeans import assign, fit_kmeans
 from pairwright.components.training.finite_steps import FiniteSteps

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pairwright.components.evaluate.ablation import compare, t_interval
-from pairwright.components.evaluate.crossed import crossed
+from pairwright.components.evaluate.statistics.crossed import crossed
 
 ITEMS = 200
 GROUPS = {"r1": (np.arange(ITEMS) // 2).tolist()}

@@ -20,10 +20,10 @@ from pairwright.components.dataset.pairs import captions_from
 from pairwright.components.dataset.shards.sidecar import caption
 from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.errors import DatasetError
-from pairwright.components.evaluate.ranks import chance_recall
-from pairwright.components.evaluate.retrieval import Retrieval, RetrievalSettings
+from pairwright.components.evaluate.benchmarks.retrieval import Retrieval, RetrievalSettings
+from pairwright.components.evaluate.benchmarks.zero_shot import ZeroShot, ZeroShotSettings, class_weights, spoken
+from pairwright.components.evaluate.metrics.ranks import chance_recall
 from pairwright.components.evaluate.split import features_of
-from pairwright.components.evaluate.zero_shot import ZeroShot, ZeroShotSettings, class_weights, spoken
 from pairwright.components.models.dual_encoder import load_dual_encoder
 from pairwright.components.models.encoder import DualEncoder
 from pairwright.components.models.formats import load_model

@@ -24,8 +24,8 @@ from pairwright.components.evaluate.compression_curve import (
     power_of,
     smallest_not_worse,
 )
-from pairwright.components.evaluate.crossed import Crossed
-from pairwright.components.evaluate.positives import Positives
+from pairwright.components.evaluate.metrics.positives import Positives
+from pairwright.components.evaluate.statistics.crossed import Crossed
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 3)), min_size=1, max_size=40), st.data())

@@ -21,7 +21,7 @@ from pairwright.components.models.codebook import Codebook, CodebookShape, load_
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.vector_quantizer import VectorQuantizer, perplexity
 from pairwright.components.models.words import vocabulary_of
-from pairwright.components.recaption.codebook_captioner import CodebookCaptioner, CodebookCaptionerSettings
+from pairwright.components.recaption.captioners.codebook_captioner import CodebookCaptioner, CodebookCaptionerSettings
 
 SMALL = {
     "codes": 32,

@@ -16,7 +16,7 @@ from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.reward import RewardModel, caption_statistics, load_reward
 from pairwright.components.models.seen import Seen
 from pairwright.components.models.towers.untrained import new_dual_encoder
-from pairwright.components.pretrain.reward_training import fit_reward
+from pairwright.components.pretrain.reward.training import fit_reward
 
 TEXTS = ["A red boat.", "IMG_0012.JPG", "", "日本の船"]
 

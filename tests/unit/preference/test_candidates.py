@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pairwright.components.dataset.shards.sidecar import caption
 from pairwright.components.preference.candidates import candidates_of, plain
-from pairwright.components.recaption.clean import clean_caption
+from pairwright.components.recaption.captioners.clean import clean_caption
 
 
 def test_sources_come_in_order_the_first_of_each_and_variants_after_them():

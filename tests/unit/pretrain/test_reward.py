@@ -20,9 +20,9 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns, to_arrow
 from pairwright.components.errors import ColumnError, InvalidRecipe
 from pairwright.components.filter.scorers.reward import RewardScore, RewardScoreSettings
-from pairwright.components.pretrain.judged import HELD_OUT, read_judged, with_folds
-from pairwright.components.pretrain.reward import FitReward
-from pairwright.components.pretrain.reward_settings import RewardSettings
+from pairwright.components.pretrain.reward.judged import HELD_OUT, read_judged, with_folds
+from pairwright.components.pretrain.reward.settings import RewardSettings
+from pairwright.components.pretrain.reward.task import FitReward
 from pairwright.components.settings import ModelFolder
 
 PAIRS = 96

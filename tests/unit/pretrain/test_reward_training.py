@@ -10,8 +10,8 @@ import torch
 from preferences import FOLDS, MEANING, QUICK, World, fresh_model, judged_of, planted
 
 from pairwright.components.filter.selections.top_share import best
-from pairwright.components.pretrain.reward_measures import accuracy, calibration, log_loss, right
-from pairwright.components.pretrain.reward_training import Evidence, calibrated, fewer, fit_reward
+from pairwright.components.pretrain.reward.measures import accuracy, calibration, log_loss, right
+from pairwright.components.pretrain.reward.training import Evidence, calibrated, fewer, fit_reward
 
 
 def held_out_accuracy(judged: object, evidence: Evidence, **changes: object) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 import pytest
 
-from pairwright.components.recaption.fuse import INSTRUCTION
+from pairwright.components.recaption.captioners.fuse import INSTRUCTION
 from pairwright.components.recaption.validate import Limits, problem_with, tidy
 
 

@@ -30,7 +30,7 @@ from pairwright.components.models.prefix_captioner import (
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.words import END, START, text_of, vocabulary_of
 from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask, measure
-from pairwright.components.recaption.prefix_captioner import PrefixCaptionerSettings, PrefixCaptions
+from pairwright.components.recaption.captioners.prefix_captioner import PrefixCaptionerSettings, PrefixCaptions
 from pairwright.components.training.here import fit_here
 from pairwright.components.training.trainer import Trainer
 

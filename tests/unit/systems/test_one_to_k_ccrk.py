@@ -22,13 +22,13 @@ from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards.sidecar import caption
 from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.errors import DatasetError, InvalidRecipe
-from pairwright.components.evaluate.multilingual_retrieval import (
+from pairwright.components.evaluate.benchmarks.multilingual_retrieval import (
     KS,
     MultilingualRetrieval,
     MultilingualRetrievalSettings,
     chance_mrv,
 )
-from pairwright.components.evaluate.ranks import chance_recall
+from pairwright.components.evaluate.metrics.ranks import chance_recall
 from pairwright.components.models.contrastive import softmax_loss
 from pairwright.components.models.encoder import DualEncoder
 from pairwright.components.pretrain.dual_encoder import FitDualEncoder

@@ -298,7 +298,7 @@ EDITS = {
     "pairwright.components.models.towers.untrained": {*TRAIN, *CURVE},
     "pairwright.components.pretrain.objectives.siglip": set(),
     "pairwright.components.training.trainer": {*TRAIN, *CURVE},  # the curve fits heads by it, as cross-fits do
-    "pairwright.components.evaluate.retrieval": {*METRICS, *CURVE, "register"},
+    "pairwright.components.evaluate.benchmarks.retrieval": {*METRICS, *CURVE, "register"},
     "pairwright.components.evaluate.ablation": {"ablation"},
     "pairwright.components.evaluate.compression": {*CURVE},
     "pairwright.components.validation.gates": {"gate raw", "gate curated", "gate evaluation"},

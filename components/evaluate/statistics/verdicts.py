@@ -3,7 +3,7 @@
     said = verdicts(items, groups, definitions, baseline="raw")
     headline(said)      # "curated against raw, 9 metrics, 3 seeds: worse in retrieval.t2i_r1 ..."
 
-"Better" and "worse" are said where the test over seeds and groups (components/evaluate/crossed.py) still
+"Better" and "worse" are said where the test over seeds and groups (components/evaluate/statistics/crossed.py) still
 says so among all metrics and arms (Holm, 1979), so that any of them is said wrongly in 5% at most. A
 difference whose own 95% interval leaves out 0, but not among so many, is "higher" or "lower by itself".
 Fewer than three seeds let nothing be said. The worst metric is always named, and so is the difference
@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from pairwright.components.evaluate.crossed import MIN_SEEDS, Crossed, crossed
+from pairwright.components.evaluate.statistics.crossed import MIN_SEEDS, Crossed, crossed
 
 CONFIDENCE = 0.95
 Shows = Literal["better", "worse", "better by itself", "worse by itself", "cannot be told apart", "too few seeds"]

@@ -13,7 +13,7 @@ from pairwright.components.component import Caption
 from pairwright.components.dataset.pairs import PairBatch, caption_of
 from pairwright.components.dataset.shards.reading import read_pairs
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
-from pairwright.components.recaption.complement import Complement, ComplementSettings
+from pairwright.components.recaption.captioners.complement import Complement, ComplementSettings
 from pairwright.components.training.heads import fit_heads
 
 

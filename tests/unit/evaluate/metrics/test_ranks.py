@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairwright.components.evaluate.positives import Positives, normalised
-from pairwright.components.evaluate.ranks import BLOCK_BYTES, chance_recall, retrieval_ranks
+from pairwright.components.evaluate.metrics.positives import Positives, normalised
+from pairwright.components.evaluate.metrics.ranks import BLOCK_BYTES, chance_recall, retrieval_ranks
 
 
 def matrix_of(captions: list[str], picture: np.ndarray, groups: list[str]) -> np.ndarray:
@@ -170,8 +170,8 @@ def test_what_ranking_allocates_does_not_grow_with_the_matrix():
 PEAK = """
 from pathlib import Path
 import numpy as np
-from pairwright.components.evaluate.positives import Positives
-from pairwright.components.evaluate.ranks import retrieval_ranks
+from pairwright.components.evaluate.metrics.positives import Positives
+from pairwright.components.evaluate.metrics.ranks import retrieval_ranks
 random = np.random.default_rng(0)
 image, text = (random.standard_normal((size, 16), np.float32) for size in (5_000, 25_000))
 right = Positives(np.repeat(np.arange(5_000), 5), np.arange(25_000), np.arange(5_000))

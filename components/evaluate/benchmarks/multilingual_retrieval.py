@@ -17,7 +17,7 @@ from pydantic import Field
 
 from pairwright.components.component import Benchmark, Measured, Metric
 from pairwright.components.errors import DatasetError
-from pairwright.components.evaluate.bootstrap import bootstrap_mean
+from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean
 from pairwright.components.registry import benchmark
 from pairwright.components.settings import Settings
 
@@ -75,8 +75,8 @@ class MultilingualRetrieval(Benchmark[MultilingualRetrievalSettings]):
         self, model: DualEncoder, dataset: Dataset
     ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
         """Language -> ranks (n,) of pictures and of captions; the n pictures' groups."""
-        from pairwright.components.evaluate.positives import Positives
-        from pairwright.components.evaluate.ranks import retrieval_ranks
+        from pairwright.components.evaluate.metrics.positives import Positives
+        from pairwright.components.evaluate.metrics.ranks import retrieval_ranks
         from pairwright.components.evaluate.split import captions_of, pictures_of, text_features_of
 
         every = pictures_of(model, dataset)

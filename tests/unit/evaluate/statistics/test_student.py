@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pairwright.components.evaluate.student import t_inside, t_quantile
+from pairwright.components.evaluate.statistics.student import t_inside, t_quantile
 
 # Two-sided 95% quantiles of the usual table.
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 10: 2.228, 29: 2.045, 30: 2.042, 120: 1.980}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pairwright.components.evaluate.student import t_quantile
+from pairwright.components.evaluate.statistics.student import t_quantile
 
 
 @dataclass(frozen=True)

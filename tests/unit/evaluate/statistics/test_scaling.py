@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairwright.components.evaluate.scaling import fit_scaling, scaling_figure
+from pairwright.components.evaluate.statistics.scaling import fit_scaling, scaling_figure
 from pairwright.components.models.figures import save_svg
 
 SIZES = np.geomspace(1_000, 1_000_000, 12)

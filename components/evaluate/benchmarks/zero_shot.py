@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pairwright.components.component import Benchmark, Measured, Metric
 from pairwright.components.errors import DatasetError, InvalidRecipe
-from pairwright.components.evaluate.bootstrap import bootstrap_mean
+from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean
 from pairwright.components.finite import require_finite
 from pairwright.components.registry import benchmark
 from pairwright.components.settings import Settings

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pairwright.components.pretrain.judged import HELD_OUT, Judged, counts_of
-from pairwright.components.pretrain.reward_figures import draw_figures
-from pairwright.components.pretrain.reward_measures import Accuracy, accuracy, by_kind, calibration, log_loss, right
-from pairwright.components.pretrain.reward_settings import RewardSettings
+from pairwright.components.pretrain.reward.figures import draw_figures
+from pairwright.components.pretrain.reward.judged import HELD_OUT, Judged, counts_of
+from pairwright.components.pretrain.reward.measures import Accuracy, accuracy, by_kind, calibration, log_loss, right
+from pairwright.components.pretrain.reward.settings import RewardSettings
 
 Curve = Sequence[tuple[int, Accuracy, Accuracy]]
 

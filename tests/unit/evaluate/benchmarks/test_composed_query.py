@@ -14,7 +14,7 @@ from shapes import shapes_dataset
 from pairwright.components.component import Metric
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.errors import DatasetError
-from pairwright.components.evaluate.composed_query import ComposedQuery, ComposedQuerySettings, composed
+from pairwright.components.evaluate.benchmarks.composed_query import ComposedQuery, ComposedQuerySettings, composed
 from pairwright.components.models.dual_encoder import load_dual_encoder
 from pairwright.components.models.encoder import DualEncoder
 from pairwright.components.training.run import train

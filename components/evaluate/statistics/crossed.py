@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from pairwright.components.evaluate.student import t_quantile
+from pairwright.components.evaluate.statistics.student import t_quantile
 
 MIN_SEEDS = 3  # fewer let no verdict be said
 POWER = 0.8  # at which a difference counts as one that the test could have seen

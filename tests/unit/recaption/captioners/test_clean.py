@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairwright.components.recaption.clean import clean_caption
+from pairwright.components.recaption.captioners.clean import clean_caption
 
 
 @pytest.mark.parametrize(

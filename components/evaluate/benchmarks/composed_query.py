@@ -50,7 +50,7 @@ class ComposedQuery(Benchmark[ComposedQuerySettings]):
 
     def measure(self, model: DualEncoder, dataset: Dataset) -> Measured:
         """Items are queries, hits as 0 or 1; their groups are those of the pictures that asked."""
-        from pairwright.components.evaluate.bootstrap import bootstrap_mean
+        from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean
 
         items = self._hits(model, dataset)
         metrics = []

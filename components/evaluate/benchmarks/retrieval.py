@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from pairwright.components.component import Benchmark, Measured, Metric
-from pairwright.components.evaluate.bootstrap import bootstrap_mean, bootstrap_median
+from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean, bootstrap_median
 from pairwright.components.registry import benchmark
 from pairwright.components.settings import Settings
 
@@ -46,7 +46,7 @@ class Retrieval(Benchmark[RetrievalSettings]):
     """
 
     def measure(self, model: DualEncoder, dataset: Dataset) -> Measured:
-        from pairwright.components.evaluate.ranks import retrieval_ranks
+        from pairwright.components.evaluate.metrics.ranks import retrieval_ranks
         from pairwright.components.evaluate.split import features_of
 
         split = features_of(model, dataset, self.settings.source)

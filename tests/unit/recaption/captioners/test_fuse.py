@@ -11,7 +11,7 @@ from pairwright.components.component import Caption
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.text_backends.rules import compose
-from pairwright.components.recaption.fuse import Fuse, FuseSettings
+from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
 
 # Function words of English: what remains of a caption without them is its content.
 FUNCTION_WORDS = {

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import numpy as np
 import torch
 
-from pairwright.components.evaluate.positives import Positives
+from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.finite import require_finite
 
 BLOCK_BYTES = 64 << 20  # of float32 scores made at once: smaller products are slower

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import InvalidRecipe
-from pairwright.components.recaption.choose import Choose, ChooseSettings
+from pairwright.components.recaption.captioners.choose import Choose, ChooseSettings
 
 texts = st.one_of(st.none(), st.sampled_from(["", "a cat", "two cats", "a dog"]))
 scores = st.one_of(st.none(), st.floats(-3, 3))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.verdict_error import SITUATIONS, differences, errors
-from pairwright.components.evaluate.crossed import MIN_SEEDS, crossed
-from pairwright.components.evaluate.student import t_quantile
+from pairwright.components.evaluate.statistics.crossed import MIN_SEEDS, crossed
+from pairwright.components.evaluate.statistics.student import t_quantile
 
 TRIALS = 300
 

@@ -22,7 +22,7 @@ from pairwright.components.component import Caption, Captioner, Captions, Column
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
 from pairwright.components.models.text_backends.protocol import with_evidence
-from pairwright.components.recaption.clean import clean_caption
+from pairwright.components.recaption.captioners.clean import clean_caption
 from pairwright.components.recaption.validate import Limits, problem_with, tidy
 from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings

@@ -22,15 +22,15 @@ import numpy as np
 
 from pairwright.components.component import Columns, Fit, FitInputs
 from pairwright.components.models.resolve import TOWER_LIBRARIES
-from pairwright.components.pretrain.reward_settings import RewardSettings
+from pairwright.components.pretrain.reward.settings import RewardSettings
 from pairwright.components.registry import fit
 
 if TYPE_CHECKING:
     from pairwright.components.dataset.shards.columns import ColumnsView
     from pairwright.components.models.reward import RewardModel
     from pairwright.components.models.seen import Seen
-    from pairwright.components.pretrain.judged import Judged
-    from pairwright.components.pretrain.reward_training import Evidence, Options
+    from pairwright.components.pretrain.reward.judged import Judged
+    from pairwright.components.pretrain.reward.training import Evidence, Options
 
 
 @fit("reward")
@@ -50,8 +50,8 @@ class FitReward(Fit[RewardSettings]):
         InvalidRecipe: no judgement is accepted, or they are of too few pictures.
         ColumnError: a judgement of unknown origin.
         """
-        from pairwright.components.pretrain.reward_report import report
-        from pairwright.components.pretrain.reward_training import fit_reward
+        from pairwright.components.pretrain.reward.report import report
+        from pairwright.components.pretrain.reward.training import fit_reward
 
         judged, model, evidence = self._prepare(inputs)
         options = self._options()
@@ -70,8 +70,8 @@ class FitReward(Fit[RewardSettings]):
         from pairwright.components.dataset.shards.columns import to_numpy
         from pairwright.components.models.heads import as_features
         from pairwright.components.models.reward import caption_statistics
-        from pairwright.components.pretrain.judged import read_judged, with_folds
-        from pairwright.components.pretrain.reward_training import Evidence
+        from pairwright.components.pretrain.reward.judged import read_judged, with_folds
+        from pairwright.components.pretrain.reward.training import Evidence
 
         wish, view = self.settings, inputs.view
         column = view.column(wish.image)
@@ -122,7 +122,7 @@ class FitReward(Fit[RewardSettings]):
         return RewardModel(tower, image_width, tower.width, **options)
 
     def _options(self) -> Options:
-        from pairwright.components.pretrain.reward_training import Options
+        from pairwright.components.pretrain.reward.training import Options
 
         wish = self.settings
         return Options(
@@ -144,8 +144,8 @@ class FitReward(Fit[RewardSettings]):
 
         The last point, all of them, is what the fit itself measured there.
         """
-        from pairwright.components.pretrain.reward_measures import accuracy, right
-        from pairwright.components.pretrain.reward_training import fewer, fit_reward
+        from pairwright.components.pretrain.reward.measures import accuracy, right
+        from pairwright.components.pretrain.reward.training import fewer, fit_reward
 
         found = []
         for share in [*sorted(set(self.settings.curve) - {1.0}), 1.0] if self.settings.curve else []:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairwright.components.evaluate.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
+from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
 
 
 def test_the_interval_covers_the_truth_19_times_of_20() -> None:

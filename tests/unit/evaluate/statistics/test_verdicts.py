@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairwright.components.evaluate.verdicts import Verdict, headline, holm, verdicts
+from pairwright.components.evaluate.statistics.verdicts import Verdict, headline, holm, verdicts
 
 ITEMS = 300
 TRIALS = 100

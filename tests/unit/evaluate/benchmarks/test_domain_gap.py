@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapes import shapes_dataset
 
-from pairwright.components.evaluate.domain_gap import DomainGap, DomainGapSettings, auc, domain_gap, probe_scores
+from pairwright.components.evaluate.benchmarks.domain_gap import (
+    DomainGap,
+    DomainGapSettings,
+    auc,
+    domain_gap,
+    probe_scores,
+)
 
 
 def features(n: int, seed: int, shift: float = 0.0, width: int = 64) -> np.ndarray:

@@ -25,7 +25,7 @@ from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.finite import require_finite
 from pairwright.components.models.preference_loss import preference_loss
 from pairwright.components.models.reward import ENCODER, Judge, RewardModel
-from pairwright.components.pretrain.judged import Judged
+from pairwright.components.pretrain.reward.judged import Judged
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.heads import fit_heads
 from pairwright.components.training.here import fit_here
@@ -48,7 +48,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Options:
-    """How a reward is fitted; see `pairwright.components.pretrain.reward_settings.RewardSettings`."""
+    """How a reward is fitted; see `pairwright.components.pretrain.reward.settings.RewardSettings`."""
 
     alignment_steps: int = 150
     steps: int = 200

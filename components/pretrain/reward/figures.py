@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairwright.components.pretrain.reward_measures import Accuracy, Bin
+from pairwright.components.pretrain.reward.measures import Accuracy, Bin
 
 FOLDER, LIST = "figures", "figures.json"
 REWARD, COSINE, CHANCE = "#2f6f9f", "#c17a2f", "#888888"

@@ -35,6 +35,7 @@ from pairwright.components.dataset.sources.product_pages import (
     product_pages_inputs,
     read_product_pages,
 )
+from pairwright.components.dataset.sources.scenes.scenes import ScenesOptions, read_scenes
 from pairwright.components.dataset.sources.source import (
     Progress,
     Source,
@@ -165,6 +166,15 @@ SOURCES: dict[str, Source] = {
             EmojiOptions,
             needs_no_source=True,
             captions="CLDR's names (alt in English, translation in other languages) and its English keywords",
+        ),
+        Source(
+            "scenes",
+            "scenes composed of another dataset's things (emoji by default), of which everything is known",
+            lambda source: False,
+            read_scenes,
+            ScenesOptions,
+            needs_no_source=True,
+            captions="made by a grammar: alt, paraphrase, negative and modification",
         ),
         Source(
             "demo-shop",

@@ -61,6 +61,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       product-pages  a shop's saved pages, or a list of their URLs
       debian-clipart the demo corpus, from Debian's packages (no SOURCE needed)
       emoji          the emoji corpus, from npm and Debian (no SOURCE needed)
+      scenes         composed of emoji (or of SOURCE's things), with boxes, attributes, relations, negatives
       demo-shop      a made shop, written from the demo corpus's stamps
 
     \b
@@ -71,6 +72,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       pairwright ingest product-pages ./saved-pages ./shop
       pairwright ingest debian-clipart ./data
       pairwright ingest emoji ./emoji --set languages=de,ja
+      pairwright ingest scenes ./build --set count=2000 --set seed=0
     """
     import json
 

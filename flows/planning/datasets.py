@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-# (folder, dataset) -> (kind of source, what it is made from), for recipes that need more than the demo corpus.
-MADE = {("build", "demo-shop"): ("demo-shop", "data/raw")}
+# (folder, dataset) -> (kind of source, what it is made from, where it goes), beside the pinned data.
+MADE = {("build", "demo-shop"): ("demo-shop", "data/raw", "build/demo-shop")}
+MADE |= {("build", f"scenes{ending}"): ("scenes", "data/emoji", "build") for ending in ("", "-dev", "-test")}
 
 
 def find_dataset(path: str) -> Any:
@@ -29,7 +30,7 @@ def find_dataset(path: str) -> Any:
         elif (root.name, Path(path).name) in MADE and (root.parent / "data.dvc").is_file():
             from pairwright.components.dataset.ingest import ingest
 
-            kind, source = MADE[root.name, Path(path).name]
+            kind, source, dest = MADE[root.name, Path(path).name]
             find_dataset(str(root.parent / source))
-            ingest(kind, str(root.parent / source), str(Path(path).resolve()))
+            ingest(kind, str(root.parent / source), str(root.parent / dest))
     return open_dataset(str(Path(path).resolve()) if not is_remote(path) else path)

@@ -1,0 +1,1 @@
+"""Composed scenes: pictures made of other pictures, about which everything is known."""

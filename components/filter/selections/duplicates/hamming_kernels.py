@@ -19,19 +19,9 @@ import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 
+from pairwright.components.compiled import COMPILED
+
 BLOCK = 512  # members looked at between two chances to stop early
-
-
-def _can_be_kept() -> bool:
-    """Whether what is compiled can be kept beside this file or in the user's cache for the next process."""
-    try:
-        njit(cache=True)(_can_be_kept)
-    except RuntimeError:  # numba found nowhere to write
-        return False
-    return True
-
-
-COMPILED: Any = {"nogil": True, "cache": _can_be_kept()}
 
 
 @intrinsic

@@ -131,7 +131,11 @@ class Component(Generic[S]):
 
     def caption_sources(self) -> tuple[str, ...]:
         """The caption sources these settings name."""
-        return tuple(getattr(self.settings, field_name) for field_name in self.requires.captions)
+        names: list[str] = []
+        for field_name in self.requires.captions:
+            value = getattr(self.settings, field_name)
+            names.extend([value] if isinstance(value, str) else value or ())
+        return tuple(names)
 
     def column_names(self) -> tuple[str, ...]:
         """The `step.column`s these settings name."""
@@ -227,12 +231,14 @@ class Objective(Component[S]):
 
     Attributes:
         towers: how it reads and embeds further texts and pictures (pairwright.components.pretrain.towers_in_training).
+        captions: whether `losses` looks at `text`, a caption a pair; where none does, none is read.
         initial_log_scale, initial_bias: what the model's temperature and bias start from; None: as the model has it.
     """
 
     kind = "objective"
     initial_log_scale: Any = None
     initial_bias: Any = None
+    captions: bool = True
     moving: ClassVar[tuple[str, ...]] = ()  # prefixes of its own modules' parameters that no gradient changes
 
     towers: Any
@@ -262,7 +268,8 @@ class Objective(Component[S]):
         Args:
             outputs: of the joint batch: `image`, `text` (n, d) unit vectors, `scale` (exp'd and clamped) and `bias`
                 (or none), and what `encode` gave.
-            batch: `batch.own` are this rank's rows; `batch["groups"]` int64 (n,) is equal for pairs of one caption.
+            batch: `batch.own` are this rank's rows; `batch["groups"]` int64 (n,) is equal for pairs of one group of
+                the sidecar. Of what `collate` gave it has what is one-dimensional.
         """
         raise NotImplementedError
 

@@ -24,6 +24,7 @@ from pairwright.components.registry import named_component
 from pairwright.components.settings import ModelFolder, Named, Settings
 from pairwright.components.source_code import source_digest
 
+NAMED = frozenset(Named.model_fields)  # what else a choice says, such as a weight, counts too
 DECODER = "pairwright.components.dataset.media.decode"  # what pixels a component sees is its business, whoever calls it
 
 
@@ -60,7 +61,8 @@ def digestible(value: Any) -> Any:
             raise ModelError(f"{value.reference} is not resolved to a folder; resolve references before digesting")
         return {"weights": value.weights}
     if isinstance(value, Named):
-        return described(named_component(value))
+        beside = {name: digestible(getattr(value, name)) for name in type(value).model_fields if name not in NAMED}
+        return described(named_component(value)) | ({"beside": beside} if beside else {})
     if isinstance(value, Settings):
         return _settings_said(value)
     if isinstance(value, Mapping):

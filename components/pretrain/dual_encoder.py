@@ -12,6 +12,7 @@ towers beside (Hu et al., 2021), and `trainable: all` trains everything from pic
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.models.resolve import TOWER_LIBRARIES
 from pairwright.components.pretrain.settings import DualEncoderSettings
 from pairwright.components.registry import named_component, task
-from pairwright.components.training.batch import Batch
+from pairwright.components.training.batch import Batch, own_names
 from pairwright.components.training.task import Seen, Task, Trained
 
 if TYPE_CHECKING:
@@ -55,8 +56,17 @@ class FitDualEncoder(Task[DualEncoderSettings]):
                 made = named_component(choice)
                 assert isinstance(made, Objective)
                 made.towers = self.towers
-                found[choice.uses] = made
+                found[choice.name] = made
         return found
+
+    @property
+    def captions(self) -> dict[str, float]:
+        """Sources of the caption a pair, with their weights; none where no objective looks at it."""
+        return self.settings.sources if any(one.captions for one in self.objectives.values()) else {}
+
+    def caption_sources(self) -> tuple[str, ...]:
+        own = [source for one in self.objectives.values() for source in one.caption_sources()]
+        return tuple(dict.fromkeys((*self.captions, *own)))
 
     @cached_property
     def towers(self) -> TowersInTraining:
@@ -66,13 +76,15 @@ class FitDualEncoder(Task[DualEncoderSettings]):
 
     def column_names(self) -> tuple[str, ...]:
         image = (self.settings.image_features,) if self.settings.image_from_features else ()
-        texts = [self.settings.text_features[s] for s in self.settings.sources] if self.settings.from_features else []
+        texts = [self.settings.text_features[s] for s in self.captions] if self.settings.from_features else []
         also = [name for one in self.objectives.values() for name in one.reads().columns]
-        return tuple(dict.fromkeys((*image, *texts, *also)))
+        return tuple(dict.fromkeys((*image, *texts, *also, *self.settings.order_columns)))
 
     def reads(self) -> Reads:
         side = self.encoder.image_size if not self.settings.image_from_features else 0
-        read = self.towers.reads_image(side) + self.towers.reads_texts(tuple(self.settings.sources))
+        read = self.towers.reads_image(side)
+        if self.captions:
+            read = read + self.towers.reads_texts(tuple(self.captions))
         for one in self.objectives.values():
             read = read + one.reads()
         return read
@@ -99,26 +111,26 @@ class FitDualEncoder(Task[DualEncoderSettings]):
     def collate(self, examples: Examples) -> Mapping[str, Any]:
         import torch
 
-        fields = {
-            "image": self.towers.collate_image(examples),
-            "text": self.towers.collate_captions(examples, self.settings.sources),
-            "groups": torch.from_numpy(examples.groups),
-        }
-        for one in self.objectives.values():
-            fields |= one.collate(examples)
+        fields = {"image": self.towers.collate_image(examples), "groups": torch.from_numpy(examples.groups)}
+        if self.captions:
+            fields["text"] = self.towers.collate_captions(examples, self.captions)
+        for name, one in self.objectives.items():
+            fields |= {f"{name}.{field}": value for field, value in one.collate(examples).items()}
         return fields
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        outputs = {"image": self.towers.embed_image(batch["image"]), "text": self.towers.embed_text(batch["text"])}
-        for one in self.objectives.values():
-            outputs |= one.encode(batch)
+        outputs = {"image": self.towers.embed_image(batch["image"])}
+        if self.captions:
+            outputs["text"] = self.towers.embed_text(batch["text"])
+        for name, one in self.objectives.items():
+            outputs |= {f"{name}.{output}": value for output, value in one.encode(batch.of(name)).items()}
         return outputs
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         model = self.encoder
         said: dict[str, Any] = {**outputs, "scale": model.scale, "bias": model.logit_bias}
-        found = {name: one.losses(said, batch) for name, one in self.objectives.items()}
-        weights = {choice.uses: choice.weight for choice in self.settings.objective}
+        found = {name: one.losses(own_names(said, name), batch.of(name)) for name, one in self.objectives.items()}
+        weights = {choice.name: choice.weight for choice in self.settings.objective}
         if len(found) == 1:
             [(name, named)] = found.items()
             named = {**named, "loss": named["loss"] * weights[name]} if weights[name] != 1 else named
@@ -129,8 +141,8 @@ class FitDualEncoder(Task[DualEncoderSettings]):
 
     def after_step(self, seen: Seen) -> None:
         self.encoder.clamp_scale()
-        for one in self.objectives.values():
-            one.after_step(seen)
+        for name, one in self.objectives.items():
+            one.after_step(replace(seen, values=own_names(seen.values, name)))
 
     def after_epoch(self, epoch: int) -> None:
         for one in self.objectives.values():

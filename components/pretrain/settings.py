@@ -17,6 +17,11 @@ class ObjectiveChoice(Named):
 
     uses: str = "clip"
     weight: float = Field(1.0, ge=0)
+    called: str = Field("", description="what its losses and modules are named by; else what it uses")
+
+    @property
+    def name(self) -> str:
+        return self.called or self.uses
 
 
 OBJECTIVE_SCHEMA = {
@@ -78,6 +83,9 @@ class DualEncoderSettings(TrainerSettings):
             raise ValueError("captions needs a source of weight above 0")
         if not any(one.weight for one in self.objective):
             raise ValueError("objective needs one of weight above 0")
+        names = [one.name for one in self.objective]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f'objective has two called "{twice}"; give one a name of its own (called: ...)')
         for source, weight in self.captions.items():
             if weight > 0 and self.from_features and source not in self.text_features:
                 raise ValueError(

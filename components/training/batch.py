@@ -52,6 +52,10 @@ class Batch:
             return [self]
         return [self[start : start + size] for start in range(0, len(self), size)]
 
+    def of(self, owner: str) -> Batch:
+        """What one of several owners sees: the fields named `OWNER.field` without their owner, beside all others."""
+        return Batch(own_names(self._fields, owner), self.numbers, self.keys, self.epoch, self.own)
+
     def to(self, device: torch.device | str) -> Batch:
         """The same with its tensors on `device`."""
         return Batch(_moved(self._fields, device), self.numbers, self.keys, self.epoch, self.own)
@@ -59,6 +63,12 @@ class Batch:
     def pinned(self) -> Batch:
         """The same in page-locked memory, from which a GPU is fed while it computes."""
         return Batch(_pinned(self._fields), self.numbers, self.keys, self.epoch, self.own)
+
+
+def own_names(values: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """All values, and those named `OWNER.name` by their own name, before any other's of that name."""
+    prefix = f"{owner}."
+    return {**values, **{name.removeprefix(prefix): v for name, v in values.items() if name.startswith(prefix)}}
 
 
 def _rows(value: Any, rows: slice) -> Any:

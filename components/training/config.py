@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pairwright.components.digest import described
 from pairwright.components.hashing import canonical, file_sha256, sha256_text
-from pairwright.components.registry import component_class, load_class
+from pairwright.components.registry import component_class, load_class, named_component
 from pairwright.components.settings import Named
 from pairwright.components.source_code import source_digest
 
@@ -125,7 +125,8 @@ def _named(value: Any) -> Iterator[Named]:
     """Every component that settings name, however deep."""
     if isinstance(value, Named):
         yield value
-    if isinstance(value, BaseModel):
+        yield from _named(named_component(value).settings)
+    elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _named(getattr(value, name))
     elif isinstance(value, Mapping):

@@ -77,6 +77,9 @@ class TaskBase(Fit[S]):
     model: Any
     device: Any
 
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*super().column_names(), *self.settings.order_columns)))
+
     def reads(self) -> Reads:
         """What is read of a pair; nothing else is."""
         raise NotImplementedError

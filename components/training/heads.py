@@ -14,7 +14,7 @@ from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.finite import require_finite
-from pairwright.components.models.contrastive import same_group, softmax_loss
+from pairwright.components.models.contrastive import Targets, same_group, softmax_loss, weighted_mean
 from pairwright.components.models.heads import Heads, as_features
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.here import fit_here
@@ -50,11 +50,9 @@ class FitHeads(Task[HeadsSettings]):
         return {"image": image, "text": text}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        positive = same_group(batch["groups"], batch.own)
-        each = softmax_loss(outputs["image"], outputs["text"], self.model.scale, positive, batch.own)
-        weight = batch["weight"][batch.own]
-        shares = weight / weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
-        return {"loss": (each * shares).sum()}
+        alike = Targets(same_group(batch["groups"], batch.own))
+        each = softmax_loss(outputs["image"], outputs["text"], self.model.scale, alike, batch.own)
+        return {"loss": weighted_mean(each, batch["weight"], batch.own)}
 
 
 def fit_heads(

@@ -6,7 +6,8 @@
 A joint batch is the next `batch_size` of the epoch's order, and each rank takes its slice: the same keys for any
 number of ranks. Where the window holds every shard, the order is one permutation of all examples. Else the shards
 come in an order of (seed, epoch), are gathered into windows, and only a window's examples are permuted: whoever
-reads holds the shards of two windows and no more. Going on from a checkpoint is arithmetic, not replay.
+reads holds the shards of two windows and no more. Going on from a checkpoint is arithmetic, not replay. Batches of
+one kind, and batches without duplicates, are made of one permutation and are as pure.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pairwright.components.errors import InvalidRecipe
 WINDOW = 1 << 20  # examples
 # What a stream is for, beside seed and epoch. Not 0: numpy's SeedSequence takes [1, 2] and [1, 2, 0] for the same.
 SHARDS, DEALING, FIRST_WINDOW = 1, 2, 3
+MIXING = 1 << 40  # beyond any window's number
 
 
 class Order:
@@ -31,10 +33,12 @@ class Order:
         batch_size: examples a step over all ranks; what is left of an epoch below it is dropped.
         window: examples among which the order is mixed; a shard is never cut for it.
         distinct: a group of every example, int64 (examples,); then no joint batch holds two of one group.
+        kinds: a kind of every example, int64 (examples,); then a joint batch holds examples of one kind alone, and
+            what is left of each kind below a batch is dropped.
 
     Raises:
-        InvalidRecipe: `distinct` is given for more examples than a window holds, or a group has more of them than
-            an epoch has steps.
+        InvalidRecipe: either is given for more examples than a window holds; a kind has fewer than a batch, or a
+            group more than its kind has steps in an epoch.
     """
 
     def __init__(
@@ -44,22 +48,20 @@ class Order:
         seed: int,
         window: int = WINDOW,
         distinct: np.ndarray | None = None,
+        kinds: np.ndarray | None = None,
     ) -> None:
         self.sizes = np.asarray(sizes, np.int64)
         self.examples = int(self.sizes.sum())
         self.batch_size, self.seed, self.window = batch_size, seed, window
         self._starts = np.cumsum(self.sizes) - self.sizes
         self._whole = self.examples <= window
-        self._distinct = distinct
+        self._distinct, self._kinds = distinct, kinds
         self._plans: dict[int, Plan] = {}
         self._rows: dict[tuple[int, int], np.ndarray] = {}
         self._lock = threading.Lock()
-        if distinct is not None:
-            self._check_distinct(distinct)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.examples // self.batch_size
+        self.steps_per_epoch = sum(len(members) // batch_size for members in self._members(np.arange(self.examples)))
+        if distinct is not None or kinds is not None:
+            self._check_batches()
 
     def place(self, step: int) -> tuple[int, int]:
         """(epoch, position in its order) where this step begins; `step` counts from 0."""
@@ -146,34 +148,59 @@ class Order:
     def _permuted(self, epoch: int, window: int, shards: np.ndarray) -> np.ndarray:
         if self._whole:
             order = generator(self.seed, epoch).permutation(self.examples)
-            return order if self._distinct is None else self._dealt(order, epoch)
+            return order if self._distinct is None and self._kinds is None else self._batched(order, epoch)
         numbers = np.concatenate([np.arange(self._starts[s], self._starts[s] + self.sizes[s]) for s in shards])
         return generator(self.seed, epoch, FIRST_WINDOW + window).permutation(numbers)
 
-    def _dealt(self, order: np.ndarray, epoch: int) -> np.ndarray:
-        """The epoch's examples dealt to its batches like cards, group by group: no batch gets two of one group."""
-        steps = self.steps_per_epoch
-        taken = order[: steps * self.batch_size]
-        assert self._distinct is not None
-        _, first, group = np.unique(self._distinct[taken], return_index=True, return_inverse=True)
+    def _members(self, numbers: np.ndarray) -> list[np.ndarray]:
+        """These examples by kind, in the order given; all of them where there are no kinds."""
+        if self._kinds is None:
+            return [numbers]
+        of_each = self._kinds[numbers]
+        return [numbers[of_each == kind] for kind in np.unique(of_each)]
+
+    def _batched(self, order: np.ndarray, epoch: int) -> np.ndarray:
+        """The epoch's examples in batches of one kind, without two of one group: whichever of the two is asked."""
+        batches = []
+        for kind, members in enumerate(self._members(order)):
+            random = generator(self.seed, epoch, DEALING, *([kind] if kind else []))
+            taken = members[: len(members) // self.batch_size * self.batch_size]
+            dealt = taken if self._distinct is None else self._dealt(taken, self._distinct[taken], random)
+            batches.append(dealt.reshape(-1, self.batch_size))
+        mixed = np.concatenate(batches)
+        return (mixed if self._kinds is None else generator(self.seed, epoch, MIXING).permutation(mixed)).reshape(-1)
+
+    def _dealt(self, taken: np.ndarray, groups: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Examples dealt to their batches like cards, group by group: no batch gets two of one group."""
+        steps = len(taken) // self.batch_size
+        _, first, group = np.unique(groups, return_index=True, return_inverse=True)
         cards = taken[np.argsort(first[group], kind="stable")]  # groups in random order, each side by side
-        random = generator(self.seed, epoch, DEALING)
         batches = cards.reshape(self.batch_size, steps).T[random.permutation(steps)]
         return random.permuted(batches, axis=1).reshape(-1)
 
-    def _check_distinct(self, groups: np.ndarray) -> None:
-        assert len(groups) == self.examples, f"{len(groups)} groups of {self.examples} examples"
+    def _check_batches(self) -> None:
+        for said in (self._distinct, self._kinds):
+            assert said is None or len(said) == self.examples, f"{len(said)} values of {self.examples} examples"
         if not self._whole:
             raise InvalidRecipe(
-                f"batches without two of one group need all {self.examples} examples in a window, which holds "
-                f"{self.window}; raise the window"
+                f"batches without two of one group, or of one kind alone, need all {self.examples} examples in a "
+                f"window, which holds {self.window}; raise the window"
             )
-        largest = int(np.unique(groups, return_counts=True)[1].max(initial=0))
-        if largest > self.steps_per_epoch:
-            raise InvalidRecipe(
-                f"{largest} examples are of one group and an epoch has {self.steps_per_epoch} steps: some batch would "
-                "hold two of them; lower batch_size, or drop duplicates first"
-            )
+        for members in self._members(np.arange(self.examples)):
+            steps = len(members) // self.batch_size
+            if not steps:
+                raise InvalidRecipe(
+                    f"{len(members)} examples are of one kind and a batch has {self.batch_size}: they would never be "
+                    "seen; lower batch_size, or leave them out"
+                )
+            if self._distinct is None:
+                continue
+            largest = int(np.unique(self._distinct[members], return_counts=True)[1].max(initial=0))
+            if largest > steps:
+                raise InvalidRecipe(
+                    f"{largest} examples are of one group and an epoch has {steps} steps: some batch would "
+                    "hold two of them; lower batch_size, or drop duplicates first"
+                )
 
 
 @dataclass(frozen=True)
@@ -199,6 +226,7 @@ def order_of(
     world_size: int = 1,
     window: int = WINDOW,
     distinct: np.ndarray | None = None,
+    kinds: np.ndarray | None = None,
 ) -> Order:
     """An order; a batch larger than the data becomes all of it that divides by the ranks.
 
@@ -213,4 +241,4 @@ def order_of(
     size = min(batch_size, examples - examples % world_size)
     if size < max(2, world_size):
         raise InvalidRecipe(f"{examples} pairs are too few to train on; loosen the keep-rules or add data")
-    return Order(sizes, size, seed, window, distinct)
+    return Order(sizes, size, seed, window, distinct, kinds)

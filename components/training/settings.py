@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pairwright.components.dataset.examples.identity import PAIR, Identity
 from pairwright.components.settings import ModelFolder, Settings
 
 STEPS = 400  # where a recipe names neither steps nor epochs
@@ -25,6 +26,12 @@ class TrainerSettings(Settings):
     batch_size: int = Field(256, ge=1, description="examples a step, over all workers")
     micro_batch: int = Field(0, ge=0, description="examples at once in memory; 0: all that a worker has of a batch")
     window: int = Field(0, ge=0, description="pairs shuffled together; 0: all of them, else shards through a buffer")
+    distinct: Identity | None = Field(
+        None, description="no joint batch holds two pairs of one, e.g. pair.caption.alt or near.group"
+    )
+    batches_of: Identity | None = Field(
+        None, description="a joint batch holds pairs of one alone, e.g. pair.label.kind; those that lack it are one too"
+    )
     seed: int = Field(0, ge=0)
 
     # The optimizer: AdamW.
@@ -52,6 +59,11 @@ class TrainerSettings(Settings):
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
     threads: int = Field(2, ge=1, description="that read, decode and collate ahead of the training")
     ahead: int = Field(3, ge=1, description="batches made ahead")
+
+    @property
+    def order_columns(self) -> tuple[str, ...]:
+        """Columns that say which examples come together."""
+        return tuple(name for name in (self.distinct, self.batches_of) if name and not name.startswith(PAIR))
 
     @model_validator(mode="after")
     def _patterns_and_epochs(self) -> Self:

@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -87,6 +88,8 @@ class Trainer:
             self.settings.seed,
             world_size,
             min(self.settings.window or population.window, population.window),
+            self._same(self.settings.distinct),
+            self._same(self.settings.batches_of, lacking_alike=True),
         )
         self.steps = self._steps()
         self.optimizer = self._optimizer()
@@ -111,6 +114,15 @@ class Trainer:
         if self.settings.compile:
             compiled(model)
         return model
+
+    def _same(self, name: str | None, *, lacking_alike: bool = False) -> np.ndarray | None:
+        """Which examples are the same by this fact, for the order; not asked for where the order could not heed it."""
+        if name is None:
+            return None
+        if self.population.window < self.population.size:
+            return np.zeros(self.population.size, np.int64)  # the order refuses it, and says why
+        found: np.ndarray = self.population.identities(name, lacking_alike=lacking_alike)
+        return found
 
     def _steps(self) -> int:
         if self.settings.epochs is None:

@@ -7,6 +7,7 @@ Planning itself finds unknown components, settings, columns and models (flows/pl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pairwright.components.dataset.facts import DataFacts, facts_of
@@ -135,13 +136,13 @@ def _data_fits(run: Run) -> None:
         where = f"{run.recipe.name}: step {step.name}"
         _checked(where, step.component, facts)
         if step.kind != "captioner":  # one may write captions where there are none
-            _sources_there(run, where, _listed(step.component.caption_sources()), facts)
+            _sources_there(run, where, step.component.caption_sources(), facts)
     if run.recipe.pretrain is not None:
         fit = planned_fit(run, run.recipe.pretrain, run.recipe.pretrain.seeds[0])
-        _sources_there(run, f"{run.recipe.name}: pretrain", list(getattr(fit.settings, "sources", ())), facts)
+        _sources_there(run, f"{run.recipe.name}: pretrain", fit.caption_sources(), facts)
     for name, spec in run.recipe.train.items():
         step = planned_step(run, name, spec, spec.seeds[0])
-        _sources_there(run, f"{run.recipe.name}: train.{name}", list(getattr(step.settings, "sources", ())), facts)
+        _sources_there(run, f"{run.recipe.name}: train.{name}", step.caption_sources(), facts)
     if run.recipe.evaluate is not None and run.splits:
         own = run.own_draw.names if run.own_draw else ()  # what is not drawn yet will have what the data has
         splits = {name: facts if name in own else facts_of(dataset) for name, dataset in run.splits.items()}
@@ -160,11 +161,7 @@ def _checked(where: str, component: Any, facts: DataFacts) -> None:
         raise InvalidRecipe(f"{where}: {error}") from None
 
 
-def _sources_there(run: Run, where: str, sources: list[str], facts: DataFacts) -> None:
+def _sources_there(run: Run, where: str, sources: Iterable[str], facts: DataFacts) -> None:
     for source in sources:
         if source not in run.plan.steps and (lacks := facts.lacks_source(source)):
             raise InvalidRecipe(f"{where}: {lacks}; name a source it has, or a captioner's step")
-
-
-def _listed(values: tuple[Any, ...]) -> list[str]:
-    return [one for value in values for one in ([value] if isinstance(value, str) else value or ())]

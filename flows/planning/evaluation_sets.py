@@ -11,6 +11,7 @@ from it. flows/stages/held_out.py runs the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pairwright.components.dataset.dataset import Dataset
@@ -105,6 +106,9 @@ def caption_sources(recipe: Recipe) -> list[str]:
     for key, spec in recipe.evaluate.benchmarks.items() if recipe.evaluate else ():
         asked = parse(spec, f"{recipe.name}: benchmark {key}", "benchmark")
         found |= set(asked.caption_sources()) or {getattr(asked.settings, "source", DEFAULT_SOURCE)}
-    for said in recipe.learners:
-        found |= {name for name in said.get("captions") or () if isinstance(name, str)}
+    for spec in [*([recipe.pretrain] if recipe.pretrain else []), *recipe.train.values()]:
+        found |= {name for name in spec.with_.get("captions") or () if isinstance(name, str)}
+        with suppress(InvalidRecipe):  # whoever plans the training says where it is wrong
+            said = StepSpec(uses=spec.uses, **{"with": spec.with_})
+            found |= set(parse(said, recipe.name, "fit").caption_sources())
     return sorted(found - recipe.named_steps.keys())

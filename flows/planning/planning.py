@@ -160,8 +160,7 @@ def _changed(items: Mapping[Any, Any], resolve: Resolve) -> dict[Any, Any]:
 def _reads(component: Component[Any], steps: Mapping[str, StepSpec]) -> set[str]:
     """Steps whose columns, captions or fitted models the component's settings name."""
     named = {column.partition(".")[0] for column in component.column_names()}
-    for value in component.caption_sources():
-        named |= {source for source in ([value] if isinstance(value, str) else value or ()) if source in steps}
+    named |= {source for source in component.caption_sources() if source in steps}
     return named | {name for name in _fits_named(component.settings) if name in steps}
 
 

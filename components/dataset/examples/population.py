@@ -21,6 +21,7 @@ import numpy as np
 from pairwright.components.dataset.examples.clock import Clock
 from pairwright.components.dataset.examples.example import Examples, Text
 from pairwright.components.dataset.examples.halves import as_float32
+from pairwright.components.dataset.examples.identity import identities
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import ColumnError, DatasetError, nearest
 
@@ -114,6 +115,10 @@ class Population(ABC):
     @abstractmethod
     def groups(self) -> np.ndarray:
         """int64 (size,), equal for examples that belong together."""
+
+    def identities(self, name: str, *, lacking_alike: bool = False) -> np.ndarray:
+        """Equal for examples that are the same by this fact (identity.py): int64 (size,)."""
+        return identities(self.read(self.numbers, 0, 0), name, lacking_alike=lacking_alike)
 
     @abstractmethod
     def read(

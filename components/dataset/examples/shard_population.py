@@ -33,6 +33,7 @@ from pairwright.components.dataset.examples.block import Block, joined, read_blo
 from pairwright.components.dataset.examples.clock import READ, Clock
 from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.held import Held
+from pairwright.components.dataset.examples.identity import identities, identity_reads
 from pairwright.components.dataset.examples.media import read_media
 from pairwright.components.dataset.examples.population import BUDGET, Failures, Population
 from pairwright.components.dataset.examples.wish import Reads
@@ -42,6 +43,7 @@ from pairwright.components.errors import ColumnError, DatasetError, nearest
 
 EAGER = 1 << 21  # pairs
 MEMORY = 2 << 30  # bytes of facts held
+AT_ONCE = 1 << 16  # pairs whose facts are looked at together
 WINDOWS_HELD = 3  # the one in use, the one that comes next, and room for shards with more text than the first
 
 
@@ -125,6 +127,14 @@ class ShardPopulation(Population):
             for shard, rows in zip(self.view.dataset.shards, self._rows)
         )
         return np.concatenate(list(blocks))
+
+    def identities(self, name: str, *, lacking_alike: bool = False) -> np.ndarray:
+        facts = ShardPopulation(self.view, self._rows, identity_reads(name), self.memory)
+        parts = [
+            identities(facts.read(numbers, 0, 0), name, lacking_alike=lacking_alike)
+            for numbers in np.split(facts.numbers, range(AT_ONCE, facts.size, AT_ONCE))
+        ]
+        return np.concatenate(parts)
 
     def hold(self, shards: Sequence[int]) -> None:
         if self._whole is None and shards:

@@ -30,7 +30,7 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.shards.columns import ColumnStore, StepColumns
 from pairwright.components.dataset.shards.read_ahead import in_background
 from pairwright.components.dataset.shards.reading import read_pairs
-from pairwright.components.dataset.shards.scoring import JobRun, as_list, caption_sources
+from pairwright.components.dataset.shards.scoring import JobRun, as_list
 from pairwright.components.dataset.shards.spared import Seen
 from pairwright.components.errors import ColumnError, InvalidRecipe, nearest
 from pairwright.components.registry import load_class
@@ -290,7 +290,7 @@ class _Stored:
         running = {one.step for one in runs}
         done = {job.step: job for job in task.jobs if job.step not in running}
         sources = dict(task.captions) | {step: job.columns for step, job in done.items() if job.kind == "captioner"}
-        asked = {source for one in runs for source in caption_sources(one.component)}
+        asked = {source for one in runs for source in one.component.caption_sources()}
         self.captions = {
             source: self._read(task, shard, place, CAPTION_TEXT) for source, place in sources.items() if source in asked
         }

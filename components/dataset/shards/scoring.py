@@ -49,7 +49,7 @@ class JobRun:
         self.first: str | None = None
         self.seconds = 0.0
         self._parts: dict[str, list[pa.Array]] = {name: [] for name in (*self.schema, ERROR)}
-        self._sources = caption_sources(component)
+        self._sources = list(component.caption_sources())
         self._names = component.column_names()
 
     def feed(self, batch: PairBatch, shared: dict[tuple[int, ...], PairBatch]) -> dict[str, pa.Array]:
@@ -184,14 +184,6 @@ class JobRun:
             index[i] = position
         indices = pa.array(index, pa.int64())
         return {name: array.take(indices) for name, array in made.items()}
-
-
-def caption_sources(component: Component) -> list[str]:
-    """Caption sources the component's settings name; a setting may hold one, several or none."""
-    found: list[str] = []
-    for value in component.caption_sources():
-        found.extend([value] if isinstance(value, str) else value or ())
-    return found
 
 
 def as_list(array: pa.Array) -> list[Any]:

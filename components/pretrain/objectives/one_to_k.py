@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pairwright.components.component import Objective
+from pairwright.components.component import Captions, Objective
 from pairwright.components.registry import objective
 from pairwright.components.settings import Settings
 
@@ -38,6 +38,9 @@ class OneToKSettings(Settings):
 
 @objective("one_to_k")
 class OneToK(Objective[OneToKSettings]):
+    requires = Captions("texts")
+    captions = False
+
     @property
     def initial_log_scale(self) -> float:  # type: ignore[override]
         return math.log(self.settings.initial_scale)

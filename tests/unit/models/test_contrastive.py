@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.models.contrastive import (
+    Targets,
     contrastive_logits,
     positive_targets,
     sigmoid_loss,
@@ -37,7 +38,7 @@ def test_softmax_loss_is_clips_pseudocode() -> None:
 
 
 def test_a_diagonal_of_positives_is_the_default() -> None:
-    diagonal = torch.eye(6, dtype=torch.bool)
+    diagonal = Targets(torch.eye(6, dtype=torch.bool))
     assert torch.allclose(softmax_loss(IMAGE, TEXT, 14.0), softmax_loss(IMAGE, TEXT, 14.0, diagonal), atol=1e-6)
     assert torch.allclose(sigmoid_loss(IMAGE, TEXT, 10.0, -10.0), sigmoid_loss(IMAGE, TEXT, 10.0, -10.0, diagonal))
 

@@ -128,3 +128,41 @@ def test_a_group_too_large_for_distinct_batches_and_windows_are_refused():
         order_of([64], 8, 0, distinct=np.array([0] * 9 + list(range(1, 56))))
     with pytest.raises(InvalidRecipe, match="raise the window"):
         order_of([32, 32], 8, 0, window=32, distinct=np.arange(64))
+
+
+KINDS = np.array([0] * 24 + [1] * 10 + [2] * 30)  # of 64 examples
+
+
+def test_batches_of_one_kind_never_mix_and_drop_less_than_a_batch_of_each():
+    order = order_of([64], 8, 0, kinds=KINDS)
+    assert order.steps_per_epoch == 3 + 1 + 3
+    first, second = epoch_of(order, 0), epoch_of(order, 1)
+    for epoch in (first, second):
+        kinds = KINDS[epoch.reshape(-1, 8)]
+        assert (kinds == kinds[:, :1]).all()
+        assert sorted(kinds[:, 0].tolist()) == [0, 0, 0, 1, 2, 2, 2]
+        assert len(set(epoch.tolist())) == 56
+    assert not np.array_equal(first, second)
+    turns = {tuple(KINDS[epoch_of(order, epoch)[::8]].tolist()) for epoch in range(6)}
+    assert len(turns) > 3  # kinds take turns in another order each epoch
+    seen = {number for epoch in range(12) for number in epoch_of(order, epoch).tolist()}
+    assert len(seen) == 64  # what one epoch drops another has
+    assert np.array_equal(first, epoch_of(order_of([64], 8, 0, kinds=KINDS), 0, ranks=4))
+
+
+def test_batches_of_one_kind_hold_no_two_of_a_group_where_both_are_asked():
+    groups = np.concatenate([[0] * 3, range(1, 22), range(30, 40), [50] * 3, range(51, 78)])
+    order = order_of([64], 8, 3, kinds=KINDS, distinct=groups)
+    for epoch in range(3):
+        batches = epoch_of(order, epoch).reshape(-1, 8)
+        assert all(len(set(groups[batch].tolist())) == 8 for batch in batches)
+        assert all(len(set(KINDS[batch].tolist())) == 1 for batch in batches)
+
+
+def test_a_kind_of_less_than_a_batch_and_one_too_full_of_a_group_are_refused():
+    with pytest.raises(InvalidRecipe, match="10 examples are of one kind and a batch has 12"):
+        order_of([64], 12, 0, kinds=KINDS)
+    with pytest.raises(InvalidRecipe, match="2 examples are of one group and an epoch has 1 steps"):
+        order_of([64], 8, 0, kinds=KINDS, distinct=np.array([*range(24), 99, 99, *range(30, 68)]))
+    with pytest.raises(InvalidRecipe, match="raise the window"):
+        order_of([32, 32], 8, 0, window=32, kinds=KINDS)

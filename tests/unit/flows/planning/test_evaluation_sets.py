@@ -182,6 +182,12 @@ def test_captions_compared_are_those_evaluated_with_and_those_trained_on_but_not
     said["pretrain"]["with"]["captions"] = {"alt": 0.5, "fused": 0.25, "description": 0.25}
     said["evaluate"]["benchmarks"]["by_title"] = {"uses": "retrieval", "with": {"source": "title"}}
     assert caption_sources(Recipe.parse(said, "x")) == ["alt", "description", "title"]
+    said["pretrain"]["with"] |= {
+        "captions": {"alt": 1},
+        "trainable": "all",
+        "objective": {"uses": "one_to_k", "with": {"texts": ["alt", "translation@de", "fused"]}},
+    }
+    assert caption_sources(Recipe.parse(said, "x")) == ["alt", "title", "translation@de"]
 
 
 def test_without_its_evaluation_sets_only_curation_goes_on_and_says_so(place: Path) -> None:

@@ -45,6 +45,12 @@ from pairwright.components.dataset.sources.source import (
     list_files,
     what_lies_in,
 )
+from pairwright.components.dataset.sources.sugarcrepe import (
+    SugarCrepeOptions,
+    looks_like_sugarcrepe,
+    read_sugarcrepe,
+    sugarcrepe_inputs,
+)
 from pairwright.components.dataset.sources.url_list import UrlOptions, looks_like_urls, read_urls
 from pairwright.components.dataset.sources.webdataset_source import (
     WebDatasetOptions,
@@ -112,6 +118,15 @@ SOURCES: dict[str, Source] = {
             CocoOptions,
             coco_inputs,
             captions="the `caption` of each annotation whose `image_id` is a picture's `id`",
+        ),
+        Source(
+            "sugarcrepe",
+            "SugarCrepe's or SugarCrepe++'s JSON files with their pictures: right captions and a wrong one",
+            looks_like_sugarcrepe,
+            read_sugarcrepe,
+            SugarCrepeOptions,
+            sugarcrepe_inputs,
+            captions="`caption` (alt), `caption2` (paraphrase) and `negative_caption` (negative) of each entry",
         ),
         Source(
             "parquet",

@@ -58,6 +58,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       img2dataset    an img2dataset folder, indexed in place     webdataset   any WebDataset, in place
       imagefolder    pictures, captions in a table or beside     coco         captions JSON + pictures
       parquet        image bytes (Hugging Face layout)           urls         a table of URLs
+      sugarcrepe     right and wrong captions, a JSON file a kind of wrong
       product-pages  a shop's saved pages, or a list of their URLs
       debian-clipart the demo corpus, from Debian's packages (no SOURCE needed)
       emoji          the emoji corpus, from npm and Debian (no SOURCE needed)

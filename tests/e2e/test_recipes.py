@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.ingest import ingest_all
 from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.recipe_layers import merged
 from pairwright.flows.recipes import load_recipe, recipe_names
@@ -57,7 +58,7 @@ def cut_short(name: str) -> dict:
 def place(tmp_path_factory):
     """One workspace for all, so that what recipes share is computed once.
 
-    `data/raw` and the emoji corpus in miniature, the demo corpus's splits whole.
+    `data/raw`, the emoji corpus and the scenes composed of it in miniature, the demo corpus's splits whole.
     """
     folder = tmp_path_factory.mktemp("recipes")
     from pairwright.components.versioning import pull_data
@@ -69,6 +70,7 @@ def place(tmp_path_factory):
     in_miniature(open_dataset(str(corpus / "raw")), folder / "data" / "raw")
     for split in ("emoji", "emoji-dev", "emoji-test"):
         first_pairs(open_dataset(str(corpus / split)), folder / "data" / split)
+    ingest_all("scenes", f"{folder}/data/emoji", f"{folder}/build", count=120, evaluation_count=60)
     shutil.copy(REPOSITORY / "data.dvc", folder)  # as beside a clone's data, where the demo shop is made by itself
     return folder
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,16 +40,15 @@ def train_stages(run: Run, selection: Path) -> dict[str, dict[int, Path]]:
     section = run.recipe.pretrain
     if section is None and not run.recipe.train:
         return {}
-    from pairwright.components.engine.launch import TrainingGroup
+    from pairwright.components.engine.launch import training_group
 
-    group = TrainingGroup(
+    with training_group(
         run.session,
         storage_path=str(run.folder / "ray"),
         workers=run.environment.train_workers,
         use_gpu=run.device == "cuda",
         slot=lambda: accelerator(run),
-    )
-    with closing(group):
+    ) as group:
         models: dict[str, dict[int, Path]] = {}
         for arm in arms_of(run) if section is not None else ():
             models[arm] = {seed: train_one(run, section, selection, arm, seed, group) for seed in section.seeds}

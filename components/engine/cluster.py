@@ -25,6 +25,9 @@ from typing import Any, Self
 from pairwright.components.environment import silence, usable_cores
 from pairwright.components.errors import EngineError
 
+# What training workers take of a session on this machine: nothing else runs meanwhile, and one that waits for the next
+# model must not hold a CPU that shards are scored on.
+TRAINING_PLACE = "training_place"
 OBJECT_STORE_BYTES = 256 << 20  # reports and settings travel through it, never a picture
 STARTS = 3  # a raylet dies if its agents need over 15 s on a busy machine
 KNOCK_SECONDS = 10
@@ -79,6 +82,12 @@ class Session:
         """Of this machine alone, and so on loopback alone; else somebody named a cluster."""
         return self.address in (None, "local")
 
+    @property
+    def stands(self) -> bool:
+        """Whether Ray ran before this object asked for it, and so goes on when this object is closed."""
+        ray = sys.modules.get("ray")
+        return not self._owned and ray is not None and bool(ray.is_initialized())
+
     def _start(self, ray: Any) -> None:
         self._knock()
         if self.local:
@@ -101,6 +110,7 @@ class Session:
             return options | {
                 "address": "local",
                 "num_cpus": usable_cores(),
+                "resources": {TRAINING_PLACE: 1024},
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "include_dashboard": False,
             }

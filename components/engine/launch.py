@@ -18,13 +18,13 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairwright.components.engine.cluster import Session, import_ray
+from pairwright.components.engine.cluster import TRAINING_PLACE, Session, import_ray
 from pairwright.components.errors import EngineError, PairwrightError
 
 POLL_SECONDS = 0.3
@@ -164,7 +164,7 @@ class TrainingGroup:
         return TorchTrainer(
             _train_on_worker,
             train_loop_config={"mailbox": self._mailbox},
-            scaling_config=ScalingConfig(num_workers=self._workers, use_gpu=self._use_gpu),
+            scaling_config=ScalingConfig(num_workers=self._workers, use_gpu=self._use_gpu, **self._place()),
             torch_config=torch_config,
             run_config=RunConfig(
                 name=self._folder,
@@ -172,6 +172,12 @@ class TrainingGroup:
                 failure_config=FailureConfig(max_failures=self._max_failures),
             ),
         )
+
+    def _place(self) -> dict[str, Any]:
+        """What a worker takes of the session: a CPU, unless the session has places for training."""
+        if self._use_gpu or TRAINING_PLACE not in import_ray().cluster_resources():
+            return {}
+        return {"resources_per_worker": {TRAINING_PLACE: 1}}
 
     def _forget(self) -> None:
         ray = import_ray()
@@ -182,6 +188,27 @@ class TrainingGroup:
         if "://" not in self._storage_path:
             shutil.rmtree(Path(self._storage_path) / self._folder, ignore_errors=True)
         self._mailbox, self._thread, self._outcome, self._trained = None, None, {}, 0
+
+
+@contextlib.contextmanager
+def training_group(
+    session: Session, *, use_gpu: bool = False, workers: int = 1, **more: Any
+) -> Iterator[TrainingGroup]:
+    """The group of a run, arguments as `TrainingGroup`'s: ended with the run.
+
+    Where the run found its session standing, the group is left standing, too, for the next run of this process: it
+    takes longer to start than a small model to train. One with GPUs gives them back.
+    """
+    if use_gpu or not session.stands:
+        with contextlib.closing(TrainingGroup(session, use_gpu=use_gpu, workers=workers, **more)) as group:
+            yield group
+        return
+    if workers not in _standing:
+        _standing[workers] = TrainingGroup(session, workers=workers, **more)
+    yield _standing[workers]
+
+
+_standing: dict[int, TrainingGroup] = {}
 
 
 class _GroupEnded(Exception):

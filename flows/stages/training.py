@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pairwright.components.component import Fit
+from pairwright.components.environment import usable_cores
 from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.recipe import PretrainSection, StepSpec, TrainSpec
 from pairwright.flows.planning.digests import model_digest
@@ -105,6 +106,8 @@ def launch(
         device=run.device,
         precision=run.precision,
     )
+    if run.session.local:  # Ray leaves a worker one thread; on this machine nothing else runs beside training
+        config["threads"] = max(1, usable_cores() // run.environment.train_workers)
     result = group.train(
         LOOP,
         config,

@@ -25,8 +25,8 @@ from tars import flip
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
-from pairwright.components.engine.cluster import Session
-from pairwright.components.engine.launch import TrainingGroup
+from pairwright.components.engine.cluster import Session, import_ray
+from pairwright.components.engine.launch import TrainingGroup, training_group
 from pairwright.components.engine.shard_map import Progress, map_shards
 from pairwright.components.errors import DataChanged, EngineError, ModelError, WorkspaceError
 
@@ -258,6 +258,26 @@ def test_a_training_that_always_dies_fails(tmp_path: Path, session: Session) -> 
         pytest.raises(EngineError, match="training failed"),
     ):
         group.train("engine_components:train_never", {})
+
+
+def test_in_a_session_that_stands_the_next_run_finds_the_group_and_every_cpu(tmp_path: Path, session: Session) -> None:
+    """A run's own session object finds the one that stands; a failure costs the group, and the next gets another."""
+    session.ensure()
+    ray, cpus = import_ray(), session.cpus()
+
+    def run(name: str, function: str = "train") -> str:
+        (tmp_path / name).mkdir()
+        config = {"checkpoint_dir": str(tmp_path / name), "steps": 1}
+        with Session() as own, training_group(own, storage_path=str(tmp_path / "ray")) as group:
+            group.train(f"engine_components:{function}", config)
+        return (tmp_path / name / "step-000").read_text().split()[0]
+
+    first = run("first")
+    assert run("second") == first
+    assert ray.available_resources()["CPU"] == cpus  # what waits for a model holds none that shards are scored on
+    with pytest.raises(ModelError, match="name a model folder"):
+        run("bad", "train_badly")
+    assert run("third") != first
 
 
 def test_an_error_of_ours_in_training_arrives_as_it_was(tmp_path: Path) -> None:

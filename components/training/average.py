@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.training.parameters import trained
+from pairwright.components.training.shares import cut, own, whole
 
 
 class Average:
@@ -27,8 +28,9 @@ class Average:
         """Take in the weights of one more step."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        averages = list(self._averages.values())
-        torch._foreach_lerp_(averages, [w.detach().float() for w in self._parameters.values()], 1 - decay)
+        averages = [own(value) for value in self._averages.values()]
+        weights = [own(value.detach()).float() for value in self._parameters.values()]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -45,10 +47,16 @@ class Average:
         for name, parameter in self._parameters.items():
             parameter.copy_(values[name])
 
+    def gather(self, model: nn.Module, here: bool) -> None:
+        """Whole averages `here`, of a model that was sharded and is plain now; every rank asks for it together."""
+        gathered = ((name, value, whole(value)) for name, value in self._averages.items())
+        self._averages = {name: full if here else share for name, share, full in gathered}
+        self._parameters = trained(model)
+
     def state(self) -> dict[str, Tensor]:
         return {"steps": torch.tensor(self.steps)} | {f"of.{name}": value for name, value in self._averages.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.steps = int(state["steps"])
         for name, value in self._averages.items():
-            value.copy_(state[f"of.{name}"])
+            own(value).copy_(own(cut(state[f"of.{name}"], value)))

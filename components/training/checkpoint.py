@@ -12,7 +12,7 @@ import random
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pairwright.components.dataset.shards import storage
 from pairwright.components.training.parameters import is_moving, trained
+from pairwright.components.training.shares import cut, own, whole
 
 KEPT = 2  # checkpoints kept: the newest, and one to fall back on
 STATE, TENSORS = "state.json", "tensors.safetensors"
@@ -89,15 +90,23 @@ def _committed(root: Path) -> list[Path]:
 
 def training_tensors(
     model: nn.Module, optimizer: torch.optim.Optimizer, moving: Sequence[str] = ()
-) -> dict[str, Tensor]:
+) -> Iterator[tuple[str, Tensor]]:
     """Weights and optimizer state of what is trained, what moves without a gradient, and every buffer."""
-    found: dict[str, Tensor] = {}
     for name, parameter in trained(model).items():
-        found[f"model.{name}"] = _kept(parameter)
+        yield f"model.{name}", parameter
         for key, value in optimizer.state[parameter].items():
-            found[f"optimizer.{name}.{key}"] = _kept(value)
+            yield f"optimizer.{name}.{key}", value
     for name, value in _unlearnt(model, moving):
-        found[f"moving.{name}"] = _kept(value)
+        yield f"moving.{name}", value
+
+
+def kept(tensors: Iterable[tuple[str, Tensor]], here: bool) -> dict[str, Tensor]:
+    """Whole copies of tensors on the CPU, nothing unless `here`; ranks that hold shares gather them one by one."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        value = whole(tensor.detach())
+        if here:
+            found[name] = value.cpu().contiguous().clone()
     return found
 
 
@@ -107,17 +116,16 @@ def restore_training(
     """The inverse of `training_tensors`."""
     for name, parameter in trained(model).items():
         with torch.no_grad():
-            parameter.copy_(tensors[f"model.{name}"])
+            own(parameter).copy_(own(cut(tensors[f"model.{name}"], parameter)))
         prefix = f"optimizer.{name}."
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        # AdamW keeps its step counter on the CPU and its moments beside the weights.
+        # AdamW keeps its step counter on the CPU and its moments beside the weights, in the same shares.
         optimizer.state[parameter] = {
-            key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
-            for key, value in moments.items()
+            key: value.clone() if key == "step" else cut(value, parameter).clone() for key, value in moments.items()
         }
     with torch.no_grad():
         for name, value in _unlearnt(model, moving):
-            value.copy_(tensors[f"moving.{name}"])
+            own(value).copy_(own(cut(tensors[f"moving.{name}"], value)))
 
 
 def _unlearnt(model: nn.Module, moving: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
@@ -126,10 +134,6 @@ def _unlearnt(model: nn.Module, moving: Sequence[str]) -> Iterator[tuple[str, Te
         if not parameter.requires_grad and is_moving(name, moving):
             yield name, parameter
     yield from model.named_buffers()
-
-
-def _kept(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().clone()
 
 
 def random_state() -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ the gradient of the joint batch, dropout and all; only the activations of one mi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.parallel import distributed, gather, own_rows, rows_of_ranks, total
 from pairwright.components.training.precision import Precision
+from pairwright.components.training.replicated import Replicated
 
 if TYPE_CHECKING:
     from pairwright.components.training.contract import TaskBase
@@ -25,63 +28,83 @@ Named = dict[str, Tensor]
 
 
 def joint_gradients(
-    task: TaskBase[Any], model: nn.Module, batch: Batch, joint: Batch, micro_batch: int, precision: Precision
+    task: TaskBase[Any],
+    model: nn.Module,
+    batch: Batch,
+    joint: Batch,
+    micro_batch: int,
+    precision: Precision,
+    ranks: Replicated | None = None,
 ) -> Named:
     """Gradients of losses over the joint batch of all ranks; what `losses` named, on it.
 
     Args:
         batch: this rank's examples; `joint` is what `joint_batch` says of everyone's.
     """
+    ranks = ranks or Replicated()
     parts = batch.split(micro_batch)
-    if len(parts) == 1:
-        outputs = _encode(task, batch, precision)
-        named = task.losses({name: gather(value) for name, value in outputs.items()}, joint)
-        _backward(named["loss"], precision)
+    turns = ranks.turns(len(parts))
+    if turns == 1:
+        named = ranks.run(lambda: task.losses(_gathered(_encode(task, batch, precision)), joint))
+        _backward(named["loss"], precision, ranks)
         return named
     streams, first = [], []
     with torch.no_grad(), _buffers_kept(model):
         for part in parts:
             streams.append(_random())
-            first.append(_encode(task, part.to(precision.device), precision))
-    ends = _random()
+            first.append(ranks.run(partial(_encode, task, part, precision)))
+        ends = _random()
+        for _ in range(len(parts), turns):
+            ranks.run(partial(_encode, task, parts[-1], precision))
     leaves = {name: torch.cat([one[name] for one in first]).detach() for name in first[0]}
     for leaf in leaves.values():
         leaf.requires_grad_(leaf.is_floating_point())
-    named = task.losses({name: gather(leaf) for name, leaf in leaves.items()}, joint)
-    _backward(named["loss"], precision)
+    named = ranks.run(lambda: task.losses(_gathered(leaves), joint))
+    _backward(named["loss"], precision, ranks)
     start = 0
     for part, stream in zip(parts, streams, strict=True):
         _restore(stream)
-        again = _encode(task, part.to(precision.device), precision)
+        again = ranks.run(partial(_encode, task, part, precision))
         rows = slice(start, start + len(part))
         start += len(part)
         pairs = [(value, leaves[name].grad[rows]) for name, value in again.items() if _reached(value, leaves[name])]  # type: ignore[index]
         if pairs:
-            torch.autograd.backward([value for value, _ in pairs], [gradient for _, gradient in pairs])
+            ranks.backward([value for value, _ in pairs], [gradient for _, gradient in pairs], ())
+    for _ in range(len(parts), turns):
+        with _buffers_kept(model):
+            again = ranks.run(partial(_encode, task, parts[-1], precision))
+            ranks.backward((), (), [value for name, value in again.items() if _reached(value, leaves[name])])
     _restore(ends)  # as after the first pass: the second drew nothing new
     return named
 
 
-def accumulated_gradients(task: TaskBase[Any], batch: Batch, micro_batch: int, precision: Precision) -> Named:
+def accumulated_gradients(
+    task: TaskBase[Any], batch: Batch, micro_batch: int, precision: Precision, ranks: Replicated | None = None
+) -> Named:
     """Gradients of a loss that is a mean: over examples, or over whatever `task.weight` counts."""
+    ranks = ranks or Replicated()
     parts = batch.split(micro_batch)
+    turns = ranks.turns(len(parts))
     weights = [float(task.weight(part)) for part in parts]
     here = sum(weights)
     everywhere = total({"weight": here})["weight"]
-    ranks = torch.distributed.get_world_size() if distributed() else 1
+    world_size = torch.distributed.get_world_size() if distributed() else 1
     whole: dict[str, Tensor] = {}
     rows: dict[str, list[Tensor]] = {}
     for part, weight in zip(parts, weights, strict=True):
-        moved = part.to(precision.device)
-        named = task.losses(_encode(task, moved, precision), moved)
+        outputs, named = ranks.run(partial(_both, task, part, precision))
         # Ranks' gradients are averaged afterwards, hence their number: the mean is over the joint batch.
-        share = ranks * weight / everywhere if everywhere else 0.0
-        _backward(named["loss"] * share, precision)
+        share = world_size * weight / everywhere if everywhere else 0.0
+        _backward(named["loss"] * share, precision, ranks, tuple(outputs.values()))
         for name, value in named.items():
             if value.ndim:
                 rows.setdefault(name, []).append(value.detach())
             else:
                 whole[name] = whole.get(name, torch.zeros(())) + value.detach().float().cpu() * share
+    for _ in range(len(parts), turns):
+        with _buffers_kept(task.model):
+            idle, _ = ranks.run(partial(_both, task, parts[-1], precision))
+            ranks.backward((), (), tuple(idle.values()))
     return whole | {name: torch.cat(values) for name, values in rows.items()}
 
 
@@ -98,13 +121,23 @@ def joint_batch(batch: Batch) -> Batch:
 
 def _encode(task: TaskBase[Any], batch: Batch, precision: Precision) -> Outputs:
     with precision.autocast():
-        outputs = task.encode(batch)
+        outputs = task.encode(batch.to(precision.device))
     return {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
 
 
-def _backward(loss: Tensor, precision: Precision) -> None:
-    if loss.requires_grad:
-        (loss * precision.scale if precision.scale != 1.0 else loss).backward()
+def _both(task: TaskBase[Any], batch: Batch, precision: Precision) -> tuple[Outputs, Named]:
+    moved = batch.to(precision.device)
+    outputs = _encode(task, moved, precision)
+    return outputs, task.losses(outputs, moved)
+
+
+def _gathered(outputs: Outputs) -> Outputs:
+    return {name: gather(value) for name, value in outputs.items()}
+
+
+def _backward(loss: Tensor, precision: Precision, ranks: Replicated, outputs: Sequence[Tensor] = ()) -> None:
+    scaled = [loss * precision.scale if precision.scale != 1.0 else loss] if loss.requires_grad else []
+    ranks.backward(scaled, [None] * len(scaled), outputs)
 
 
 def _reached(value: Tensor, leaf: Tensor) -> bool:

@@ -96,9 +96,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     A parameter that had no gradient on one rank (a branch its rows did not take) counts as 0 there; one that had
     none on any rank keeps none, so that AdamW leaves it alone as it would in one process.
     """
-    if not distributed():
-        return
     every = [parameter for parameter in parameters if parameter.requires_grad]
+    if not distributed() or not every:
+        return
     had = torch.tensor([parameter.grad is not None for parameter in every], dtype=torch.float32)
     parts = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1).to(p.dtype) for p in every]
     flat = torch.cat([*(part.float() for part in parts), had.to(parts[0].device)])

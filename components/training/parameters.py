@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.errors import ModelError, nearest
+from pairwright.components.training.shares import is_shared, whole
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|resblocks|h)\.(\d+)\.")  # of transformers', ours and open_clip's towers
 FIRST = re.compile(r"(?:^|\.)(?:\w*embed\w*|patch\w*|conv1|stem|pre_layrnorm|ln_pre)(?:\.|$)")
@@ -60,15 +61,16 @@ def parameter_groups(
         if not any(re.search(pattern, name) for name in parameters):
             raise ModelError(f'rates: "{pattern}" fits no trained parameter{_near(model, pattern)}')
     depths = _depths(parameters)
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {(True, 1.0, False): [], (False, 1.0, False): []}
     for name, parameter in parameters.items():
         factor = next((value for pattern, value in (rates or {}).items() if re.search(pattern, name)), 1.0)
         if layer_decay < 1:
             factor *= layer_decay ** _layers_above(name, depths)
-        groups.setdefault((parameter.ndim >= 2, factor), []).append(parameter)
+        # AdamW steps over a group at once, which shared and whole tensors cannot be mixed in.
+        groups.setdefault((parameter.ndim >= 2, factor, is_shared(parameter)), []).append(parameter)
     return [
         {"params": found, "weight_decay": weight_decay if matrix else 0.0, "factor": factor}
-        for (matrix, factor), found in groups.items()
+        for (matrix, factor, _), found in groups.items()
         if found or factor == 1.0
     ]
 
@@ -103,7 +105,7 @@ def frozen_hash(model: nn.Module, moving: Sequence[str] = ()) -> str:
     for name, parameter in sorted(model.named_parameters()):
         if not parameter.requires_grad and not is_moving(name, moving):
             hasher.update(name.encode())
-            hasher.update(as_bytes(parameter))
+            hasher.update(as_bytes(whole(parameter.detach())))
     return hasher.hexdigest()
 
 

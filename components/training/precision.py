@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pairwright.components.training.shares import own
+
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -48,7 +50,7 @@ class Precision:
 
     def unscale(self, gradients: list[Tensor]) -> None:
         if self.scale != 1.0:
-            torch._foreach_mul_(gradients, 1 / self.scale)
+            torch._foreach_mul_([own(gradient) for gradient in gradients], 1 / self.scale)
 
     def found_infinite(self) -> bool:
         """After a gradient that is not finite: may it be the scale's doing? Then it is halved, and the step let go."""

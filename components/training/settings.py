@@ -18,7 +18,7 @@ STEPS = 400  # where a recipe names neither steps nor epochs
 
 
 class TrainerSettings(Settings):
-    undigested: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "threads", "ahead"})
+    undigested: ClassVar[frozenset[str]] = frozenset({"parallel", "checkpoint_every", "threads", "ahead"})
 
     # How long, and over what.
     steps: int = Field(STEPS, ge=1, description="optimizer steps, where `epochs` is not given")
@@ -55,6 +55,10 @@ class TrainerSettings(Settings):
     init: ModelFolder | None = Field(None, description="model whose weights it starts from, e.g. `step:align`")
     recompute: bool = Field(False, description="activations of repeated layers are computed again for the gradient")
     patch_dropout: float = Field(0.0, ge=0, lt=1, description="share of a picture's patches left out in training")
+    parallel: Literal["replicated", "sharded"] = Field(
+        "replicated",
+        description="of several workers: each holds all weights, or a share of weights, gradients and moments (FSDP2)",
+    )
     compile: bool = Field(False, description="torch.compile, where it works; where not, it is said")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
     threads: int = Field(2, ge=1, description="that read, decode and collate ahead of the training")
@@ -74,4 +78,6 @@ class TrainerSettings(Settings):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f'"{pattern}" is no regular expression ({error})') from None
+        if self.compile and self.parallel == "sharded":
+            raise ValueError("compile: true works on replicated workers; leave out one of compile and parallel")
         return self

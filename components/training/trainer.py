@@ -26,6 +26,7 @@ from pairwright.components.training.average import Average
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.checkpoint import (
     Checkpoint,
+    kept,
     newest_checkpoint,
     random_state,
     restore_random,
@@ -40,10 +41,13 @@ from pairwright.components.training.gradients import accumulated_gradients, join
 from pairwright.components.training.history import HISTORY, History, read_history, untimed
 from pairwright.components.training.loader import Loader
 from pairwright.components.training.order import order_of
-from pairwright.components.training.parallel import average_gradients, barrier, gather, gather_objects, total
+from pairwright.components.training.parallel import barrier, distributed, gather, gather_objects, total
 from pairwright.components.training.parameters import freeze, frozen_hash, parameter_groups, trained
 from pairwright.components.training.precision import Precision, resolve_precision
+from pairwright.components.training.replicated import Replicated
 from pairwright.components.training.schedule import learning_rate
+from pairwright.components.training.sharded import Sharded
+from pairwright.components.training.shares import whole
 from pairwright.components.training.speed import compiled, dropped_patches, recomputed
 
 Report = Callable[[dict[str, Any]], None]
@@ -92,6 +96,7 @@ class Trainer:
             self._same(self.settings.batches_of, lacking_alike=True),
         )
         self.steps = self._steps()
+        self.ranks = self._ranks()
         self.optimizer = self._optimizer()
         self.average = Average(self.model, self.settings.average) if self.settings.average else None
         self.finite = FiniteSteps(f"lower lr ({self.settings.lr}), raise warmup_steps or leave these pairs out")
@@ -106,7 +111,8 @@ class Trainer:
         freeze(model, self.settings.freeze)
         if not trained(model):
             raise ModelError(f"task {self.task.name} trains nothing; take a pattern out of freeze")
-        model.to(self.device)
+        if not self._is_sharded():  # else it may not fit before it is
+            model.to(self.device)
         if self.settings.recompute:
             recomputed(model)
         self.frozen = frozen_hash(model, self.task.moving)
@@ -128,6 +134,12 @@ class Trainer:
         if self.settings.epochs is None:
             return self.settings.steps
         return max(1, round(self.settings.epochs * self.order.steps_per_epoch))
+
+    def _is_sharded(self) -> bool:
+        return self.settings.parallel == "sharded" and distributed()  # one process holds the only share
+
+    def _ranks(self) -> Replicated:
+        return Sharded(self.model, self.device) if self._is_sharded() else Replicated()
 
     def _optimizer(self) -> torch.optim.Optimizer:
         wish = self.settings
@@ -153,7 +165,10 @@ class Trainer:
             for step, batch in loader.stream(self.done, self.steps - self.done):
                 self._pass_over(step)
                 began = time.perf_counter()
-                metrics = self._step(step, batch)
+                try:
+                    metrics = self._step(step, batch)
+                except RuntimeError as error:
+                    raise self.ranks.explained(error) from error
                 metrics["examples_per_s"] = self.order.batch_size / max(time.perf_counter() - began, 1e-9)
                 if history is not None:
                     history.note(metrics)
@@ -172,6 +187,7 @@ class Trainer:
             if history is not None:
                 history.close()
         self._prove_frozen()
+        self._gather()
         return last
 
     def _loader(self) -> Loader:
@@ -211,9 +227,9 @@ class Trainer:
         joint = joint_batch(batch)
         named = self._gradients(batch, joint)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        average_gradients(parameters)
+        self.ranks.settle(parameters)
         self.precision.unscale([p.grad for p in parameters if p.grad is not None])
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm))
+        norm = self.ranks.clip(parameters, self.settings.clip_norm)
         values = self._agreed({name: float(value.detach()) for name, value in named.items() if value.ndim == 0})
         epoch = self.order.place(step)[0]
         taken = self._allowed(values["loss"], norm, batch.keys)
@@ -229,8 +245,10 @@ class Trainer:
 
     def _gradients(self, batch: Batch, joint: Batch) -> dict[str, Tensor]:
         if self.task.joint:
-            return joint_gradients(self.task, self.model, batch, joint, self.settings.micro_batch, self.precision)
-        return accumulated_gradients(self.task, batch, self.settings.micro_batch, self.precision)
+            return joint_gradients(
+                self.task, self.model, batch, joint, self.settings.micro_batch, self.precision, self.ranks
+            )
+        return accumulated_gradients(self.task, batch, self.settings.micro_batch, self.precision, self.ranks)
 
     def _agreed(self, values: Mapping[str, float]) -> dict[str, float]:
         """The same numbers on every rank: means of what each computed of the joint batch."""
@@ -307,10 +325,10 @@ class Trainer:
         streams = gather_objects(random_state())
         failed = int(total({"failed": self.failed + self.population.failures.failed})["failed"])
         require_finite_weights(self.model, f"the weights after step {self.done}")
+        tensors = kept(training_tensors(self.model, self.optimizer, self.task.moving), self.rank == 0)
+        if self.average is not None:
+            tensors |= kept(((f"average.{name}", one) for name, one in self.average.state().items()), self.rank == 0)
         if self.rank == 0:
-            tensors = training_tensors(self.model, self.optimizer, self.task.moving)
-            if self.average is not None:
-                tensors |= {f"average.{name}": value for name, value in self.average.state().items()}
             tensors |= {f"task.{name}": value.detach().cpu() for name, value in self.task.state_dict().items()}
             for rank, stream in enumerate(streams):
                 tensors |= {f"random.{rank}.{name}": value for name, value in stream.items()}
@@ -330,6 +348,11 @@ class Trainer:
         return taken[-1] if taken else {"step": self.done, "steps": self.steps}
 
     # -- the end -------------------------------------------------------------------------------
+
+    def _gather(self) -> None:
+        self.ranks.gather()
+        if self.average is not None:
+            self.average.gather(self.model, self.rank == 0)
 
     def _prove_frozen(self) -> None:
         if frozen_hash(self.model, self.task.moving) != self.frozen:
@@ -365,7 +388,7 @@ class Trainer:
 def require_finite_weights(model: nn.Module, what: str) -> None:
     """Raise NotFinite unless all trained weights are: finite gradients can still overflow a weight."""
     for name, parameter in trained(model).items():
-        require_finite(parameter, f"{what}, {name}", "lower lr")
+        require_finite(whole(parameter.detach()), f"{what}, {name}", "lower lr")
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from learning import features_view, tiny_config
 from safetensors.torch import load_file
 from shapes import shapes_dataset
@@ -34,7 +33,8 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
 
     view = features_view(shapes_dataset(tmp_path, 48, 2), tmp_path)
     changes: dict[str, Any] = {"steps": 60, "checkpoint_every": 5}
-    one, two, three = (tiny_config(view, tmp_path, name, **changes) for name in ("one", "two", "three"))
+    one, two = (tiny_config(view, tmp_path, name, **changes) for name in ("one", "two"))
+    three = tiny_config(view, tmp_path, "three", parallel="sharded", **changes)
     alone = train(one, 0, 1, lambda m: None)
 
     killed: list[int] = []
@@ -71,7 +71,8 @@ def test_two_ray_workers_equal_one_process_survive_a_kill_and_train_on(tmp_path:
     assert [line["step"] for line in _history(tmp_path / "two")] == list(range(1, 61))
     assert again["step"] == 60
     third = load_file(tmp_path / "three" / "model.safetensors")
-    assert all(torch.equal(value, b[name]) for name, value in third.items()), "the second model of a group"
+    far = {name: float((value - b[name]).abs().max()) for name, value in third.items()}
+    assert max(far.values()) < 2e-3, "the second model of a group, whose ranks hold shares"
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:

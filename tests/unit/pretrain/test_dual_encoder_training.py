@@ -191,10 +191,18 @@ def _rank(config: dict[str, Any], rank: int, port: int, out: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["clip", "siglip", "dbl"])
-def test_two_ranks_equal_one_process(view: ColumnsView, tmp_path: Path, objective: str) -> None:
-    one = tiny_config(view, tmp_path, "one", objective=objective, steps=6)
-    two = tiny_config(view, tmp_path, "two", objective=objective, steps=6)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": "clip"},
+        {"objective": "siglip"},
+        {"objective": "dbl"},
+        {"objective": "clip", "trainable": "lora", "parallel": "sharded"},  # its adapters are merged when it is whole
+    ],
+)
+def test_two_ranks_equal_one_process(view: ColumnsView, tmp_path: Path, changes: dict[str, Any]) -> None:
+    one = tiny_config(view, tmp_path, "one", steps=6, **changes)
+    two = tiny_config(view, tmp_path, "two", steps=6, **changes)
     losses: list[float] = []
     train(one, 0, 1, lambda m: losses.append(m["loss"]))
     with socket.socket() as free:

@@ -231,6 +231,7 @@ class Objective(Component[S]):
 
     Attributes:
         towers: how it reads and embeds further texts and pictures (pairwright.components.pretrain.towers_in_training).
+        population: what is trained on (components/dataset/examples/population.py); there before `modules`.
         captions: whether `losses` looks at `text`, a caption a pair; where none does, none is read.
         initial_log_scale, initial_bias: what the model's temperature and bias start from; None: as the model has it.
     """
@@ -242,6 +243,7 @@ class Objective(Component[S]):
     moving: ClassVar[tuple[str, ...]] = ()  # prefixes of its own modules' parameters that no gradient changes
 
     towers: Any
+    population: Any
 
     def reads(self) -> Reads:
         """What it reads of a pair beside what the towers do."""

@@ -98,6 +98,8 @@ class FitDualEncoder(Task[DualEncoderSettings]):
     def build(self) -> nn.Module:
         from torch import nn
 
+        for one in self.objectives.values():
+            one.population = self.population
         own = {name: modules for name, one in self.objectives.items() if (modules := one.modules()) is not None}
         return nn.ModuleDict({"encoder": self.encoder, **own}) if own else self.encoder
 

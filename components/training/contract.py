@@ -73,7 +73,7 @@ class TaskBase(Fit[S]):
     moving: ClassVar[tuple[str, ...]] = ()
     mixed_precision = True
 
-    population: Any
+    population: Any = None
     model: Any
     device: Any
 

@@ -39,6 +39,8 @@ def cut_short(name: str) -> dict:
         said["evaluate"]["ablation"] = ["curated"]
         if "compression" in said["evaluate"]:
             said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
+    for step in said.get("train", {}).values():
+        step["with"] |= {"steps": 6, "warmup_steps": 2, "batch_size": 32}
     if "release" in said:
         said["release"]["seed"] = 0
     if name == "clip":

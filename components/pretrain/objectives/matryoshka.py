@@ -60,6 +60,14 @@ class Matryoshka(Objective[MatryoshkaSettings]):
         self.inner.towers = towers
 
     @property
+    def population(self) -> Any:  # type: ignore[override]
+        return self.inner.population
+
+    @population.setter
+    def population(self, population: Any) -> None:
+        self.inner.population = population
+
+    @property
     def captions(self) -> bool:  # type: ignore[override]
         return self.inner.captions
 

@@ -10,10 +10,11 @@ same seeds. `random` is the baseline a selection has to beat. Steps of `train:` 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairwright.components.component import Benchmark, Fit
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards import storage
 from pairwright.components.errors import InvalidRecipe, nearest
@@ -26,7 +27,7 @@ from pairwright.flows.running.stage import Stage, accelerator, run_stage
 from pairwright.flows.running.summary import rounded
 from pairwright.flows.stages.compress import check_compression, compression_stage
 from pairwright.flows.stages.gates import run_gate
-from pairwright.flows.stages.train_steps import check_train_steps, train_steps
+from pairwright.flows.stages.train_steps import check_train_steps, planned_step, train_steps
 from pairwright.flows.stages.training import pairs_of_arm, planned_fit, trained
 
 if TYPE_CHECKING:
@@ -111,23 +112,41 @@ def check_training(run: Run) -> None:
 
 
 def _protocols_spoken(run: Run, section: EvaluateSection) -> None:
-    """Every benchmark asks for a protocol there is, and for one that the model to be trained speaks.
+    """Every benchmark asks for a protocol there is, and for one that each model it will measure speaks.
 
     Raises:
-        InvalidRecipe: naming the benchmark and the protocol.
+        InvalidRecipe: naming the benchmark, the protocol and what would make the model.
     """
-    for key, benchmark in planned_benchmarks(run, section).items():
-        where = f"{run.recipe.name}: benchmark {key}"
+    asked = planned_benchmarks(run, section)
+    for key, benchmark in asked.items():
         if benchmark.protocol not in PROTOCOLS:
-            raise InvalidRecipe(f'{where} asks for a "{benchmark.protocol}"{nearest(benchmark.protocol, PROTOCOLS)}')
-        if run.recipe.pretrain is None:
-            continue
-        fit = planned_fit(run, run.recipe.pretrain, run.recipe.pretrain.seeds[0])
+            raise InvalidRecipe(
+                f'{run.recipe.name}: benchmark {key} asks for a "{benchmark.protocol}"'
+                f"{nearest(benchmark.protocol, PROTOCOLS)}"
+            )
+    recipe = run.recipe
+    if recipe.pretrain is not None:
+        fit = planned_fit(run, recipe.pretrain, recipe.pretrain.seeds[0])
+        _spoken(run, f"pretrain.uses {fit.name}", fit, asked, "name another benchmark or another fit")
+    for name, spec in recipe.train.items():
+        fit = planned_step(run, name, spec, spec.seeds[0])
+        measured = section_of(run, section, name).benchmarks
+        _spoken(
+            run,
+            f"train.{name}.uses {fit.name}",
+            fit,
+            {key: asked[key] for key in measured},
+            f"say in train.{name}.evaluate which benchmarks measure it",
+        )
+
+
+def _spoken(run: Run, where: str, fit: Fit[Any], asked: Mapping[str, Benchmark[Any]], remedy: str) -> None:
+    for key, benchmark in asked.items():
         if benchmark.protocol not in fit.speaks:
             made = ", ".join(fit.speaks) or "nothing a benchmark can ask"
             raise InvalidRecipe(
-                f"{where} asks for a {benchmark.protocol}, and what pretrain.uses {fit.name} makes is {made}; "
-                "name another benchmark or another fit"
+                f"{run.recipe.name}: benchmark {key} asks for a {benchmark.protocol}, and what {where} makes is "
+                f"{made}; {remedy}"
             )
 
 

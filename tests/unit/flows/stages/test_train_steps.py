@@ -18,7 +18,9 @@ from pairwright.components.environment import Environment
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.models.resolve import hash_folder
+from pairwright.components.pretrain.dual_encoder import FitDualEncoder
 from pairwright.components.recipe import PROSE, Recipe
+from pairwright.components.registry import fit
 from pairwright.flows.planning.check import check_recipe
 from pairwright.flows.planning.digests import model_digest
 from pairwright.flows.planning.plan import job_of
@@ -27,6 +29,13 @@ from pairwright.flows.stages.train_steps import pairs_of_step, planned_step, tra
 from pairwright.flows.train import seeds_of
 
 pytestmark = pytest.mark.platform
+
+
+@fit("speechless_in_steps_test")
+class Speechless(FitDualEncoder):
+    """Trains as a dual encoder does, and makes what no benchmark can ask anything."""
+
+    speaks = ()
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +92,9 @@ def test_a_step_comes_after_those_it_starts_from_or_names(place: Path) -> None:
         ({"a": {"with": {"captions": {"title": 1.0}, "text_features": {"title": "text_features.vector"}}}},
          'no pair of raw has a caption "title"'),
         ({"a": {"evaluate": []}}, "release names arm a, seed 0, not trained here"),
+        ({"a": {}, "b": {"uses": "speechless_in_steps_test"}},
+         "benchmark retrieval asks for a dual_encoder, and what train.b.uses speechless_in_steps_test makes is nothing "
+         "a benchmark can ask; say in train.b.evaluate which benchmarks measure it"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_before_anything_runs(place: Path, steps: dict[str, Any], line: str) -> None:
@@ -91,6 +103,12 @@ def test_a_mistake_is_one_line_before_anything_runs(place: Path, steps: dict[str
     assert line in str(error.value)
     assert "\n" not in str(error.value)
     assert not (place / "ws" / "columns").exists()
+
+
+def test_a_step_that_no_benchmark_measures_may_speak_no_protocol(place: Path) -> None:
+    steps = {"a": {}, "b": {"uses": "speechless_in_steps_test", "evaluate": []}}
+    with opened(place, said(place, **steps)) as run:
+        assert check_recipe(run)
 
 
 def test_a_recipe_without_steps_has_the_digest_it_had_before_there_were_any(place: Path) -> None:

@@ -293,6 +293,11 @@ class Objective(Component[S]):
 class Metric:
     """A number with its definition, sample size, bootstrap interval and the digest of the split it was read on.
 
+    Attributes:
+        resize: how pictures became the model's, where it was shown any ("whole, squashed to 224x224 by area"); what
+            measures knows it of the model.
+        templates: the prompts that classes were asked by, where they were.
+
     Raises:
         NotFinite: one of them is not; what was not measured is no metric.
     """
@@ -305,6 +310,8 @@ class Metric:
     definition: str
     higher_is_better: bool = True
     split: str = ""
+    resize: str = ""
+    templates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_finite([self.value, self.low, self.high], f"the metric {self.name} and its interval")

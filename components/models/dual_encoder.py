@@ -42,7 +42,7 @@ class TwoTower(DualEncoder):
         self, image_tower: ImageTower, text_tower: TextTower, dim: int, *, seed: int = 0, bias: float | None = None
     ) -> None:
         super().__init__()
-        self.dim, self.image_size = dim, image_tower.side
+        self.dim, self.image_size, self.crops = dim, image_tower.side, image_tower.crops
         self.image_tower, self.text_tower = image_tower, text_tower
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

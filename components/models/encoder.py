@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.models.contrastive import MAX_SCALE
+from pairwright.components.models.towers.pixels import RESIZE
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"  # of its folder
 
@@ -38,6 +39,12 @@ class DualEncoder(nn.Module):
     card: str = ""
     log_scale: nn.Parameter
     logit_bias: nn.Parameter | None
+
+    @property
+    def resize(self) -> str:
+        """How a picture becomes the tower's, in words; stands beside every figure."""
+        what = "centre square, resized" if self.crops else "whole, squashed"
+        return f"{what} to {self.image_size}x{self.image_size} by {RESIZE}"
 
     @property
     def scale(self) -> Tensor:

@@ -34,7 +34,8 @@ def measure(
     items: dict[str, np.ndarray] = {}
     for name, benchmark in benchmarks.items():
         measured = benchmark.measure(model, dataset)
-        metrics += [asdict(m) | {"name": f"{name}.{m.name}", "split": dataset.digest} for m in measured.metrics]
+        beside = {"split": dataset.digest, "resize": getattr(model, "resize", "")}
+        metrics += [asdict(m) | {"name": f"{name}.{m.name}"} | beside for m in measured.metrics]
         for metric, values in measured.items.items():
             if np.issubdtype(values.dtype, np.floating):
                 require_finite(values, f"the items of {name}.{metric}")

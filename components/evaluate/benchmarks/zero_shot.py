@@ -61,7 +61,10 @@ class ZeroShot(Benchmark[ZeroShotSettings]):
         metrics = []
         for name, text in texts.items():
             found = bootstrap_mean(items[name], groups, seed=self.settings.seed)
-            metrics.append(Metric(name, found.value, len(truth), found.low, found.high, text))
+            bounds = found.low, found.high
+            metrics.append(
+                Metric(name, found.value, len(truth), *bounds, text, templates=tuple(self.settings.templates))
+            )
         return Measured(metrics, items | {"groups": np.asarray(groups)})
 
     def _predict(

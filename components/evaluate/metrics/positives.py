@@ -45,6 +45,10 @@ class Positives:
         return _Index(self.group[self.picture])
 
     @cached_property
+    def _pictures_of_group(self) -> _Index:
+        return _Index(self.group)
+
+    @cached_property
     def _of_text(self) -> _Index:
         return _Index(self.text)
 
@@ -59,6 +63,17 @@ class Positives:
         gallery = len(self.picture)
         code = np.unique(np.concatenate([of * gallery + member for of, member in asked]))
         return code // gallery, code % gallery
+
+    def answers(self, side: int, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Right answers of any pictures (side 0) or captions (side 1): each one's place in `queries`, its number."""
+        if side == 0:
+            found = [self.pairs(query, query + 1)[1] for query in queries]
+            return np.repeat(np.arange(len(found)), [len(one) for one in found]), np.concatenate(found)
+        rows, pictures = np.arange(len(queries)), len(self.group)
+        place, picture = self._pictures_of_group.members(rows, self.group[self.picture[queries]])
+        of, caption = self._of_text.members(rows, self.text[queries])
+        code = np.unique(np.concatenate([place * pictures + picture, of * pictures + self.picture[caption]]))
+        return code // pictures, code % pictures
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """How many right answers each picture (n,) and each caption (m,) has."""

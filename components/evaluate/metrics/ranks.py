@@ -1,6 +1,7 @@
 """Ranks of right answers, both ways, from one product made in blocks: exact, and never a whole matrix.
 
     i2t, t2i = retrieval_ranks(image, text, positives)      # (n,), (m,), from 1
+    retrieval_shares(image, text, positives, (1, 5, 10))    # and how many right answers stand among the first
 
 What decides is the cosine of the float32 vectors as float64 has it. The product is made in float32, as that is
 twice as fast, and what its rounding could decide, a score within `d 2^-24 |x| |y|` of the best right answer's
@@ -11,17 +12,22 @@ changes a rank, and equal vectors tie.
 from __future__ import annotations
 
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from pairwright.components.evaluate.metrics.first_answers import FirstAnswers
+from pairwright.components.evaluate.metrics.parts import FEW, Parts
 from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.finite import require_finite
 
 BLOCK_BYTES = 64 << 20  # of float32 scores made at once: smaller products are slower
+ROWS_AT_ONCE = 64  # of a product: others take a twentieth longer
 TILE_BYTES = 2 << 20  # of scores compared at once, while they are in a core's cache
-FEW = 32  # fewer than one score in so many is looked at by itself
-PAIRS_AT_ONCE = 4096
+PAIRS_AT_ONCE = 512  # of vectors made float64 at once: more do not fit into a core's cache
+COLUMNS_AT_ONCE = 4096
+QUERIES_AT_ONCE = 2048
 ROUNDING = 2.0**-24  # of float32, relative
 TIE = 1e-12  # of unit vectors: more than float64 rounds, less than any two float32 directions differ by
 
@@ -43,22 +49,73 @@ def retrieval_ranks(
     Raises:
         NotFinite: a vector is not: NaN is beaten by nothing, and would be first.
     """
+    ranking = _ranked(image, text, positives, block_bytes)
+    return ranking.ahead[0] + 1, ranking.ahead[1] + 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """What each query of one direction finds.
+
+    Attributes:
+        ranks: int64 (q,), from 1, of the first right answer.
+        shares: (len(ks), q), the share of its right answers that stand among the first k.
+    """
+
+    ranks: np.ndarray
+    shares: np.ndarray
+
+
+def retrieval_shares(
+    image: np.ndarray, text: np.ndarray, positives: Positives, ks: tuple[int, ...], block_bytes: int = BLOCK_BYTES
+) -> tuple[Found, Found]:
+    """Of pictures and of captions the ranks as `retrieval_ranks` has them, and the shares, in the same pass.
+
+    Raises:
+        NotFinite: as there.
+    """
+    firsts = tuple(FirstAnswers(right, max(ks)) for right in positives.counts())
+    ranking = _ranked(image, text, positives, block_bytes, firsts)
+    found = []
+    for side, first in enumerate(firsts):
+        ranks = ranking.ahead[side] + 1
+        shares = np.stack([(ranks <= k).astype(np.float64) for k in ks])
+        shares[:, first.queries] = ranking.shares(side, first, ks)
+        found.append(Found(ranks, shares))
+    return found[0], found[1]
+
+
+def _ranked(
+    image: np.ndarray,
+    text: np.ndarray,
+    positives: Positives,
+    block_bytes: int,
+    firsts: tuple[FirstAnswers, ...] = (),
+) -> _Ranking:
     require_finite(image, "the vectors of the pictures to be ranked")
     require_finite(text, "the vectors of the captions to be ranked")
     image, text = (np.ascontiguousarray(side, np.float32) for side in (image, text))
     rows = max(1, min(len(image), block_bytes // (4 * len(text))))
-    ranking = _Ranking(image, text, positives, rows)
+    rows -= rows % ROWS_AT_ONCE if rows > ROWS_AT_ONCE else 0
+    ranking = _Ranking(image, text, positives, rows, firsts)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(image), rows):
             ranking.count(start, min(start + rows, len(image)), pool)
-    return ranking.ahead[0] + 1, ranking.ahead[1] + 1
+    return ranking
 
 
 class _Ranking:
     """Wrong answers ahead so far: `ahead[0]` of each picture's best right answer, `ahead[1]` of each caption's."""
 
-    def __init__(self, image: np.ndarray, text: np.ndarray, positives: Positives, rows: int) -> None:
-        self.image, self.text, self.positives = image, text, positives
+    def __init__(
+        self,
+        image: np.ndarray,
+        text: np.ndarray,
+        positives: Positives,
+        rows: int,
+        firsts: tuple[FirstAnswers, ...] = (),
+    ) -> None:
+        self.image, self.text, self.positives, self.firsts = image, text, positives, firsts
         self.ahead = np.zeros(len(image), np.int64), np.zeros(len(text), np.int64)
         longest = [np.sqrt(np.einsum("ij,ij->i", side, side).max()) for side in (image, text)]
         with np.errstate(over="ignore"):
@@ -67,17 +124,19 @@ class _Ranking:
         self.best = np.full(len(image), -np.inf), np.full(len(text), -np.inf)
         for start in range(0, len(image), rows):
             self._find_best(start, min(start + rows, len(image)))
-        doubt = (image.shape[1] + 2) * ROUNDING * self.scale
-        self.low = tuple((best - doubt).astype(np.float32) for best in self.best)
-        self.high = tuple((best + doubt).astype(np.float32) for best in self.best)
+        self.doubt = (image.shape[1] + 2) * ROUNDING * self.scale
+        self.low = tuple((best - self.doubt).astype(np.float32) for best in self.best)
+        self.high = tuple((best + self.doubt).astype(np.float32) for best in self.best)
         # torch's memory begins where a vector register's does; in numpy's a product takes a third longer.
         self.scores = torch.empty(rows, len(text)).numpy()
 
     def _find_best(self, start: int, stop: int) -> None:
         picture, caption = self.positives.pairs(start, stop)
         scores = self._exact(start, stop, picture, caption)
-        np.maximum.at(self.best[0], picture, scores)
-        np.maximum.at(self.best[1], caption, scores)
+        for best, query in zip(self.best, (picture, caption), strict=True):
+            np.maximum.at(best, query, scores)
+        for first, query in zip(self.firsts, (picture, caption), strict=False):
+            first.see_right(query, scores)
 
     def count(self, start: int, stop: int, pool: Executor) -> None:
         """Compare the scores of pictures `start` to `stop` with the best right answers of both sides."""
@@ -91,23 +150,36 @@ class _Ranking:
         for rows, (pictures, captions) in zip(tiles, pool.map(self._told, tiles, seen), strict=True):
             self.ahead[0][rows] += pictures
             self.ahead[1][:] += captions
+        for first in self.firsts[1:]:
+            for at in range(0, len(first.queries), QUERIES_AT_ONCE):
+                some = slice(at, at + QUERIES_AT_ONCE)
+                first.see_wrong(some, start, Parts(np.ascontiguousarray(scores[:, first.queries[some]].T)))
 
     def _told(self, rows: slice, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many of these scores are ahead of each picture's best right answer (rows,) and each caption's (m,)."""
-        pictures = self._ahead(0, rows, scores, self.low[0][rows, None], self.high[0][rows, None])
-        return pictures, self._ahead(1, rows, scores, self.low[1], self.high[1])
+        parts = Parts(scores)
+        for first in self.firsts[:1]:
+            several = first.rows_of(rows.start, rows.stop)
+            own = first.queries[several] - rows.start
+            first.see_wrong(several, 0, parts if len(own) == len(scores) else Parts(scores[own]))
+        low = self.low[0][rows, None]
+        pictures = self._ahead(0, rows, scores, low, self.high[0][rows, None], parts.at_least(low))
+        reached = scores >= self.low[1]
+        near = np.flatnonzero(reached) if np.count_nonzero(reached) * FEW < scores.size else None
+        return pictures, self._ahead(1, rows, scores, self.low[1], self.high[1], near)
 
-    def _ahead(self, side: int, rows: slice, scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        at_least = scores >= low
-        if np.count_nonzero(at_least) * FEW < scores.size:
-            near = np.flatnonzero(at_least)
+    def _ahead(
+        self, side: int, rows: slice, scores: np.ndarray, low: np.ndarray, high: np.ndarray, near: np.ndarray | None
+    ) -> np.ndarray:
+        """How many of these scores are ahead of each query of a side; `near`: places of those from `low` on, if few."""
+        if near is not None:
             above = scores.reshape(-1)[near] > np.broadcast_to(high, scores.shape)[divmod(near, scores.shape[1])]
             sure = np.bincount(divmod(near[above], scores.shape[1])[side], minlength=scores.shape[side])
             doubtful = near[~above]
         else:
             whole = scores > high
             sure = np.add.reduce(whole, axis=1 - side, dtype=np.int64)
-            doubtful = np.flatnonzero(at_least ^ whole)
+            doubtful = np.flatnonzero((scores >= low) ^ whole)
         # What rounding may have put there or not, float64 tells apart.
         picture, caption = divmod(doubtful, scores.shape[1])
         exact = self._exact(rows.start, rows.stop, picture + rows.start, caption)
@@ -117,19 +189,41 @@ class _Ranking:
 
     def _exact(self, start: int, stop: int, picture: np.ndarray, caption: np.ndarray) -> np.ndarray:
         """Scores of pairs of pictures `start` to `stop`, in float64: one by one where they are few, else by product."""
-        made = np.empty(len(picture))
         if len(picture) * 64 < (stop - start) * len(self.text):
-            for at in range(0, len(picture), PAIRS_AT_ONCE):
-                few = slice(at, at + PAIRS_AT_ONCE)
-                left, right = (side.astype(np.float64) for side in (self.image[picture[few]], self.text[caption[few]]))
-                made[few] = np.einsum("ij,ij->i", left, right)
-            return made
+            return _dots(self.image, self.text, picture, caption)
+        made = np.empty(len(picture))
         left = self.image[start:stop].astype(np.float64)
-        for at in range(0, len(self.text), PAIRS_AT_ONCE):
-            inside = np.flatnonzero((caption >= at) & (caption < at + PAIRS_AT_ONCE))
-            product = left @ self.text[at : at + PAIRS_AT_ONCE].astype(np.float64).T
+        for at in range(0, len(self.text), COLUMNS_AT_ONCE):
+            inside = np.flatnonzero((caption >= at) & (caption < at + COLUMNS_AT_ONCE))
+            product = left @ self.text[at : at + COLUMNS_AT_ONCE].astype(np.float64).T
             made[inside] = product[picture[inside] - start, caption[inside] - at]
         return made
+
+    def shares(self, side: int, first: FirstAnswers, ks: tuple[int, ...]) -> np.ndarray:
+        """Shares of the right answers among the first k, of pictures' queries (side 0) or captions'."""
+        queries, gallery = ((self.image, self.text), (self.text, self.image))[side]
+
+        def pairs(query: np.ndarray, answer: np.ndarray) -> np.ndarray:
+            return _dots(queries, gallery, query, answer)
+
+        def wrong(query: np.ndarray) -> np.ndarray:
+            left = queries[query].astype(np.float64)
+            parts = [gallery[at : at + COLUMNS_AT_ONCE] for at in range(0, len(gallery), COLUMNS_AT_ONCE)]
+            scores = np.concatenate([left @ part.astype(np.float64).T for part in parts], axis=1)
+            row, answer = self.positives.answers(side, query)
+            scores[row, answer] = -np.inf
+            return scores
+
+        return first.shares(ks, self.doubt, TIE * self.scale, pairs, wrong)
+
+
+def _dots(left: np.ndarray, right: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Dot products in float64 of left[rows] and right[others], one by one."""
+    made = np.empty(len(rows))
+    for at in range(0, len(rows), PAIRS_AT_ONCE):
+        few = slice(at, at + PAIRS_AT_ONCE)
+        made[few] = np.einsum("ij,ij->i", left[rows[few]].astype(np.float64), right[others[few]].astype(np.float64))
+    return made
 
 
 def chance_recall(right: np.ndarray, gallery: int, k: int) -> float:

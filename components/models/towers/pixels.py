@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+RESIZE = "area averaging (OpenCV INTER_AREA)"
+
 
 def squash(images: Sequence[np.ndarray] | np.ndarray, side: int) -> np.ndarray:
     """RGB uint8 arrays (h, w, 3) of any sizes, or one (n, h, w, 3) -> (n, side, side, 3) uint8."""

@@ -194,8 +194,31 @@ def test_several_captions_of_a_picture_are_several_right_answers(tmp_path: Path)
     groups = {name: groups_of({f"b.{k}": v for k, v in measured.items.items()}, f"b.{name}") for name in found}
     assert all(len(groups[name]) == len(measured.items[name]) == found[name].n for name in found)
     assert groups["t2i_r1"].tolist() == [str(i // 2) for i in split.picture]
+    # Both conventions of recall stand beside each other, by name.
+    assert "recall per query" in found["i2t_r1"].definition
+    assert "recall per caption" in found["i2t_share1"].definition
+    own = 1 / split.positives().counts()[0]
+    assert found["i2t_share1"].value == pytest.approx((measured.items["i2t_r1"] * own).mean()), (
+        "one answer is one share"
+    )
+    assert found["i2t_share1"].value < found["i2t_r1"].value
     # A query is right if any one of its answers is: with more captions a picture is found no less often.
     assert found["i2t_r5"].value >= 0.9
+
+
+def test_the_share_of_right_answers_is_told_only_where_pictures_have_several_captions(split: Dataset) -> None:
+    assert not any("share" in name for name in by_name(Retrieval(RetrievalSettings()).evaluate(Reader(), split)))
+
+
+def test_resize_filter_and_prompts_stand_beside_every_number(split: Dataset, tmp_path: Path) -> None:
+    settings = tiny_settings()
+    model = new_dual_encoder(settings.image_tower, settings.text_tower, 16)
+    asked = ZeroShotSettings(label="colour", templates=["a {} thing", "{}"])
+    metrics = measure(model, split, {"zero_shot": ZeroShot(asked)}, tmp_path)
+    for metric in metrics:
+        assert metric["resize"] == "whole, squashed to 32x32 by area averaging (OpenCV INTER_AREA)"
+        assert metric["templates"] == ("a {} thing", "{}")
+        assert metric["split"] == split.digest
 
 
 def test_captions_in_other_languages_are_asked_for_by_name() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairwright.components.evaluate.metrics.positives import Positives, normalised
-from pairwright.components.evaluate.metrics.ranks import BLOCK_BYTES, chance_recall, retrieval_ranks
+from pairwright.components.evaluate.metrics.ranks import BLOCK_BYTES, chance_recall, retrieval_ranks, retrieval_shares
 
 
 def matrix_of(captions: list[str], picture: np.ndarray, groups: list[str]) -> np.ndarray:
@@ -93,6 +93,63 @@ def test_ranks_of_unit_vectors_are_those_of_the_float32_matrix(captions_each: in
         i2t, t2i = retrieval_ranks(image, text, Positives.of(captions, picture, groups), block_bytes)
         assert (i2t == first_ranks(scores, positive)).all()
         assert (t2i == first_ranks(scores.T, positive.T)).all()
+
+
+def shares_of(scores: np.ndarray, positive: np.ndarray, k: int) -> np.ndarray:
+    """Share of each row's right answers among its first k, ties putting the wrong ones first."""
+    found = []
+    for row, right in zip(scores, positive, strict=True):
+        order = np.lexsort((right, -row))  # by score, the wrong before the right
+        found.append(right[order][:k].sum() / right.sum())
+    return np.array(found)
+
+
+@settings(deadline=None)
+@given(splits(), st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 2000))
+def test_shares_are_those_of_the_whole_matrix_ties_and_groups_and_all(
+    split: tuple[list[str], np.ndarray, list[str]], seed: int, levels: int, block_bytes: int
+):
+    captions, picture, groups = split
+    random = np.random.default_rng(seed)
+    image, text = (
+        random.integers(-levels, levels + 1, (size, 6)).astype(np.float32) / 8 for size in (len(groups), len(captions))
+    )
+    right, positive, scores = (
+        Positives.of(captions, picture, groups),
+        matrix_of(captions, picture, groups),
+        image @ text.T,
+    )
+    found = retrieval_shares(image, text, right, (1, 3, 10), block_bytes)
+    for one, ranks, side in zip(found, retrieval_ranks(image, text, right), (0, 1), strict=True):
+        assert one.ranks.tolist() == ranks.tolist()
+        for at, k in enumerate((1, 3, 10)):
+            expected = shares_of((scores, scores.T)[side], (positive, positive.T)[side], k)
+            assert np.allclose(one.shares[at], expected)
+            assert ((one.shares[at] > 0) == (ranks <= k)).all(), "a hit is a share that is not nothing"
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.9999, 1.0])
+@pytest.mark.parametrize("block_bytes", [200_000, BLOCK_BYTES])
+def test_shares_in_a_large_gallery_are_those_of_exact_arithmetic(alike: float, block_bytes: int):
+    """Large enough to be searched by parts; vectors so alike that rounding decides; and all of them equal."""
+    random = np.random.default_rng(7)
+    picture = np.repeat(np.arange(1200), 5)
+    one = random.normal(size=(1, 24))
+    meant = alike * one + (1 - alike) * random.normal(size=(1200, 24))
+    image = unit(meant)
+    text = unit(meant[picture] + (1 - alike) * random.normal(size=(6000, 24)))
+    right = Positives(picture, np.arange(6000) % 5000, np.arange(1200) // 2)
+    scores = image.astype(np.float64) @ text.astype(np.float64).T
+    positive = np.zeros(scores.shape, bool)
+    positive[right.pairs(0, 1200)] = True
+    scores = np.where(positive, scores - 1e-13, scores)  # a tie counts against
+    found = retrieval_shares(image, text, right, (1, 5, 10), block_bytes)
+    if alike == 1.0:
+        assert all((one.shares == 0).all() for one in found)
+    for one, side in zip(found, (0, 1), strict=True):
+        for at, k in enumerate((1, 5, 10)):
+            expected = shares_of((scores, scores.T)[side], (positive, positive.T)[side], k)
+            assert np.allclose(one.shares[at], expected)
 
 
 def test_what_float32_cannot_tell_apart_is_told_apart():

@@ -15,6 +15,12 @@ from pydantic import Field
 
 from pairwright.components.dataset.dataset import MANIFEST, Dataset, open_dataset
 from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.sources.published.class_folders import (
+    ClassFoldersOptions,
+    class_folders_inputs,
+    looks_like_class_folders,
+    read_class_folders,
+)
 from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
 from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
 from pairwright.components.dataset.sources.emoji.emoji import EmojiOptions, read_emoji
@@ -23,6 +29,12 @@ from pairwright.components.dataset.sources.imagefolder import (
     ImageFolderOptions,
     looks_like_imagefolder,
     read_imagefolder,
+)
+from pairwright.components.dataset.sources.published.karpathy import (
+    KarpathyOptions,
+    karpathy_inputs,
+    looks_like_karpathy,
+    read_karpathy,
 )
 from pairwright.components.dataset.sources.parquet_bytes import (
     ParquetBytesOptions,
@@ -36,6 +48,7 @@ from pairwright.components.dataset.sources.product_pages import (
     read_product_pages,
 )
 from pairwright.components.dataset.sources.scenes.scenes import ScenesOptions, read_scenes
+from pairwright.components.dataset.sources.published.sentence_pairs import SentencePairsOptions, read_sentence_pairs
 from pairwright.components.dataset.sources.source import (
     Progress,
     Source,
@@ -59,6 +72,12 @@ from pairwright.components.dataset.sources.webdataset_source import (
     looks_like_webdataset,
     read_img2dataset,
     read_webdataset,
+)
+from pairwright.components.dataset.sources.published.winoground import (
+    WinogroundOptions,
+    looks_like_winoground,
+    read_winoground,
+    winoground_inputs,
 )
 from pairwright.components.errors import ColumnError, DatasetError, nearest
 from pairwright.components.hashing import canonical, sha256_text
@@ -111,6 +130,24 @@ SOURCES: dict[str, Source] = {
             captions=IN_TARS,
         ),
         Source(
+            "karpathy",
+            "COCO, Flickr30K or Flickr8K by Karpathy's split JSON (dataset_coco.json), one split, with its pictures",
+            looks_like_karpathy,
+            read_karpathy,
+            KarpathyOptions,
+            karpathy_inputs,
+            captions="the `raw` text of each of a picture's sentences, all of them",
+        ),
+        Source(
+            "winoground",
+            "Winoground's examples.jsonl (image_0, caption_0, image_1, caption_1, ...) with its pictures",
+            looks_like_winoground,
+            read_winoground,
+            WinogroundOptions,
+            winoground_inputs,
+            captions="caption_0 of image_0, caption_1 of image_1, ...; the example is the label `bag`",
+        ),
+        Source(
             "coco",
             "COCO captions JSON (or the folder that holds it) with its pictures",
             looks_like_coco,
@@ -127,6 +164,24 @@ SOURCES: dict[str, Source] = {
             SugarCrepeOptions,
             sugarcrepe_inputs,
             captions="`caption` (alt), `caption2` (paraphrase) and `negative_caption` (negative) of each entry",
+        ),
+        Source(
+            "class-folders",
+            "a folder a class, as ImageNet lies on disk, with a file of the classes' words",
+            looks_like_class_folders,
+            read_class_folders,
+            ClassFoldersOptions,
+            class_folders_inputs,
+            captions="none: the classes' words are the label `class`",
+        ),
+        Source(
+            "sentence-pairs",
+            "a table of two texts and how alike they mean (STS Benchmark, SICK, Crisscrossed Captions), no pictures",
+            lambda source: False,
+            read_sentence_pairs,
+            SentencePairsOptions,
+            lambda source, options: [absolute(source)],
+            captions="the columns sentence1 and sentence2 (caption1, ...), as the sources `first` and `second`",
         ),
         Source(
             "parquet",

@@ -15,12 +15,6 @@ from pydantic import Field
 
 from pairwright.components.dataset.dataset import MANIFEST, Dataset, open_dataset
 from pairwright.components.dataset.shards import storage
-from pairwright.components.dataset.sources.published.class_folders import (
-    ClassFoldersOptions,
-    class_folders_inputs,
-    looks_like_class_folders,
-    read_class_folders,
-)
 from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
 from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
 from pairwright.components.dataset.sources.emoji.emoji import EmojiOptions, read_emoji
@@ -29,12 +23,6 @@ from pairwright.components.dataset.sources.imagefolder import (
     ImageFolderOptions,
     looks_like_imagefolder,
     read_imagefolder,
-)
-from pairwright.components.dataset.sources.published.karpathy import (
-    KarpathyOptions,
-    karpathy_inputs,
-    looks_like_karpathy,
-    read_karpathy,
 )
 from pairwright.components.dataset.sources.parquet_bytes import (
     ParquetBytesOptions,
@@ -47,8 +35,26 @@ from pairwright.components.dataset.sources.product_pages import (
     product_pages_inputs,
     read_product_pages,
 )
-from pairwright.components.dataset.sources.scenes.scenes import ScenesOptions, read_scenes
+from pairwright.components.dataset.sources.published.class_folders import (
+    ClassFoldersOptions,
+    class_folders_inputs,
+    looks_like_class_folders,
+    read_class_folders,
+)
+from pairwright.components.dataset.sources.published.karpathy import (
+    KarpathyOptions,
+    karpathy_inputs,
+    looks_like_karpathy,
+    read_karpathy,
+)
 from pairwright.components.dataset.sources.published.sentence_pairs import SentencePairsOptions, read_sentence_pairs
+from pairwright.components.dataset.sources.published.winoground import (
+    WinogroundOptions,
+    looks_like_winoground,
+    read_winoground,
+    winoground_inputs,
+)
+from pairwright.components.dataset.sources.scenes.scenes import ScenesOptions, read_scenes
 from pairwright.components.dataset.sources.source import (
     Progress,
     Source,
@@ -72,12 +78,6 @@ from pairwright.components.dataset.sources.webdataset_source import (
     looks_like_webdataset,
     read_img2dataset,
     read_webdataset,
-)
-from pairwright.components.dataset.sources.published.winoground import (
-    WinogroundOptions,
-    looks_like_winoground,
-    read_winoground,
-    winoground_inputs,
 )
 from pairwright.components.errors import ColumnError, DatasetError, nearest
 from pairwright.components.hashing import canonical, sha256_text

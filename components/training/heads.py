@@ -17,7 +17,7 @@ from pairwright.components.finite import require_finite
 from pairwright.components.models.contrastive import Targets, same_group, softmax_loss, weighted_mean
 from pairwright.components.models.heads import Heads, as_features
 from pairwright.components.training.batch import Batch
-from pairwright.components.training.here import fit_here
+from pairwright.components.training.here import Kept, fit_here
 from pairwright.components.training.settings import TrainerSettings
 from pairwright.components.training.task import Task
 
@@ -67,6 +67,7 @@ def fit_heads(
     seed: int = 0,
     weights: Any = None,
     groups: Sequence[int] | np.ndarray | None = None,
+    kept: Kept | None = None,
 ) -> Heads:
     """Heads trained on pairs of features by the softmax contrastive loss. Same seed, same heads.
 
@@ -75,6 +76,7 @@ def fit_heads(
         steps: optimizer steps of `batch_size` pairs each (all pairs if there are fewer).
         weights: (n,) non-negative weight of each pair's loss; all 1 if None.
         groups: (n,) integer ids; pairs of one id (the same caption) are positives of each other.
+        kept: where the fit goes on after a kill.
 
     Raises:
         NotFinite: a feature is not.
@@ -97,6 +99,6 @@ def fit_heads(
         clip_norm=float("inf"),
     )
     task = FitHeads(settings)
-    fit_here(task, ArrayPopulation(columns, groups=ids.astype(np.int64)))
+    fit_here(task, ArrayPopulation(columns, groups=ids.astype(np.int64)), kept=kept)
     heads: Heads = task.model
     return heads

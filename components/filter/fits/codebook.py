@@ -80,14 +80,19 @@ class FitCodebook(Task[CodebookSettings]):
     def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
         """Train in this process.
 
+        Args:
+            inputs: `extra["checkpoints"]` names a folder that outlives a kill; the same one finishes the fit.
+
         Raises:
             ColumnError: fewer than 16 pairs have features and a caption.
         """
-        from pairwright.components.training.here import fit_here
+        from pairwright.components.training.here import Kept, fit_here
 
         matrix, self.captions = self._pairs(inputs.view)
         device = str(inputs.extra.get("device", "cpu"))
-        fit_here(self, ArrayPopulation({"features": matrix}), device, progress)
+        place = inputs.extra.get("checkpoints")
+        kept = None if place is None else Kept.of(self, Path(place), matrix, self.captions)
+        fit_here(self, ArrayPopulation({"features": matrix}), device, progress, kept)
         measured = measure(self.model, matrix, self.captions, self.settings.seed) | {"revived": float(self.revived)}
         self.model.save(folder, _card(self.settings, measured, len(self.model.words)))
         _draw_use(self.model, matrix, folder, measured)

@@ -15,6 +15,7 @@ reproduced. `accept` must be said: silver judgements are not people's, and are n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pairwright.components.models.seen import Seen
     from pairwright.components.pretrain.reward.judged import Judged
     from pairwright.components.pretrain.reward.training import Evidence, Options
+    from pairwright.components.training.here import Kept
 
 
 @fit("reward")
@@ -46,15 +48,17 @@ class FitReward(Fit[RewardSettings]):
     libraries = (*TOWER_LIBRARIES, "matplotlib")
 
     def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
-        """Raises:
-        InvalidRecipe: no judgement is accepted, or they are of too few pictures.
-        ColumnError: a judgement of unknown origin.
+        """Fit in this process; `inputs.extra["checkpoints"]` names a folder that outlives a kill.
+
+        Raises:
+            InvalidRecipe: no judgement is accepted, or they are of too few pictures.
+            ColumnError: a judgement of unknown origin.
         """
         from pairwright.components.pretrain.reward.report import report
         from pairwright.components.pretrain.reward.training import fit_reward
 
         judged, model, evidence = self._prepare(inputs)
-        options = self._options()
+        options = replace(self._options(), kept=self._kept(inputs, judged, evidence))
         rewards, cosines = fit_reward(model, evidence, judged, options)
         if progress is not None:
             progress(1, 2, "fitted")
@@ -64,6 +68,15 @@ class FitReward(Fit[RewardSettings]):
         if progress is not None:
             progress(2, 2, f"held-out accuracy {metrics['accuracy']:.3f}")
         return metrics
+
+    def _kept(self, inputs: FitInputs, judged: Judged, evidence: Evidence) -> Kept | None:
+        from pairwright.components.training.here import Kept
+
+        place = inputs.extra.get("checkpoints")
+        if place is None:
+            return None
+        said = [getattr(judged, one.name) for one in fields(judged) if one.name != "refused"]
+        return Kept.of(self, Path(place), *said, evidence.image, evidence.text, evidence.statistics)
 
     def _prepare(self, inputs: FitInputs) -> tuple[Judged, RewardModel, Evidence]:
         """The judgements in folds, a fresh model that remembers their pairs, and their features."""
@@ -154,7 +167,8 @@ class FitReward(Fit[RewardSettings]):
                 part = fewer(judged, share, 0, options.seed)
                 if len(np.unique(part.picture[part.fold_of > 0])) < 2 * self.settings.folds:
                     continue  # too few to fit anything
-                scores = fit_reward(self._model(evidence.image.shape[1]), evidence, part, options, only=0)
+                fewer_kept = replace(options, kept=options.place(f"curve-{share}"))
+                scores = fit_reward(self._model(evidence.image.shape[1]), evidence, part, fewer_kept, only=0)
             test = (part.fold_of == 0) & ~part.tie
             mine, theirs = (accuracy(right(*each[:, test].numpy()), part.group_of[test]) for each in scores)
             found.append((int((part.fold_of > 0).sum()), mine, theirs))

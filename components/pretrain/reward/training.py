@@ -28,7 +28,7 @@ from pairwright.components.models.reward import ENCODER, Judge, RewardModel
 from pairwright.components.pretrain.reward.judged import Judged
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.heads import fit_heads
-from pairwright.components.training.here import fit_here
+from pairwright.components.training.here import Kept, fit_here
 from pairwright.components.training.settings import TrainerSettings
 from pairwright.components.training.task import Task
 
@@ -59,6 +59,11 @@ class Options:
     davidson: bool = True
     silver_weight: float = 1.0
     seed: int = 0
+    kept: Kept | None = None
+
+    def place(self, name: str) -> Kept | None:
+        """Where one of a reward's fits goes on after a kill, if anywhere."""
+        return None if self.kept is None else self.kept.under(name)
 
 
 @contextmanager
@@ -122,6 +127,7 @@ def fit_alignment(
             batch_size=options.batch_size,
             seed=options.seed,
             groups=text[use],  # equal captions are positives of each other
+            kept=options.place(f"heads-{name}"),
         )
         heads.load_state_dict(fitted.state_dict())
 
@@ -235,7 +241,8 @@ def fit_judge(
         judge.deviation.copy_(said.std(0) + 1e-3)
     task = FitJudge(model, judge, evidence, judged, cosines, options, fold)
     columns = {"judgement": use.astype(np.int64), "weight": weight[use].astype(np.float32)}
-    fit_here(task, ArrayPopulation(columns, keys=[str(row) for row in judged.rows[judged.picture[use]]]))
+    keys = [str(row) for row in judged.rows[judged.picture[use]]]
+    fit_here(task, ArrayPopulation(columns, keys=keys), kept=options.place(f"judge-{fold}"))
     judge.eval()
     with torch.no_grad():
         # Judges of different folds share a zero, so that their scores may stand in one column.

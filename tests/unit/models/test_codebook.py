@@ -14,7 +14,7 @@ from vectors import around_centres, vector_column
 
 from pairwright.components.component import FitInputs
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.errors import ColumnError, ModelError
+from pairwright.components.errors import ColumnError, ModelError, WorkspaceError
 from pairwright.components.filter.fits.codebook import CodebookSettings, FitCodebook
 from pairwright.components.filter.scorers.codebook_codes import CodebookCodes, CodebookCodesSettings
 from pairwright.components.models.codebook import Codebook, CodebookShape, load_codebook
@@ -146,6 +146,36 @@ def test_the_same_pairs_give_the_same_bytes_and_a_folder_gives_back_its_model(tm
     files = sorted(str(p.relative_to(one)) for p in one.rglob("*") if p.is_file())
     assert {"config.json", "model.safetensors", "vocabulary.txt", "card.md", "figures/figures.json"} <= set(files)
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in files)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_it_goes_on_from_its_checkpoints_to_the_same_bytes_and_never_from_another_fits(tmp_path: Path) -> None:
+    view, _ = population(tmp_path)
+    _, whole = fitted(tmp_path / "whole", view, steps=40)
+    wish = CodebookSettings(**(SMALL | {"steps": 40, "checkpoint_every": 8}))
+    inputs = FitInputs(view, extra={"checkpoints": tmp_path / "checkpoints"})
+    seen: list[int] = []
+
+    def killing(at: int) -> Any:
+        def progress(step: int, *_: Any) -> None:
+            seen.append(step)
+            if step == at:
+                raise Killed
+
+        return progress
+
+    for at in (19, 34):
+        with pytest.raises(Killed):
+            FitCodebook(wish).fit(inputs, tmp_path / "killed", killing(at))
+    FitCodebook(wish).fit(inputs, tmp_path / "killed", killing(-1))
+    assert seen == [*range(1, 20), *range(17, 35), *range(33, 41)]
+    for name in ("model.safetensors", "card.md", "figures/codes.svg"):
+        assert (whole / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+    with pytest.raises(WorkspaceError, match="another run"):
+        FitCodebook(wish.model_copy(update={"lr": 1e-3})).fit(inputs, tmp_path / "other")
 
 
 def test_codes_are_a_column_of_numbers_and_of_vectors(tmp_path: Path) -> None:

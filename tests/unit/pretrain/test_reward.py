@@ -66,7 +66,11 @@ def with_judgements(view: ColumnsView, name: str, rows: Sequence[list[dict[str, 
 
 def fit(view: ColumnsView, folder: Path, **settings: Any) -> dict[str, float]:
     values = {"preferences": ["labels.judgements"], "accept": ["human"], "text_tower": TINY_TEXT, **FAST, **settings}
-    return dict(FitReward(RewardSettings.parse(values, "test")).fit(FitInputs(view), folder))
+    return dict(
+        FitReward(RewardSettings.parse(values, "test")).fit(
+            FitInputs(view, extra={"checkpoints": folder.with_name("fits")}), folder
+        )
+    )
 
 
 @pytest.mark.slow

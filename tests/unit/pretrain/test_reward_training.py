@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from preferences import FOLDS, MEANING, QUICK, World, fresh_model, judged_of, pl
 
 from pairwright.components.filter.selections.top_share import best
 from pairwright.components.pretrain.reward.measures import accuracy, calibration, log_loss, right
-from pairwright.components.pretrain.reward.training import Evidence, calibrated, fewer, fit_reward
+from pairwright.components.pretrain.reward.training import Evidence, FitJudge, calibrated, fewer, fit_reward
+from pairwright.components.training.here import Kept
 
 
 def held_out_accuracy(judged: object, evidence: Evidence, **changes: object) -> tuple[float, float]:
@@ -52,6 +55,39 @@ def test_no_part_of_a_judge_saw_its_fold() -> None:
     assert (before[:, own] == after[:, own]).all()
     assert (cosines_before[:, own] == cosines_after[:, own]).all()
     assert (before[:, fold != fold[5]] != after[:, fold != fold[5]]).float().mean() > 0.9
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_between_and_within_its_fits_it_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, evidence = planted(60)
+    quick = replace(QUICK, steps=20, alignment_steps=10)
+    whole = fresh_model()
+    said = fit_reward(whole, evidence, judged, quick)
+    encode, steps, stop = FitJudge.encode, [0], [0]
+
+    def dying(self: Any, batch: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == stop[0]:
+            raise Killed
+        return encode(self, batch)
+
+    monkeypatch.setattr(FitJudge, "encode", dying)
+    kept = replace(quick, kept=Kept(tmp_path, "a run"))
+    for stop[0] in (25, 40):  # in the second judge; after the first, which is not fitted again
+        with pytest.raises(Killed):
+            fit_reward(fresh_model(), evidence, judged, kept)
+    stop[0] = -1
+    model = fresh_model()
+    again = fit_reward(model, evidence, judged, kept)
+    assert steps[0] < 20 * FOLDS + 2 * 20
+    assert all(torch.equal(a, b) for a, b in zip(said, again, strict=True))
+    one, other = model.state_dict(), whole.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_the_same_judgements_give_the_same_weights() -> None:

@@ -1,4 +1,4 @@
-"""Small fits on arrays: the same trainer in this process, without Ray; given a place for checkpoints they survive kills.
+"""Small fits on arrays: the same trainer in this process, without Ray, with checkpoints where it is told a place.
 
 kept = Kept.of(component, folder, matrix, captions)
 fit_here(task, population, kept=kept.under("fold-0"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,8 @@ def with_judgements(view: ColumnsView, name: str, rows: Sequence[list[dict[str, 
 
 def fit(view: ColumnsView, folder: Path, **settings: Any) -> dict[str, float]:
     values = {"preferences": ["labels.judgements"], "accept": ["human"], "text_tower": TINY_TEXT, **FAST, **settings}
-    return dict(
-        FitReward(RewardSettings.parse(values, "test")).fit(
-            FitInputs(view, extra={"checkpoints": folder.with_name("fits")}), folder
-        )
-    )
+    inputs = FitInputs(view, extra={"checkpoints": mkdtemp(dir=view.store.root)})
+    return dict(FitReward(RewardSettings.parse(values, "test")).fit(inputs, folder))
 
 
 @pytest.mark.slow

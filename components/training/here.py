@@ -81,7 +81,7 @@ def fit_here(
             progress(metrics["step"], metrics["steps"], said)
 
     streams = random_state()
-    place = {} if kept is None else {"checkpoints": kept.folder, "run": kept.run}
+    place: dict[str, Any] = {} if kept is None else {"checkpoints": kept.folder, "run": kept.run}
     try:
         trainer = Trainer(task, population, device=device, **place)
         trainer.train(report)

@@ -24,6 +24,8 @@ VERBS = {
     "new": "Begin a component of your own: a folder with its code, test and packaging.",
     "lineage": "From a model to the data, recipe, code and gates that made it.",
     "export": "Write the curated set as a WebDataset and a Parquet to take away.",
+    "export-model": "Write a model for transformers, open_clip, sentence-transformers or ONNX, checked.",
+    "import-model": "Make a model folder of a CLIP or SigLIP of open_clip or transformers, checked.",
     "checkout": "Restore the data a model was trained on.",
     "rollback": "Make the previous champion champion again.",
     "serve": "Serve the champion: embed, score, classify, search, and a page.",
@@ -40,7 +42,7 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"pairwright.flows.commands.{name}").command
+        command: click.Command = importlib.import_module(f"pairwright.flows.commands.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:

@@ -20,6 +20,7 @@ from pairwright.components.component import batches
 from pairwright.components.errors import ModelError
 from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
 from pairwright.components.models.heads import as_features
+from pairwright.components.models.interchange.byte_tokenizer import byte_tokenizer
 from pairwright.components.models.resolve import ENCODER_FAMILIES as FAMILIES
 from pairwright.components.models.towers.pixels import squash
 
@@ -113,6 +114,18 @@ class TransformersEncoder(DualEncoder):
     def _text(self, tokens: dict[str, Tensor]) -> Tensor:
         mask = tokens["mask"].long() if self.family == "clip" else None
         return _pooled(self.net.get_text_features(input_ids=tokens["ids"], attention_mask=mask)).float()
+
+    def exported_tokenizer(self) -> Any:
+        """Its tokenizer for a folder of that library's: bytes as one of its classes, cut where the model ends."""
+        if self.tokenizer is None:
+            size: int = self.config.text_config.vocab_size
+            found = byte_tokenizer(pad=size - 2, size=size, longest=self.longest, end=size - 1)
+        else:
+            found = self.tokenizer
+            found.model_max_length = min(int(found.model_max_length), self.longest)
+        if self.family != "clip":
+            found.init_kwargs["model_input_names"] = found.model_input_names = ["input_ids"]  # it reads padding, too
+        return found
 
     def save(self, folder: str | Path, card: str = "") -> None:
         root = Path(folder)

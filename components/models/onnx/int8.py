@@ -8,16 +8,17 @@ ranges were not drawn from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pairwright.components.errors import MissingDependency, ModelError
 from pairwright.components.hashing import sha256_text
-from pairwright.components.models.onnx.graph import GRAPH, Graph, NoGraph, cached, key_of, write_graph
+from pairwright.components.models.onnx.graph import GRAPH, Example, Graph, NoGraph, cached, key_of, write_graph
 from pairwright.components.models.towers.tower import ImageTower
 
 CALIBRATION = 160  # pictures that ranges are drawn from; as many more say what it costs
@@ -42,7 +43,7 @@ def quantised(tower: ImageTower, pictures: np.ndarray) -> Graph:
     sample = sha256_text(np.ascontiguousarray(pictures).tobytes().hex())
 
     def make(folder: Path) -> dict[str, Any]:
-        _quantise(tower, pictures[::2], folder)
+        quantise(tower, tower.example, pictures[::2], folder)
         found = Graph(str(folder / GRAPH), {})
         return {COSINE: _mean_cosine(tower, found, pictures[1::2]), "calibrated_on": len(pictures[::2])}
 
@@ -56,7 +57,17 @@ def quantised(tower: ImageTower, pictures: np.ndarray) -> Graph:
         raise ModelError(f"{tower.kind} has no int8 form here ({error}); leave `precision` at float32") from None
 
 
-def _quantise(tower: ImageTower, pictures: np.ndarray, folder: Path) -> None:
+def quantise(
+    module: nn.Module, example: Example, pictures: np.ndarray, folder: Path, operators: Sequence[str] | None = None
+) -> None:
+    """Write the int8 graph of a module that reads `images`, its ranges drawn from pictures, as folder/GRAPH.
+
+    Args:
+        operators: ONNX operators in 8 bits; all that can be if None.
+
+    Raises:
+        NoGraph: the module does not export.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -69,7 +80,7 @@ def _quantise(tower: ImageTower, pictures: np.ndarray, folder: Path) -> None:
             return None if chunk is None else {"images": chunk}
 
     plain, fused = folder / "plain.onnx", folder / "fused.onnx"
-    write_graph(tower, tower.example, tower.varying, plain)
+    write_graph(module, example, {"images": (0,)}, plain)
     quant_pre_process(str(plain), str(fused), skip_symbolic_shape=True)  # norms into convolutions, shapes known
     quantize_static(
         str(fused),
@@ -79,6 +90,7 @@ def _quantise(tower: ImageTower, pictures: np.ndarray, folder: Path) -> None:
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         per_channel=True,
+        op_types_to_quantize=operators,
     )
     for file in (plain, fused):
         file.unlink()

@@ -34,7 +34,7 @@ from pairwright.components.models.transformers_encoder import TransformersEncode
 
 FORMAT = "pairwright-onnx"
 IMAGE, TEXT = "image.onnx", "text.onnx"
-CONVOLUTIONS, PRODUCTS = ("Conv", "MatMul", "Gemm"), ("MatMul", "Gemm")  # operators worth 8 bits
+CONVOLUTIONS, PRODUCTS = ("Conv",), ("MatMul", "Gemm")  # operators worth 8 bits
 
 
 class ImageSide(nn.Module):

@@ -44,7 +44,8 @@ squares = numpy.asarray(picture.resize(({side}, {side}), 4), numpy.uint8)[None] 
 onnxruntime.InferenceSession("image.onnx").run(None, {{"images": squares}})""",
 }
 CAVEATS = {
-    "open_clip": "Its tokenizer mends a text's encoding and joins its white space first, which the original does not.",
+    "open_clip": "Its tokenizer undoes curly quotes, wrong encodings, HTML and double spaces first; the original does "
+    "not, and the captions below have none of them.",
     "onnx": "Outputs are unit vectors; scale and bias of the logit are in config.json.",
 }
 
@@ -110,6 +111,8 @@ def _agreement(made: Exported) -> str:
         f"Opened by {found.judge} and held against the original in float32; {asked}.\n\n"
         f"| {made.precision} | n | least cosine | mean cosine |\n|---|---:|---:|---:|\n"
         + "\n".join(f"| {name} | {one.n} | {_five(one.least)} | {_five(one.mean)} |" for name, one in rows)
+        + "\n\nThe original resizes by area: pictures that were brought to the model's size by "
+        "`cv2.resize(..., interpolation=cv2.INTER_AREA)` are those of the first line."
     )
 
 

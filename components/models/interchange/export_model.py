@@ -187,6 +187,10 @@ def agreement_of(
     Raises:
         ModelError: the library does not open the folder.
     """
+    if form == "open_clip":
+        shown = Shown(shown.pictures, [text for text in shown.texts if _left_alone(text)])
+        if not shown.texts:
+            raise ModelError("open_clip mends every one of these captions; name plain ones to check on: --data DIR")
     squares = list(encoder.pixels(shown.pictures))
     image, text = (
         found.float().cpu().numpy() for found in (encoder.encode_image(squares), encoder.encode_text(shown.texts))
@@ -195,6 +199,11 @@ def agreement_of(
     whole = encoder.encode_image(shown.pictures).float().cpu().numpy()
     n = len(squares)
     return Agreement(_cosines(image, theirs[0][:n]), _cosines(text, theirs[1]), _cosines(whole, theirs[0][n:]), judge)
+
+
+def _left_alone(text: str) -> bool:
+    """Whether open_clip's tokenizers read a text as it is: they undo curly quotes, wrong encodings and HTML first."""
+    return text.isascii() and "&" not in text
 
 
 def opened(folder: str | Path, form: str, shown: Shown, python: str | None) -> tuple[openers.Vectors, str]:

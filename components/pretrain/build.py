@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +30,7 @@ def build_model(settings: DualEncoderSettings, objectives: Sequence[Objective[An
             settings.text_tower,
             settings.dim,
             train_towers=settings.trainable == "all",
-            own_towers=settings.lora.towers if settings.trainable == "lora" else (),
+            own_towers={*(settings.lora.towers if settings.trainable == "lora" else ()), *_started_from(settings)},
             seed=settings.seed,
             bias=bias,
             device=str(device),
@@ -43,6 +45,26 @@ def build_model(settings: DualEncoderSettings, objectives: Sequence[Objective[An
         if bias is not None and model.logit_bias is not None:
             model.logit_bias.fill_(bias)
     return model
+
+
+def _started_from(settings: DualEncoderSettings) -> set[str]:
+    """Sides whose tower was trained with the model of `init`, so that its weights are none that others share.
+
+    Raises:
+        ModelError: such a side is to be read as cached features, which are of the tower before it was trained.
+    """
+    if settings.init is None or settings.init.path is None:
+        return set()
+    config = Path(settings.init.path) / "config.json"
+    said = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    found = {side for side in ("image", "text") if f"{side}_tower" in said and said[f"{side}_tower"]["weights"] is None}
+    cached = {"image": settings.image_from_features, "text": settings.from_features}
+    if side := next((side for side in sorted(found) if cached[side]), None):
+        raise ModelError(
+            f"init: {settings.init.reference} was trained with a {side} tower of its own, and cached features are of "
+            f"another; read pictures and texts (trainable: lora or all), or start from a model on locked towers"
+        )
+    return found
 
 
 def _transformers(settings: DualEncoderSettings, bias: float | None, device: torch.device) -> DualEncoder:

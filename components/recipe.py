@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -195,7 +194,7 @@ class Recipe(Settings):
         """The settings of everything that is trained on kept pairs."""
         return [*([self.pretrain.with_] if self.pretrain else []), *(spec.with_ for spec in self.train.values())]
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Of what the recipe makes; its name, prose and layout do not count."""
         unsaid = set() if self.train else {"train"}  # as before there was such a section

@@ -57,6 +57,13 @@ def test_digest_ignores_prose_and_heeds_meaning():
     assert recipe(BASE).digest != recipe(BASE.replace("> 1", "> 2")).digest
 
 
+def test_a_changed_copy_has_a_digest_of_its_own():
+    one = recipe(BASE)
+    before = one.digest
+    changed = one.model_copy(update={"filter": recipe(BASE.replace("> 1", "> 2")).filter})
+    assert changed.digest == recipe(BASE.replace("> 1", "> 2")).digest != before
+
+
 def test_order_of_keep_rules_counts():
     swapped = BASE.replace(
         '    a: "image.width > 1"\n    b: "text.words > 1"', '    b: "text.words > 1"\n    a: "image.width > 1"'

@@ -133,7 +133,7 @@ def towers(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     text = f"{spread(found['one_text_onnx_times_torch'])} times"
     return [
         (
-            f"EfficientNet-Lite0 by ONNX Runtime against torch, one core, differing by {found['largest_difference']:.0e}",
+            f"EfficientNet-Lite0 by ONNX Runtime against torch, one core, off by {found['largest_difference']:.0e}",
             f"{spread(found['onnx_times_torch'])} times, {rate['onnx']['median']:.0f} pictures/s",
             "1.9 times",
         ),

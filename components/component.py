@@ -233,6 +233,7 @@ class Objective(Component[S]):
         towers: how it reads and embeds further texts and pictures (pairwright.components.pretrain.towers_in_training).
         population: what is trained on (components/dataset/examples/population.py); there before `modules`.
         captions: whether `losses` looks at `text`, a caption a pair; where none does, none is read.
+        patches: whether `encode` looks at `batch["patches"]`, the pictures' parts as unit vectors (n, P, d).
         initial_log_scale, initial_bias: what the model's temperature and bias start from; None: as the model has it.
     """
 
@@ -240,6 +241,7 @@ class Objective(Component[S]):
     initial_log_scale: Any = None
     initial_bias: Any = None
     captions: bool = True
+    patches: bool = False
     moving: ClassVar[tuple[str, ...]] = ()  # prefixes of its own modules' parameters that no gradient changes
 
     towers: Any

@@ -76,6 +76,10 @@ class TwoTower(DualEncoder):
     def embed_pixels(self, images: Tensor) -> Tensor:
         return self.project_image(self.image_tower(images))
 
+    def embed_with_patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        whole, patches = self.image_tower.with_patches(images)
+        return self.project_image(whole), self.project_image(patches)
+
     def embed_tokens(self, tokens: dict[str, Tensor]) -> Tensor:
         return self.project_text(self.text_tower(**tokens))
 

@@ -75,6 +75,14 @@ class DualEncoder(nn.Module):
         """uint8 (n, side, side, 3) -> (n, dim) unit vectors, with gradient through the tower."""
         raise NotImplementedError
 
+    def embed_with_patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (n, side, side, 3) -> unit vectors of pictures (n, dim) and of their patches (n, P, dim).
+
+        Raises:
+            ModelError: its image tower shows no patches.
+        """
+        raise NotImplementedError
+
     def embed_tokens(self, tokens: dict[str, Tensor]) -> Tensor:
         """What `tokens` gives -> (n, dim) unit vectors, with gradient through the tower."""
         raise NotImplementedError

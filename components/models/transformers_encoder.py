@@ -84,6 +84,15 @@ class TransformersEncoder(DualEncoder):
     def embed_pixels(self, images: Tensor) -> Tensor:
         return F.normalize(self._image(images), dim=-1)
 
+    def embed_with_patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """A CLIP's patches are its last tokens, normed and projected as its class token is."""
+        if self.family != "clip":
+            raise ModelError(f"a {self.family}'s patches are pooled before they are projected; name a CLIP")
+        seen = self.net.vision_model(pixel_values=self._pixels(images)).last_hidden_state
+        projected = self.net.visual_projection(self.net.vision_model.post_layernorm(seen))
+        vectors = F.normalize(projected.float(), dim=-1)
+        return vectors[:, 0], vectors[:, 1:]
+
     def embed_tokens(self, tokens: dict[str, Tensor]) -> Tensor:
         return F.normalize(self._text(tokens), dim=-1)
 
@@ -105,11 +114,13 @@ class TransformersEncoder(DualEncoder):
         parts = [self._text(self.tokens(chunk)) for chunk in batches(texts, CHUNK)]
         return torch.cat(parts) if parts else torch.zeros((0, self.dim), device=self.device)
 
-    def _image(self, images: Tensor) -> Tensor:
+    def _pixels(self, images: Tensor) -> Tensor:
         mean = torch.tensor(self.processor["image_mean"], device=self.device)
         deviation = torch.tensor(self.processor["image_std"], device=self.device)
-        pixels = ((images.float() / 255.0 - mean) / deviation).permute(0, 3, 1, 2)
-        return _pooled(self.net.get_image_features(pixel_values=pixels)).float()
+        return ((images.float() / 255.0 - mean) / deviation).permute(0, 3, 1, 2)
+
+    def _image(self, images: Tensor) -> Tensor:
+        return _pooled(self.net.get_image_features(pixel_values=self._pixels(images))).float()
 
     def _text(self, tokens: dict[str, Tensor]) -> Tensor:
         mask = tokens["mask"].long() if self.family == "clip" else None

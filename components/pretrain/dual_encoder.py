@@ -60,6 +60,11 @@ class FitDualEncoder(Task[DualEncoderSettings]):
         return found
 
     @property
+    def patches(self) -> bool:
+        """Whether an objective looks at the parts of a picture."""
+        return any(one.patches for one in self.objectives.values())
+
+    @property
     def captions(self) -> dict[str, float]:
         """Sources of the caption a pair, with their weights; none where no objective looks at it."""
         return self.settings.sources if any(one.captions for one in self.objectives.values()) else {}
@@ -75,14 +80,14 @@ class FitDualEncoder(Task[DualEncoderSettings]):
         return TowersInTraining(self.settings)
 
     def column_names(self) -> tuple[str, ...]:
-        image = (self.settings.image_features,) if self.settings.image_from_features else ()
+        image = self.towers.image_columns(self.patches) if self.settings.image_from_features else ()
         texts = [self.settings.text_features[s] for s in self.captions] if self.settings.from_features else []
         also = [name for one in self.objectives.values() for name in one.reads().columns]
         return tuple(dict.fromkeys((*image, *texts, *also, *self.settings.order_columns)))
 
     def reads(self) -> Reads:
         side = self.encoder.image_size if not self.settings.image_from_features else 0
-        read = self.towers.reads_image(side)
+        read = self.towers.reads_image(side, self.patches)
         if self.captions:
             read = read + self.towers.reads_texts(tuple(self.captions))
         for one in self.objectives.values():
@@ -114,6 +119,8 @@ class FitDualEncoder(Task[DualEncoderSettings]):
         import torch
 
         fields = {"image": self.towers.collate_image(examples), "groups": torch.from_numpy(examples.groups)}
+        if self.patches and self.settings.image_from_features:
+            fields["image_patches"] = self.towers.collate_patches(examples)
         if self.captions:
             fields["text"] = self.towers.collate_captions(examples, self.captions)
         for name, one in self.objectives.items():
@@ -121,7 +128,12 @@ class FitDualEncoder(Task[DualEncoderSettings]):
         return fields
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        outputs = {"image": self.towers.embed_image(batch["image"])}
+        outputs = {}
+        if self.patches:
+            outputs["image"], patches = self.towers.embed_with_patches(batch)
+            batch = batch.beside(patches=patches)
+        else:
+            outputs["image"] = self.towers.embed_image(batch["image"])
         if self.captions:
             outputs["text"] = self.towers.embed_text(batch["text"])
         for name, one in self.objectives.items():

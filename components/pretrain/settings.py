@@ -61,6 +61,9 @@ class DualEncoderSettings(TrainerSettings):
         {"alt": 1.0}, description="source -> weight in the caption mix, in the order of fallback"
     )
     image_features: str = Field("image_features.vector", description="column of the locked image tower's features")
+    patch_features: str | None = Field(
+        None, description="column of the locked image tower's patches, for objectives that look at them"
+    )
     text_features: dict[str, str] = Field(
         {"alt": "text_features.vector"}, description="source -> column of the locked text tower's features"
     )

@@ -35,9 +35,20 @@ class TowersInTraining:
 
     # -- what is read --------------------------------------------------------------------------
 
-    def reads_image(self, side: int) -> Reads:
+    def image_columns(self, patches: bool = False) -> tuple[str, ...]:
+        """Columns of the locked image tower's features, and of its patches if they are asked for.
+
+        Raises:
+            InvalidRecipe: there is no column of patches.
+        """
+        wish = self.settings
+        if patches and wish.patch_features is None:
+            raise InvalidRecipe("patches of a locked image tower are asked for; add patch_features: STEP.vector")
+        return (wish.image_features, *([wish.patch_features] if patches and wish.patch_features else []))
+
+    def reads_image(self, side: int, patches: bool = False) -> Reads:
         if self.settings.image_from_features:
-            return Reads(columns=(self.settings.image_features,))
+            return Reads(columns=self.image_columns(patches))
         return Reads(media={"image": ImageWish(side, self.settings.crop, self.settings.flip)})
 
     def reads_texts(self, sources: Sequence[str], *, every: bool = False) -> Reads:
@@ -67,6 +78,11 @@ class TowersInTraining:
             return torch.from_numpy(examples.column(self.settings.image_features))
         return torch.from_numpy(np.ascontiguousarray(self.model.pixels(examples.media("image"))))
 
+    def collate_patches(self, examples: Examples) -> Tensor:
+        """The locked tower's patches, (n, P * width)."""
+        assert self.settings.patch_features is not None
+        return torch.from_numpy(examples.column(self.settings.patch_features))
+
     def collate_captions(self, examples: Examples, weights: Mapping[str, float]) -> Any:
         """One text a pair, its source drawn anew each epoch: features (n, width), or tokens."""
         if not self.settings.from_features:
@@ -84,8 +100,12 @@ class TowersInTraining:
         if self.settings.from_features:
             return torch.from_numpy(np.stack([examples.column(self.column_of(source)) for source in texts], 1))
         sides = [examples.texts(source) for source in texts]
-        flat = [side[row] for row in range(len(examples)) for side in sides]
-        return {name: value.unflatten(0, (len(examples), len(sides))) for name, value in self._tokens(flat).items()}
+        return self.tokens_of([[side[row] for side in sides] for row in range(len(examples))])
+
+    def tokens_of(self, rows: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        """K texts of each pair, as `embed_texts` takes them: tokens (n, K, length)."""
+        flat = [text for row in rows for text in row]
+        return {name: value.unflatten(0, (len(rows), len(rows[0]))) for name, value in self._tokens(flat).items()}
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         return {name: value.cpu() for name, value in self.model.tokens(texts).items()}
@@ -95,6 +115,13 @@ class TowersInTraining:
     def embed_image(self, value: Tensor) -> Tensor:
         """What `collate_image` gave -> (n, d) unit vectors."""
         return self.model.project_image(value) if self.settings.image_from_features else self.model.embed_pixels(value)
+
+    def embed_with_patches(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Unit vectors of pictures (n, d) and of their patches (n, P, d), by one pass."""
+        if not self.settings.image_from_features:
+            return self.model.embed_with_patches(batch["image"])
+        patches = batch["image_patches"].unflatten(1, (-1, batch["image"].shape[1]))
+        return self.model.project_image(batch["image"]), self.model.project_image(patches)
 
     def embed_text(self, value: Any) -> Tensor:
         """What `collate_captions` gave -> (n, d) unit vectors."""

@@ -56,6 +56,10 @@ class Batch:
         """What one of several owners sees: the fields named `OWNER.field` without their owner, beside all others."""
         return Batch(own_names(self._fields, owner), self.numbers, self.keys, self.epoch, self.own)
 
+    def beside(self, **fields: Any) -> Batch:
+        """The same with further fields."""
+        return Batch({**self._fields, **fields}, self.numbers, self.keys, self.epoch, self.own)
+
     def to(self, device: torch.device | str) -> Batch:
         """The same with its tensors on `device`."""
         return Batch(_moved(self._fields, device), self.numbers, self.keys, self.epoch, self.own)

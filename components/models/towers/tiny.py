@@ -62,11 +62,15 @@ class TinyImage(ImageTower):
         return super().config() | {"width": self.width, "layers": self.layers, "seed": self.seed}
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.with_patches(images)[0]
+
+    def with_patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
         pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
         x = self.patches(pixels).flatten(2).transpose(1, 2) + self.position
         for block in self.blocks:
             x = block(x)
-        return self.norm(x).mean(1)
+        x = self.norm(x)
+        return x.mean(1), x
 
 
 class TinyText(TextTower):

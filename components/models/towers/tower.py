@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.component import batches
+from pairwright.components.errors import ModelError
 from pairwright.components.models.onnx.graph import Graph, graph_or_none
 from pairwright.components.models.towers.pixels import squash
 
@@ -95,6 +96,14 @@ class ImageTower(Tower):
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (n, side, side, 3) -> (n, width)."""
         raise NotImplementedError
+
+    def with_patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (n, side, side, 3) -> what `forward` gives, and (n, P, width) of a picture's parts, row by row.
+
+        Raises:
+            ModelError: this tower has none to show.
+        """
+        raise ModelError(f"an image tower of kind {self.kind} shows no patches; name one that does")
 
     def pictures(self, pairs: PairBatch) -> Sequence[np.ndarray] | np.ndarray:
         """A batch's pictures, all decoded, as `features` is to be given them, turned or not.

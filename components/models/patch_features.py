@@ -58,9 +58,9 @@ class PatchFeatures(Scorer[PatchFeaturesSettings]):
         import numpy as np
         import torch
 
-        images = np.asarray(self.tower.pictures(pairs))
+        pictures = list(self.tower.pictures(pairs))
         with torch.inference_mode():
-            parts = [self._parts(torch.from_numpy(np.ascontiguousarray(some))) for some in batches(images, CHUNK)]
+            parts = [self._parts(torch.from_numpy(np.stack(some))) for some in batches(pictures, CHUNK)]
         return {"vector": torch.cat(parts).half().cpu().numpy()}
 
     def _parts(self, images: Any) -> Any:

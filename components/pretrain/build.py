@@ -30,13 +30,14 @@ def build_model(settings: DualEncoderSettings, objectives: Sequence[Objective[An
             settings.text_tower,
             settings.dim,
             train_towers=settings.trainable == "all",
-            own_towers={*(settings.lora.towers if settings.trainable == "lora" else ()), *_started_from(settings)},
+            own_towers={*_changed(settings), *_started_from(settings)},
             seed=settings.seed,
             bias=bias,
             device=str(device),
         )
         for tower in (model.image_tower, model.text_tower):
             tower.config()  # one that no folder can hold says so now, not after the training
+        model.get_submodule("text_tower").requires_grad_(settings.trainable in ("text", "all"))
     if settings.trainable == "lora":
         _adapt(model, settings)
     with torch.no_grad():
@@ -45,6 +46,11 @@ def build_model(settings: DualEncoderSettings, objectives: Sequence[Objective[An
         if bias is not None and model.logit_bias is not None:
             model.logit_bias.fill_(bias)
     return model
+
+
+def _changed(settings: DualEncoderSettings) -> tuple[str, ...]:
+    """Sides whose tower is adapted or trained alone."""
+    return settings.lora.towers if settings.trainable == "lora" else ("text",) if settings.trainable == "text" else ()
 
 
 def _started_from(settings: DualEncoderSettings) -> set[str]:

@@ -50,6 +50,8 @@ fairness or for safety, and its scores are no probabilities.
 def _trained(settings: DualEncoderSettings) -> str:
     if settings.trainable == "all":
         return "trained"
+    if settings.trainable == "text":
+        return "the image tower locked, the text tower trained"
     if settings.trainable == "heads":
         return "locked; only the projections are trained"
     lora = settings.lora

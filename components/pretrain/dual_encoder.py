@@ -89,10 +89,14 @@ class FitDualEncoder(Task[DualEncoderSettings]):
         side = self.encoder.image_size if not self.settings.image_from_features else 0
         read = self.towers.reads_image(side, self.patches)
         if self.captions:
-            read = read + self.towers.reads_texts(tuple(self.captions))
+            read = read + self.reads_text()
         for one in self.objectives.values():
             read = read + one.reads()
         return read
+
+    def reads_text(self) -> Reads:
+        """Of the caption a pair."""
+        return self.towers.reads_texts(tuple(self.captions))
 
     def prepare(self) -> None:
         """Build the towers: what is read depends on them."""
@@ -122,10 +126,14 @@ class FitDualEncoder(Task[DualEncoderSettings]):
         if self.patches and self.settings.image_from_features:
             fields["image_patches"] = self.towers.collate_patches(examples)
         if self.captions:
-            fields["text"] = self.towers.collate_captions(examples, self.captions)
+            fields |= self.collate_text(examples)
         for name, one in self.objectives.items():
             fields |= {f"{name}.{field}": value for field, value in one.collate(examples).items()}
         return fields
+
+    def collate_text(self, examples: Examples) -> Mapping[str, Any]:
+        """`text`, and whatever else is known of it."""
+        return {"text": self.towers.collate_captions(examples, self.captions)}
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         outputs = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
@@ -43,13 +43,17 @@ class LoraSettings(Settings):
 
 
 class DualEncoderSettings(TrainerSettings):
+    knows_classes: ClassVar[bool] = False  # whether the task's batches say the `classes` of pairs
+
     image_tower: ModelFolder = ModelFolder(reference="builtin:efficientnet-lite0")
     text_tower: ModelFolder = ModelFolder(reference="builtin:minilm")
     tower: ModelFolder | None = Field(
         None, description="a transformers CLIP or SigLIP folder, instead of the two towers; trained from pictures"
     )
-    trainable: Literal["heads", "lora", "all"] = Field(
-        "heads", description="projections on locked towers, low-rank adapters in them beside, or everything"
+    trainable: Literal["heads", "lora", "text", "all"] = Field(
+        "heads",
+        description="projections on locked towers, low-rank adapters in them beside, the text tower (locked-image "
+        "tuning, from columns of picture features), or everything",
     )
     lora: LoraSettings = LoraSettings()
     dim: int = Field(256, ge=2, le=4096, description="width of the shared space (a transformers tower has its own)")
@@ -82,6 +86,8 @@ class DualEncoderSettings(TrainerSettings):
 
     @model_validator(mode="after")
     def _sources_have_columns(self) -> Self:
+        if self.trainable == "text" and self.tower is not None:
+            raise ValueError("trainable: text is of two towers, and `tower` names a whole model; say all")
         if not any(self.captions.values()):
             raise ValueError("captions needs a source of weight above 0")
         if not any(one.weight for one in self.objective):
@@ -105,7 +111,7 @@ class DualEncoderSettings(TrainerSettings):
     def image_from_features(self) -> bool:
         """Whether pictures are cached features of a locked tower, whatever captions are."""
         adapts_text_alone = self.trainable == "lora" and "image" not in self.lora.towers
-        return self.tower is None and (self.trainable == "heads" or adapts_text_alone)
+        return self.tower is None and (self.trainable in ("heads", "text") or adapts_text_alone)
 
     @property
     def sources(self) -> dict[str, float]:

@@ -86,7 +86,7 @@ class TowersInTraining:
     def collate_captions(self, examples: Examples, weights: Mapping[str, float]) -> Any:
         """One text a pair, its source drawn anew each epoch: features (n, width), or tokens."""
         if not self.settings.from_features:
-            return self._tokens(examples.captions(weights))
+            return self.tokens(examples.captions(weights))
         columns = {source: self.column_of(source) for source in weights}
         chosen = examples.drawn_sources(weights, {source: examples.known(name) for source, name in columns.items()})
         features = [examples.column(name) for name in columns.values()]
@@ -105,9 +105,9 @@ class TowersInTraining:
     def tokens_of(self, rows: Sequence[Sequence[str]]) -> dict[str, Tensor]:
         """K texts of each pair, as `embed_texts` takes them: tokens (n, K, length)."""
         flat = [text for row in rows for text in row]
-        return {name: value.unflatten(0, (len(rows), len(rows[0]))) for name, value in self._tokens(flat).items()}
+        return {name: value.unflatten(0, (len(rows), len(rows[0]))) for name, value in self.tokens(flat).items()}
 
-    def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         return {name: value.cpu() for name, value in self.model.tokens(texts).items()}
 
     # -- embedding -----------------------------------------------------------------------------

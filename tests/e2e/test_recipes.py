@@ -43,6 +43,8 @@ def cut_short(name: str) -> dict:
         step["with"] |= {"steps": 6, "warmup_steps": 2, "batch_size": 32}
     if "release" in said:
         said["release"]["seed"] = 0
+    if name == "prefix_conditioning":
+        said["pretrain"]["with"]["batch_size"] = 8  # of one artist each
     if name == "clip":
         said["pretrain"]["with"]["micro_batch"] = 8  # of 32
     if name == "compress_and_align":  # 120 stamps in circles of 16 would be 7 groups, too few to cross-fit on

@@ -6,13 +6,13 @@ class of the highest cosine.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from pairwright.components.component import Benchmark, Measured, Metric
+from pairwright.components.dataset.captions.spoken import spoken
 from pairwright.components.errors import DatasetError, InvalidRecipe
 from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean
 from pairwright.components.finite import require_finite
@@ -96,12 +96,6 @@ class ZeroShot(Benchmark[ZeroShotSettings]):
         prompts = [t.format(self.settings.names.get(name, spoken(name))) for name in classes for t in templates]
         vectors = model.encode_text(prompts).view(len(classes), len(templates), -1)
         return F.normalize(vectors.mean(dim=1), dim=-1)
-
-
-def spoken(label: str) -> str:
-    """A label as words: `naturalForces`, `natural_forces` and `nature/forces` become separate words."""
-    split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
-    return " ".join(re.sub(r"[_\-/.]+", " ", split).split()).lower()
 
 
 def class_weights(truth: np.ndarray) -> np.ndarray:

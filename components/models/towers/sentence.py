@@ -54,9 +54,23 @@ class SentenceTower(TextTower):
         return {"ids": ids, "mask": mask}
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        hidden = self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        real = mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * real).sum(1) / real.sum(1).clamp(min=1.0)
+        return _mean(self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask)
+
+    def token_vectors(self) -> Tensor:
+        found: Tensor = self.net.get_input_embeddings().weight
+        return found
+
+    def with_prefix(self, ids: Tensor, mask: Tensor, prefix: Tensor) -> Tensor:
+        real = torch.ones(prefix.shape[:2], dtype=torch.bool, device=mask.device)
+        mask = torch.cat([real, mask], 1)
+        vectors = torch.cat([prefix, self.net.get_input_embeddings()(ids)], 1)
+        return _mean(self.net(inputs_embeds=vectors, attention_mask=mask.long()).last_hidden_state, mask)
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Of the real tokens: (n, length, width), bool (n, length) -> (n, width)."""
+    real = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * real).sum(1) / real.sum(1).clamp(min=1.0)
 
 
 def _load_tokenizer(path: Path, max_tokens: int) -> Any:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pairwright.components.errors import ModelError, nearest
 from pairwright.components.models.resolve import BUILTIN, resolve_model
-from pairwright.components.models.towers import efficientnet, minilm, sentence, tiny
-from pairwright.components.models.towers.tower import Tower
+from pairwright.components.models.towers import efficientnet, minilm, prefixed, sentence, tiny
+from pairwright.components.models.towers.tower import TextTower, Tower
 from pairwright.components.settings import ModelFolder
 
 PRETRAINED: Mapping[str, Callable[[], Tower]] = {
@@ -56,6 +56,16 @@ def build_tower(config: Mapping[str, Any], folder: str | Path, tensors: Callable
     Raises:
         ModelError: this release knows no such tower, or a tensor is missing.
     """
+    tower = _untrained(config, folder)
+    try:
+        tower.load_state_dict(tensors())
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{folder}: its weights do not fit its config.json ({problem}); restore the folder") from None
+    return tower
+
+
+def _untrained(config: Mapping[str, Any], folder: str | Path) -> Tower:
     kind = config["kind"]
     tower: Tower
     if kind == efficientnet.KIND:
@@ -64,13 +74,12 @@ def build_tower(config: Mapping[str, Any], folder: str | Path, tensors: Callable
         tower = sentence.SentenceTower(config["transformer"], Path(folder) / sentence.TOKENIZER)
     elif kind in ("tiny-image", "tiny-text"):
         tower = (tiny.TinyImage if kind == "tiny-image" else tiny.TinyText)(config["width"], config["layers"])
+    elif kind == prefixed.KIND:
+        base = _untrained(config["base"], folder)
+        assert isinstance(base, TextTower), f"{base.kind} reads no texts"
+        tower = prefixed.PrefixedText(base, config["kinds"], config["tokens"])
     else:
         raise ModelError(f'{folder}: this release has no tower "{kind}"; upgrade pairwright')
-    try:
-        tower.load_state_dict(tensors())
-    except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{folder}: its weights do not fit its config.json ({problem}); restore the folder") from None
     return tower
 
 

@@ -96,7 +96,17 @@ class TinyText(TextTower):
         return byte_tokens(texts, MAX_BYTES, self.device)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self._read(self.embed(ids) + self.position[:, : ids.shape[1]], mask)
+
+    def token_vectors(self) -> Tensor:
+        return self.embed.weight
+
+    def with_prefix(self, ids: Tensor, mask: Tensor, prefix: Tensor) -> Tensor:
         x = self.embed(ids) + self.position[:, : ids.shape[1]]
+        real = torch.ones(prefix.shape[:2], dtype=torch.bool, device=mask.device)
+        return self._read(torch.cat([prefix, x], 1), torch.cat([real, mask], 1))
+
+    def _read(self, x: Tensor, mask: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x, mask)
         real = mask.unsqueeze(-1).to(x.dtype)

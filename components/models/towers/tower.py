@@ -141,6 +141,18 @@ class TextTower(Tower):
         """-> (n, width)."""
         raise NotImplementedError
 
+    def token_vectors(self) -> Tensor:
+        """The vectors (vocabulary, token width) its tokens become.
+
+        Raises:
+            ModelError: it takes no other vectors in their place.
+        """
+        raise ModelError(f"a text tower of kind {self.kind} takes no prefix; name one that does")
+
+    def with_prefix(self, ids: Tensor, mask: Tensor, prefix: Tensor) -> Tensor:
+        """`forward` with vectors (n, tokens, token width) before each text -> (n, width)."""
+        raise NotImplementedError
+
     def save_tokenizer(self, folder: Path) -> None:
         """Write what `tokens` needs into a model folder."""
 

@@ -137,6 +137,27 @@ def test_locked_towers_stay_bit_identical_and_trained_ones_move(view: ColumnsVie
     assert not any(torch.equal(everything[name], value) for name, value in start.items())
 
 
+def test_locked_image_tuning_trains_the_text_tower_on_columns_of_picture_features(
+    view: ColumnsView, tmp_path: Path
+) -> None:
+    train(tiny_config(view, tmp_path, "text", trainable="text", steps=3), 0, 1, lambda m: None)
+    from pairwright.components.models.towers.tiny import TinyImage, TinyText
+
+    locked = load_file(tmp_path / "text/image_tower.safetensors")
+    assert all(torch.equal(locked[name], value) for name, value in TinyImage().state_dict().items())
+    everything = load_file(tmp_path / "text/model.safetensors")
+    start = {f"text_tower.{name}": value for name, value in TinyText().state_dict().items()}
+    assert start.keys() <= everything.keys()
+    assert not any(torch.equal(everything[name], value) for name, value in start.items())
+    task = FitDualEncoder(tiny_settings(trainable="text"))
+    task.device = torch.device("cpu")
+    task.prepare()
+    assert task.reads().columns == ("image_features.vector",)
+    assert not task.reads().media
+    with pytest.raises(InvalidRecipe, match="of two towers"):
+        tiny_settings(trainable="text", tower="./somewhere")
+
+
 def test_a_run_on_pictures_resumes_bit_for_bit(view: ColumnsView, tmp_path: Path) -> None:
     changes = {"trainable": "all", "steps": 6, "checkpoint_every": 2, "captions": {"alt": 0.5, "keywords": 0.5}}
     changes["text_features"] = {}

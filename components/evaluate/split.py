@@ -6,7 +6,8 @@ pass of the tower, and several benchmarks of a model one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.finite import require_finite
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.models.protocols import DualEncoder
+from pairwright.components.models.towers.tower import ImageTower
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class SplitFeatures:
         groups: n names; pairs of one group are not independent.
         labels: n dicts of the sidecar's labels.
         skipped: pairs without a readable picture or without a caption.
+        rows: which rows of each shard the pictures are.
     """
 
     image: Tensor
@@ -69,6 +72,7 @@ class SplitFeatures:
     groups: list[str]
     labels: list[dict[str, str]]
     skipped: int
+    rows: list[list[int]] = field(default_factory=list)
 
     @property
     def caption_groups(self) -> list[str]:
@@ -105,6 +109,8 @@ def features_of(model: DualEncoder, dataset: Dataset, source: str = "alt") -> Sp
     if not asked:
         raise DatasetError(f'{dataset.name} has no pair with a picture and a caption "{source}"; name another source')
     captions = [text for i in asked for text in texts[i]]
+    number = itertools.count()
+    rows = [[row for row in of_shard if texts[next(number)]] for of_shard in every.rows]
     return SplitFeatures(
         image=every.image if len(asked) == len(texts) else every.image[asked],
         text=text_features_of(model, captions, dataset.name),
@@ -113,7 +119,31 @@ def features_of(model: DualEncoder, dataset: Dataset, source: str = "alt") -> Sp
         groups=[every.groups[i] for i in asked],
         labels=[every.labels[i] for i in asked],
         skipped=every.skipped + len(texts) - len(asked),
+        rows=rows,
     )
+
+
+def pictures_again(dataset: Dataset, rows: list[list[int]], pixels: int) -> Iterator[list[np.ndarray]]:
+    """The pictures of these rows of each shard once more, decoded, batch by batch; all of them can be read."""
+    for shard, of_shard in zip(dataset.shards, rows, strict=True):
+        for batch in read_pairs(shard, pixels=pixels, rows=of_shard) if of_shard else ():
+            yield [image for image in batch.images if image is not None]
+
+
+def tower_features_of(tower: ImageTower, dataset: Dataset, rows: list[list[int]]) -> np.ndarray:
+    """What a tower that is not the model's makes of the pictures of these rows: (n, width) float32.
+
+    Raises:
+        NotFinite: a feature is not.
+    """
+
+    def make() -> np.ndarray:
+        parts = [tower.features(images).float().cpu().numpy() for images in pictures_again(dataset, rows, tower.side)]
+        return np.concatenate(parts)
+
+    found = _once(("tower", f"{dataset.digest}/{sha256_text(canonical(rows))}", tower.weights), make)
+    require_finite(found, f"the features of {dataset.name}'s pictures")
+    return found
 
 
 def text_features_of(model: DualEncoder, captions: list[str], name: str) -> Tensor:

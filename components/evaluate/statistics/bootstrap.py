@@ -6,7 +6,7 @@ independent, and an interval that took them for it would be too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,25 @@ def bootstrap_median(
         below = np.cumsum(counts[_codes(groups, len(items))[order]])
         medians[replicate] = items[order][np.searchsorted(below, below[-1] / 2)]
     return _interval(float(np.median(items)), medians, confidence)
+
+
+def bootstrap_statistic(
+    statistic: Callable[[np.ndarray], float],
+    groups: Sequence[Any],
+    *,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """Any statistic of items with its interval, e.g. a correlation.
+
+    Args:
+        statistic: how often each item counts (n,) -> the statistic; of all once it is the value.
+    """
+    codes = _codes(groups, len(groups))
+    drawn = [statistic(counts[codes].astype(np.float64)) for counts in _draws(codes, seed)]
+    value = statistic(np.ones(len(codes)))
+    require_finite([value, *drawn], "the statistic that is drawn anew")
+    return _interval(value, np.asarray(drawn), confidence)
 
 
 def paired_bootstrap(

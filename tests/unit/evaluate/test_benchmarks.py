@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 from learning import features_view, tiny_model, tiny_settings
+from oracles import Reader
 from shapes import caption_text, encoded, facts_of
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.component import Measured, Metric
 from pairwright.components.dataset.dataset import Dataset
@@ -25,53 +24,9 @@ from pairwright.components.evaluate.benchmarks.zero_shot import ZeroShot, ZeroSh
 from pairwright.components.evaluate.metrics.ranks import chance_recall
 from pairwright.components.evaluate.split import features_of
 from pairwright.components.models.dual_encoder import load_dual_encoder
-from pairwright.components.models.encoder import DualEncoder
 from pairwright.components.models.formats import load_model
 from pairwright.components.models.towers.untrained import new_dual_encoder
 from pairwright.flows.stages.measure import groups_of, measure
-
-
-class Reader(DualEncoder):
-    """An oracle on shapes: reads the colour and place off the picture, and the caption's words."""
-
-    dim = 8
-    image_size = 32
-
-    def __init__(self, noise: bool = False) -> None:
-        super().__init__()
-        self.noise = noise
-        self.log_scale = torch.nn.Parameter(torch.zeros(()))
-
-    def image_features(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
-        random = torch.Generator().manual_seed(5)
-        if self.noise:
-            return torch.randn(len(images), self.dim, generator=random)
-        return torch.stack([torch.from_numpy(self._facts(image)) for image in images])
-
-    @staticmethod
-    def _facts(image: np.ndarray) -> np.ndarray:
-        from shapes import COLOURS
-
-        ground = image[0, 0].astype(int)
-        ink = np.abs(image.astype(int) - ground).sum(-1) > 150
-        y, x = (axis.mean() / len(image) - 0.5 for axis in np.nonzero(ink))
-        place = [x < -0.1, x > 0.1, y < -0.1, y > 0.1]
-        colour = np.median(image[ink], axis=0)
-        distances = [np.abs(colour - np.array(rgb)).sum() for rgb in COLOURS.values()]
-        return np.r_[np.eye(4)[int(np.argmin(distances))], np.array(place, float)].astype(np.float32)
-
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        from shapes import COLOURS, POSITIONS
-
-        words = [*COLOURS, *POSITIONS]
-        if self.noise:
-            return torch.randn(len(texts), self.dim, generator=torch.Generator().manual_seed(6))
-        return torch.tensor([[float(word in text.split()) for word in words] for text in texts])
-
-    def project_image(self, features: Any) -> Tensor:
-        return F.normalize(features.float(), dim=-1)
-
-    project_text = project_image
 
 
 def by_name(metrics: list[Metric]) -> dict[str, Metric]:

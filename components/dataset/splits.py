@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DRAWN_FROM = "drawn_from"  # of a split's facts: the digest of the data it was drawn from, where a run drew it
 TRAIN, DEV, TEST, LEFT_OUT = "raw", "dev", "test", "left_out"
 BLOCK = 1024  # hashes compared at a time: 1024 x n distances, some 100 MiB at n = 8,000
+_APART = re.compile(r"[^\w]+|_+")
+_LOOKS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # variation selectors, which are marks too
 _ARTICLES = re.compile(r"^(?:an?|the|some)\s+")
 
 
@@ -107,9 +109,26 @@ def drawn_elsewhere(split: Dataset, data: Dataset) -> bool:
 
 
 def normalise(caption: str | None) -> str:
-    """A caption without case, accents' encoding, punctuation and leading article."""
-    words = re.sub(r"[^\w]+|_+", " ", unicodedata.normalize("NFKC", caption or "").casefold()).strip()
+    """A caption without case, accents' encoding, punctuation and leading article.
+
+    A mark belongs to the letter before it (the vowels of Hindi and Thai), so that words which differ in marks alone
+    stay different; one that follows no letter, or asks for an emoji's look, says nothing.
+    """
+    text = unicodedata.normalize("NFKC", caption or "").casefold()
+    words = _APART.sub(" " if text.isascii() else _between, text).strip()
     return _ARTICLES.sub("", words)
+
+
+def _between(match: re.Match[str]) -> str:
+    """What takes the place of a run without letters: the marks it begins with, if a letter is before, and a space."""
+    run = match.group()
+    follows = match.start() > 0 and run[0] != "_" and match.string[match.start() - 1] != "_"
+    marks = ""
+    for character in run if follows else "":
+        if unicodedata.category(character) not in ("Mn", "Mc") or _LOOKS.match(character):
+            break
+        marks += character
+    return marks if len(marks) == len(run) else f"{marks} "
 
 
 def near_pairs(hashes: np.ndarray, others: np.ndarray | None = None, radius: int = NEAR) -> Iterator[tuple[int, int]]:

@@ -1,13 +1,16 @@
 """No group crosses the evaluation splits, and nothing linked to them is trained on."""
 
 import itertools
+import re
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.dataset import Dataset, open_dataset
 from pairwright.components.dataset.media.pdq import NEAR, hamming
 from pairwright.components.dataset.splits import (
     DEV,
@@ -22,6 +25,8 @@ from pairwright.components.dataset.splits import (
     near_pairs,
     normalise,
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 def candidate(key: str, caption: str | None, picture: int, *, drawable: bool = True, **more) -> Candidate:
@@ -142,6 +147,59 @@ def test_groups_are_transitive_and_a_missing_caption_or_picture_links_nothing() 
 )
 def test_normalised_captions(text: str | None, plain: str) -> None:
     assert normalise(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("हिन्दी", "हांद"), ("คืน", "คน"), ("கோ", "கூ"), ("ба\u0301нка", "банка"), ("x\u030c", "x")],
+)
+def test_words_that_differ_in_marks_alone_stay_different(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
+    assert normalise(one) == one, "and whole: a vowel sign ends no word"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("❤️", ""),
+        ("1️⃣ one", "1 one"),
+        ("\u0301a", "a"),
+        ("e\u0301", "é"),
+        ("नमस्ते, दुनिया!", "नमस्ते दुनिया"),
+    ],
+)
+def test_a_mark_without_a_letter_and_a_look_of_an_emoji_say_nothing(text: str, plain: str) -> None:
+    assert normalise(text) == plain
+
+
+@given(st.text(max_size=30))
+def test_normalising_twice_changes_nothing_and_ascii_is_as_it_was(text: str) -> None:
+    once = normalise(text)
+    assert normalise(f"x {once}") == f"x {once}".strip()  # `x`: an article that stands second is none
+    if text.isascii():
+        assert once == _before_marks(text)
+
+
+def _before_marks(caption: str) -> str:
+    """As it was when the pinned corpora were drawn: marks dropped, and words broken at them."""
+    words = re.sub(r"[^\w]+|_+", " ", unicodedata.normalize("NFKC", caption).casefold()).strip()
+    return re.sub(r"^(?:an?|the|some)\s+", "", words)
+
+
+@pytest.mark.parametrize("name", ["raw", "dev", "test", "emoji", "emoji-dev", "emoji-test"])
+def test_the_captions_that_pinned_splits_were_drawn_by_read_as_they_did(name: str) -> None:
+    root = ROOT / "data" / name
+    if not (root / "dataset.json").exists():
+        pytest.skip("the corpus is not pulled")
+    drawn_by = [
+        entry["text"]
+        for _, table in open_dataset(str(root)).iter_sidecars(["captions"])
+        for captions in table["captions"].to_pylist()
+        for entry in captions or ()
+        if entry["source"] != "translation"
+    ]
+    assert len(drawn_by) > 300
+    assert all(normalise(text) == _before_marks(text) for text in drawn_by)
 
 
 def test_near_pairs_finds_every_pair_across_blocks() -> None:

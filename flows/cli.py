@@ -22,6 +22,8 @@ VERBS = {
     "recipes": "List the recipes that ship with Pairwright.",
     "components": "List what a recipe's steps may use, one line each.",
     "new": "Begin a component of your own: a folder with its code, test and packaging.",
+    "compare": "Compare runs on the items all were measured on, and draw a page of it.",
+    "power": "How many test items a difference needs, and what so many could have seen.",
     "lineage": "From a model to the data, recipe, code and gates that made it.",
     "export": "Write the curated set as a WebDataset and a Parquet to take away.",
     "export-model": "Write a model for transformers, open_clip, sentence-transformers or ONNX, checked.",

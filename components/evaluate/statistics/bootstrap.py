@@ -96,6 +96,32 @@ def paired_bootstrap(
     return Difference(value, bounds.low, bounds.high, p)
 
 
+def paired_bootstrap_median(
+    a: Any, b: Any, groups: Sequence[Any] | None = None, *, seed: int = 0, confidence: float = CONFIDENCE
+) -> Difference:
+    """Median of a less median of b over the same items, both of the groups that a replicate draws; p as above."""
+    both = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    codes = _codes(groups, len(both[0]))
+    orders = []
+    for one in both:
+        require_finite(one, "the values whose median is taken")
+        orders.append(np.argsort(one, kind="stable"))
+    drawn = _draws(codes, seed)
+    found = np.empty(len(drawn))
+    for replicate, counts in enumerate(drawn):
+        weights = counts[codes]
+        medians = []
+        for one, order in zip(both, orders, strict=True):
+            below = np.cumsum(weights[order])
+            medians.append(one[order][np.searchsorted(below, below[-1] / 2)])
+        found[replicate] = medians[0] - medians[1]
+    value = float(np.median(both[0]) - np.median(both[1]))
+    tail = min((found <= 0).mean(), (found >= 0).mean())
+    bounds = _interval(value, found, confidence)
+    p = 1.0 if np.array_equal(*both) else min(1.0, 2 * max(float(tail), 0.5 / len(found)))
+    return Difference(value, bounds.low, bounds.high, p)
+
+
 def _replicate_means(items: np.ndarray, groups: Sequence[Any] | None, seed: int) -> np.ndarray:
     """Mean of each replicate: its groups' sums over its groups' sizes."""
     require_finite(items, "the values whose mean is taken")

@@ -42,6 +42,7 @@ class Crossed:
         seeds, groups, items: how many of each.
         of_seeds: variance of `value` from the seeds and from what seeds and groups share; 0 of one seed.
         of_groups: that from the groups alone.
+        shared: what a seed and a group have together, within `of_seeds`; 0 of one seed.
     """
 
     value: float
@@ -50,6 +51,7 @@ class Crossed:
     items: int
     of_seeds: float
     of_groups: float
+    shared: float = 0.0
 
     @property
     def decides(self) -> bool:
@@ -109,8 +111,9 @@ def crossed(values: Any, groups: Sequence[Any] | np.ndarray | None = None) -> Cr
     by_seed, by_group = influence.mean(axis=1), influence.mean(axis=0)
     of_seeds = float(by_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
     of_groups = float(by_group.var(ddof=1)) / count if count > 1 else 0.0
+    shared = 0.0
     if seeds > 1 and count > 1:
         rest = influence - by_seed[:, None] - by_group[None, :]
         shared = float((rest**2).sum()) / ((seeds - 1) * (count - 1)) / (seeds * count)
         of_groups = max(of_groups - shared, 0.0)
-    return Crossed(mean, seeds, count, items, of_seeds, of_groups)
+    return Crossed(mean, seeds, count, items, of_seeds, of_groups, shared)

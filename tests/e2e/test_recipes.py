@@ -6,13 +6,16 @@ One process runs them all, so that columns, Ray's session, Prefect's server, imp
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -29,33 +32,41 @@ EACH = 120  # pairs of stamps and of clip-art
 RECIPES = [name for name in recipe_names() if name != "quickstart"]
 
 
-def cut_short(name: str) -> dict:
+# What 240 pairs cannot carry as the recipe has it: path -> value.
+SMALLER: dict[str, dict[str, Any]] = {
+    "compress_and_align": {"filter.select.silver.with.circle": 6},  # in circles of 16: too few groups to cross-fit on
+    "prefix_conditioning": {"pretrain.with.batch_size": 8},  # of one artist each
+    "sail_vl": {"filter.select.stages.with.shares": [1.0, 0.7]},  # of a tenth one pair is more than 1% of its budget
+}
+MOST = {"steps": 6, "warmup_steps": 2, "batch_size": 32, "micro_batch": 8, "epochs": 1}
+
+
+def cut_short(name: str) -> dict[str, Any]:
     """The recipe resolved, but one seed, one arm and few steps: what it does is left as it is."""
     said = merged(load_recipe(name).layers)
-    if "pretrain" in said:
-        said["pretrain"]["with"] |= {"steps": 6, "warmup_steps": 2, "batch_size": 32}
-        said["pretrain"]["seeds"] = [0]
-    if "evaluate" in said:
+    for step in (said.get("pretrain"), *said.get("train", {}).values()):
+        if step:
+            step["with"] = {"steps": 6, "warmup_steps": 2, "batch_size": 32} | fewer(step.get("with", {}), MOST)
+            step["seeds"] = [0]
+    if said.get("evaluate"):
         said["evaluate"]["ablation"] = ["curated"]
         if "compression" in said["evaluate"]:
             said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
-    for step in said.get("train", {}).values():
-        step["with"] |= {"steps": 6, "warmup_steps": 2, "batch_size": 32}
     if "release" in said:
         said["release"]["seed"] = 0
-    if name == "prefix_conditioning":
-        said["pretrain"]["with"]["batch_size"] = 8  # of one artist each
-    if name == "clip":
-        said["pretrain"]["with"]["micro_batch"] = 8  # of 32
-    if name == "compress_and_align":  # 120 stamps in circles of 16 would be 7 groups, too few to cross-fit on
-        said["filter"]["select"]["silver"]["with"]["circle"] = 6
-    if name == "sail_vl":  # of so few pairs a tenth cannot meet its token budget within 1%: one pair is more
-        said["filter"]["select"]["stages"]["with"]["shares"] = [1.0, 0.7]
     for step in said["filter"].get("fit", {}).values():
-        step["with"] |= {"steps": min(step["with"].get("steps", 30), 30)} if step["uses"] != "ngram_model" else {}
-        if step["uses"] == "captioner":
-            step["with"] |= {"steps": 6, "batch_size": 32}
+        most = MOST if step["uses"] == "captioner" else {"steps": 30}
+        most_of = {} if step["uses"] == "ngram_model" else {"steps": most["steps"]}
+        step["with"] = most_of | fewer(step.get("with", {}), most)
+    for path, value in SMALLER.get(name, {}).items():
+        *outer, last = path.split(".")
+        functools.reduce(operator.getitem, outer, said)[last] = value
     return said
+
+
+def fewer(said: dict[str, Any], most: dict[str, int]) -> dict[str, Any]:
+    """Settings whose numbers named in `most` are at most that."""
+    return {key: min(value, most[key]) if value and key in most else value for key, value in said.items()}
 
 
 @pytest.fixture(scope="module")

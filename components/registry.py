@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from pairwright.components.component import Benchmark, Captioner, Component, Fit, Objective, Scorer, Selection
 from pairwright.components.errors import UnknownComponent, nearest
-from pairwright.components.plug_ins import COMPONENTS, broken_plug_ins, plug_ins
+from pairwright.components.plug_ins import COMPONENTS, broken_plug_ins, imported, plug_ins
 from pairwright.components.settings import Named
 
 STAGE_PACKAGES = (
@@ -157,7 +157,7 @@ def load_class(kind: str, name: str, module: str = "") -> type[Component]:
     """
     if (kind, name) not in _registered and module:
         try:
-            importlib.import_module(module)
+            imported(module)
         except ModuleNotFoundError as error:
             raise UnknownComponent(
                 f"{kind} {name} lives in {module}, which this worker cannot import ({error}); install it there, too"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +128,25 @@ def test_a_components_settings_are_found_through_its_base_classes():
 def test_what_two_components_need_adds_up():
     both = Requires(pixels=224, captions=("source",)) + Requires(pixels=64, raw=True)
     assert both == Requires(pixels=224, captions=("source",), raw=True)
+
+
+class Editable:
+    """What an editable install adds to Python's finders: asked after the folders on the path."""
+
+    def __init__(self, name: str, file: Path) -> None:
+        self.name, self.file = name, file
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        return spec_from_file_location(name, self.file) if name == self.name else None
+
+
+def test_a_plug_in_is_found_from_the_folder_that_holds_its_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "folder_of_mine"
+    project.mkdir()
+    code = "from pairwright.components.component import Scorer\nfrom pairwright.components.registry import scorer\n"
+    (project / "folder_of_mine.py").write_text(f'{code}@scorer("of_mine")\nclass OfMine(Scorer):\n    """Nothing."""\n')
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable("folder_of_mine", project / "folder_of_mine.py")])
+    monkeypatch.syspath_prepend(str(tmp_path))  # where Ray's workers look first
+    assert registry.load_class("scorer", "of_mine", "folder_of_mine").__name__ == "OfMine"

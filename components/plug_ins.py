@@ -43,7 +43,8 @@ def imported(name: str) -> ModuleType:
     """Import a module that is installed, even where the working directory has a folder of its name.
 
     A plug-in's project is such a folder (`pairwright new` makes ./mine with mine.py in it), and Ray's workers look in
-    the driver's directory first. Python takes it for a package without code before it asks an editable install's finder.
+    the driver's directory first. Python takes it for a package without code, and an editable install's finder is asked
+    too late.
     """
     found = importlib.import_module(name)
     if found.__spec__ is None or found.__spec__.origin is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ class Reader(DualEncoder):
         words = [*COLOURS, *POSITIONS]
         if self.noise:
             return torch.randn(len(texts), self.dim, generator=torch.Generator().manual_seed(6))
-        return torch.tensor([[float(word in text.split()) for word in words] for text in texts])
+        return torch.tensor([[float(word in re.findall(r"\w+", text)) for word in words] for text in texts])
 
     def project_image(self, features: Any) -> Tensor:
         return F.normalize(features.float(), dim=-1)

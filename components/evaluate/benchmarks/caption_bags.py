@@ -1,4 +1,4 @@
-"""Bags of pictures that look alike: can a caption be told from its neighbours', and a picture from its?
+"""Bags of pictures that look alike: is a caption told from its neighbours', a picture from its?
 
     benchmarks:
       truematch: {uses: caption_bags, with: {size: 5}}                   # bags made of the split

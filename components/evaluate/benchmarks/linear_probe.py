@@ -1,4 +1,4 @@
-"""Linear probe: a linear classifier on the model's picture vectors, fitted on one dataset and judged on the split.
+"""Linear probe: a linear classifier on picture vectors, fitted on one dataset, judged on the split.
 
     benchmarks:
       probe: {uses: linear_probe, with: {train: data/raw, label: category}}

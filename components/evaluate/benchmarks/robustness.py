@@ -1,4 +1,4 @@
-"""Robustness: what blur, noise and rotation cost, and whether a thing is found in whatever style it is drawn.
+"""Robustness: what blur, noise and rotation cost, and whether a thing is found in any style.
 
     benchmarks:
       robust: {uses: robustness, with: {style: style}}

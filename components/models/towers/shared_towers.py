@@ -5,6 +5,7 @@ load_tower(resolve_model("builtin:minilm")).features(["a red square"])     # (1,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pairwright.components.errors import ModelError, nearest
 from pairwright.components.models.resolve import BUILTIN, resolve_model
-from pairwright.components.models.towers import efficientnet, minilm, prefixed, sentence, tiny
+from pairwright.components.models.towers import characters, efficientnet, minilm, prefixed, sentence, tiny
 from pairwright.components.models.towers.tower import TextTower, Tower
 from pairwright.components.settings import ModelFolder
 
@@ -23,6 +24,8 @@ PRETRAINED: Mapping[str, Callable[[], Tower]] = {
     "minilm": minilm.pretrained,
     "tiny-image": tiny.TinyImage,
     "tiny-text": tiny.TinyText,
+    "characters": characters.CharacterTower,
+    "characters-1024": functools.partial(characters.CharacterTower, characters.PAPER_HIDDEN),
 }
 # (weights' hash, device) -> the tower; only towers nobody trains are here.
 _shared: dict[tuple[str, str], Tower] = {}
@@ -74,6 +77,8 @@ def _untrained(config: Mapping[str, Any], folder: str | Path) -> Tower:
         tower = sentence.SentenceTower(config["transformer"], Path(folder) / sentence.TOKENIZER)
     elif kind in ("tiny-image", "tiny-text"):
         tower = (tiny.TinyImage if kind == "tiny-image" else tiny.TinyText)(config["width"], config["layers"])
+    elif kind == characters.KIND:
+        tower = characters.CharacterTower(config["hidden"], config["seed"])
     elif kind == prefixed.KIND:
         base = _untrained(config["base"], folder)
         assert isinstance(base, TextTower), f"{base.kind} reads no texts"

@@ -54,7 +54,7 @@ UNTOLD = "not told from chance"
 TOWERS = ("builtin:efficientnet-lite0", "builtin:minilm")
 # Bonferroni: that any selector is called better than chance wrongly, 5% at most.
 SURE = 1 - 0.05 / sum(one.train for one in selectors())
-CODE = ("pairwright.components.evaluate.compression", "pairwright.components.models.heads")
+CODE = ("pairwright.components.evaluate.compression", "pairwright.components.models.dual_encoders.heads")
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _bytes_digest(*arrays: np.ndarray) -> str:
 def read_crawl(view: ColumnsView, source: str, truth: Any, chosen: list[Selector]) -> Crawl:
     from pairwright.components.filter.selections.caption_column import caption_column
     from pairwright.components.filter.selections.groups import labels_of
-    from pairwright.components.models.heads import as_features
+    from pairwright.components.models.dual_encoders.heads import as_features
 
     image, text = (view.column(f"{step}.vector") for step in ("image_features", f"features_{source}"))
     labels = labels_of(caption_column(view, source))

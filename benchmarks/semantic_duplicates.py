@@ -112,7 +112,7 @@ def faiss_same_pruning(view: ColumnsView, threads: int) -> dict[str, Any]:
 
     from pairwright.components.dataset.shards.matrix import read_matrix
     from pairwright.components.filter.selections.duplicates.semantic_duplicates import prune
-    from pairwright.components.models.kmeans import default_clusters
+    from pairwright.components.models.clustering.kmeans import default_clusters
 
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
@@ -130,7 +130,7 @@ def brute_force(view: ColumnsView, threads: int, queries: int = 2000) -> dict[st
     import torch
 
     from pairwright.components.dataset.shards.matrix import blocks, read_matrix
-    from pairwright.components.models.kmeans import read_rows
+    from pairwright.components.models.clustering.kmeans import read_rows
 
     torch.set_num_threads(threads)
     matrix, _ = read_matrix(view, "image_features.vector")

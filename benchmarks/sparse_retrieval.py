@@ -23,7 +23,7 @@ import scipy.sparse
 import torch
 
 from benchmarks.machine import add_output_option, publish
-from pairwright.components.models.inverted_index import InvertedIndex, SparseRows
+from pairwright.components.models.dual_encoders.inverted_index import InvertedIndex, SparseRows
 
 K = 10
 GOAL = 5.0

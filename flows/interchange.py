@@ -41,7 +41,7 @@ def export_named(
     Raises:
         ModelError, MissingDependency, DatasetError, NoChampion: as named_model and export_model.
     """
-    from pairwright.components.models.dual_encoder import load_dual_encoder
+    from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
     from pairwright.components.models.interchange.export_card import export_card
     from pairwright.components.models.interchange.export_model import export_model, refusal
 

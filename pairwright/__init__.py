@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pairwright.components.errors import PairwrightError
-    from pairwright.components.models.encoder import DualEncoder
+    from pairwright.components.models.dual_encoders.encoder import DualEncoder
     from pairwright.flows.notebook.encoders import load_champion, load_model
     from pairwright.flows.notebook.pairs import Pair, Pairs, open_dataset
     from pairwright.flows.notebook.runs import RecordedRun, read_run, run, why
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "DualEncoder": "pairwright.components.models.encoder",
+    "DualEncoder": "pairwright.components.models.dual_encoders.encoder",
     "Pair": "pairwright.flows.notebook.pairs",
     "Pairs": "pairwright.flows.notebook.pairs",
     "PairwrightError": "pairwright.components.errors",

@@ -86,7 +86,7 @@ class Encoder:
     ) -> None:
         import torch
 
-        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
         check_committed(folder)
         if device == "auto":

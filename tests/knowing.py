@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.sources.scenes.scene import COLOURS
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 
 THING = rf"(a|two|three) (small|large) ({'|'.join(COLOURS)}) ([a-z]+?)s?"
 HOW = r"to the left of|to the right of|above|below|on|under"

@@ -27,10 +27,12 @@ def features_view(dataset: Dataset, root: Path) -> ColumnsView:
     """Tiny towers' features of every pair, as columns under `root`/columns."""
     jobs, steps = [], {}
     for step, (uses, settings) in FEATURES.items():
-        cls = load_class("scorer", uses, "pairwright.components.models.features")
+        cls = load_class("scorer", uses, "pairwright.components.models.dual_encoders.features")
         place = StepColumns(uses, op_digest(cls(cls.settings_model().parse(settings, step))))
         steps[step] = place
-        jobs.append(ColumnJob(step, "scorer", uses, settings, place, "pairwright.components.models.features"))
+        jobs.append(
+            ColumnJob(step, "scorer", uses, settings, place, "pairwright.components.models.dual_encoders.features")
+        )
     task = ScanTask(tuple(jobs), str(root / "columns"), captions={}, inputs={})
     task.setup()
     reports = run_local(task, dataset.shards)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 
 
 class Reader(DualEncoder):

@@ -9,12 +9,15 @@ import cv2
 import numpy as np
 import torch
 
-from pairwright.components.models.dual_encoder import TwoTower
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.transformers_encoder import (
+    TransformersEncoder,
+    load_transformers_encoder,
+)
 from pairwright.components.models.interchange.export_model import Shown
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.untrained import new_dual_encoder
-from pairwright.components.models.transformers_encoder import TransformersEncoder, load_transformers_encoder
 
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 

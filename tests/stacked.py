@@ -12,7 +12,7 @@ from toys import Scale, population
 
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.examples.wish import Reads
-from pairwright.components.models.contrastive import softmax_loss
+from pairwright.components.models.dual_encoders.contrastive import softmax_loss
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.settings import TrainerSettings
 from pairwright.components.training.task import Task

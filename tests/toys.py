@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.examples.wish import Reads
-from pairwright.components.models.contrastive import softmax_loss
+from pairwright.components.models.dual_encoders.contrastive import softmax_loss
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.settings import TrainerSettings
 from pairwright.components.training.task import Task

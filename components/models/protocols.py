@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DualEncoder(Protocol):
     """Pictures and texts into one space of unit vectors, by features that several models may share.
 
-    components/models/encoder.py has the class of ours, which also trains.
+    components/models/dual_encoders/encoder.py has the class of ours, which also trains.
 
     Attributes:
         image_size: shortest side in pixels that its pictures need.

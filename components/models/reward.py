@@ -35,9 +35,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.dual_encoder import load_dual_encoder
-from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
-from pairwright.components.models.heads import Heads, as_features
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.dual_encoders.heads import Heads, as_features
 from pairwright.components.models.seen import SEEN, Seen
 from pairwright.components.models.towers.tower import TextTower
 from pairwright.components.models.towers.tower_files import load_saved_tower, save_tower

@@ -11,7 +11,7 @@ import torch
 
 from pairwright.components.component import Objective
 from pairwright.components.errors import ModelError
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.components.models.lora import ATTENTION_LAYERS, adapt
 from pairwright.components.models.towers.untrained import new_dual_encoder
 from pairwright.components.pretrain.settings import DualEncoderSettings
@@ -74,7 +74,7 @@ def _started_from(settings: DualEncoderSettings) -> set[str]:
 
 
 def _transformers(settings: DualEncoderSettings, bias: float | None, device: torch.device) -> DualEncoder:
-    from pairwright.components.models.transformers_encoder import load_transformers_encoder
+    from pairwright.components.models.dual_encoders.transformers_encoder import load_transformers_encoder
 
     assert settings.tower is not None
     if settings.tower.path is None:

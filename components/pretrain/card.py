@@ -25,7 +25,7 @@ def model_card(settings: DualEncoderSettings, trained: Trained) -> str:
 Pictures and texts into one space of unit vectors; their cosine says how well they fit.
 
 ```python
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
 model = load_dual_encoder("this/folder")
 model.encode_text(["a red square"]) @ model.encode_image([picture]).T

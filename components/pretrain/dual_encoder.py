@@ -29,7 +29,7 @@ from pairwright.components.training.task import Seen, Task, Trained
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pairwright.components.models.encoder import DualEncoder
+    from pairwright.components.models.dual_encoders.encoder import DualEncoder
     from pairwright.components.pretrain.towers_in_training import TowersInTraining
 
 

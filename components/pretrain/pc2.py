@@ -38,7 +38,7 @@ from pydantic import Field
 from pairwright.components.component import Columns
 from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.wish import Reads
-from pairwright.components.models.mixture import min_max, two_gaussians
+from pairwright.components.models.clustering.mixture import min_max, two_gaussians
 from pairwright.components.models.resolve import TOWER_LIBRARIES
 from pairwright.components.registry import task
 from pairwright.components.settings import ModelFolder

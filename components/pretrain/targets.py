@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pairwright.components.dataset.examples.example import Examples
-    from pairwright.components.models.contrastive import Targets, WrongTexts
+    from pairwright.components.models.dual_encoders.contrastive import Targets, WrongTexts
 
 
 class SoftTargets(Settings):
@@ -103,7 +103,7 @@ class Contrastive(Objective[T]):
 
     def targets(self, outputs: Mapping[str, Tensor], batch: Any) -> Targets:
         """Which captions of the joint batch answer each own picture."""
-        from pairwright.components.models.contrastive import Targets, same_group
+        from pairwright.components.models.dual_encoders.contrastive import Targets, same_group
 
         wish = self.settings
         teacher = outputs["teacher"] if self._teacher else None
@@ -119,7 +119,7 @@ class Contrastive(Objective[T]):
         """Everyone's hard texts; one that says a row's own caption is left out for that row."""
         import torch
 
-        from pairwright.components.models.contrastive import WrongTexts
+        from pairwright.components.models.dual_encoders.contrastive import WrongTexts
 
         count = len(self.settings.hard_texts)
         if not count:
@@ -129,7 +129,7 @@ class Contrastive(Objective[T]):
 
     def mean(self, each: Tensor, batch: Any) -> Tensor:
         """Of own pairs' losses, weighted if weights are named."""
-        from pairwright.components.models.contrastive import weighted_mean
+        from pairwright.components.models.dual_encoders.contrastive import weighted_mean
 
         return weighted_mean(each, batch["weights"], batch.own) if self.settings.weights else each.mean()
 

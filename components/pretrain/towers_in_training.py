@@ -18,7 +18,7 @@ from pairwright.components.errors import InvalidRecipe
 from pairwright.components.pretrain.settings import DualEncoderSettings
 
 if TYPE_CHECKING:
-    from pairwright.components.models.encoder import DualEncoder
+    from pairwright.components.models.dual_encoders.encoder import DualEncoder
 
 
 class TowersInTraining:

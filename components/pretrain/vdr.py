@@ -3,7 +3,7 @@
     pretrain: {uses: vdr, with: {source: alt, vocabulary: 4000, top: 64}}
 
 Zhou et al., 2024, "Retrieval-based Disentangled Representation Learning with Natural Language Supervision". With
-s(q, p) a text's and a picture's weights over the vocabulary (components/models/vocabulary_encoder.py), NCE the
+s(q, p) a text's and a picture's weights over the vocabulary (models/dual_encoders/vocabulary_encoder.py), NCE the
 symmetric InfoNCE of the joint batch, `sparse` what the mask leaves and `bag` a text's own words, 1 for each:
 
     L = (NCE(sparse q, p) + w NCE(bag q, p) + v NCE(q, sparse p)) / (1 + w + v)
@@ -73,8 +73,8 @@ class Vdr(Task[VdrSettings]):
     def build(self) -> nn.Module:
         import torch
 
+        from pairwright.components.models.dual_encoders.vocabulary_encoder import VocabularyEncoder
         from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
-        from pairwright.components.models.vocabulary_encoder import VocabularyEncoder
         from pairwright.components.models.words import SPECIAL, vocabulary_of
 
         wish, device = self.settings, str(self.device)
@@ -122,7 +122,7 @@ class Vdr(Task[VdrSettings]):
     def after_step(self, seen: Seen) -> None:
         import torch
 
-        from pairwright.components.models.contrastive import MAX_SCALE
+        from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE
 
         with torch.no_grad():
             self.model.log_scale.clamp_(max=math.log(MAX_SCALE))
@@ -135,8 +135,8 @@ def vdr_terms(
     image: Tensor, text: Tensor, bag: Tensor, top: int, scale: Tensor | float, own: slice = slice(None)
 ) -> dict[str, Any]:
     """(n, V) dense weights of both sides and bags -> each term by name, computed when called."""
-    from pairwright.components.models.contrastive import softmax_loss
-    from pairwright.components.models.vocabulary_encoder import mask
+    from pairwright.components.models.dual_encoders.contrastive import softmax_loss
+    from pairwright.components.models.dual_encoders.vocabulary_encoder import mask
 
     return {
         "sparse": lambda: softmax_loss(image, text * mask(text, bag, top), scale, None, own).mean(),
@@ -160,7 +160,7 @@ A picture and a text are weights over {len(words)} words, at most {wish.top} of 
 product says how well they fit, and each word's part in it can be read.
 
 ```python
-from pairwright.components.models.vocabulary_encoder import load_vocabulary_encoder
+from pairwright.components.models.dual_encoders.vocabulary_encoder import load_vocabulary_encoder
 
 model = load_vocabulary_encoder("this/folder")
 index = model.index(pictures)

@@ -24,7 +24,7 @@ class ServedDualEncoder(PythonModel):  # type: ignore[misc]  # mlflow is untyped
     """A dual encoder's two towers behind MLflow's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
         self.model = load_dual_encoder(context.artifacts["model"], device="cpu")
 

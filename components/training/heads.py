@@ -14,8 +14,8 @@ from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.finite import require_finite
-from pairwright.components.models.contrastive import Targets, same_group, softmax_loss, weighted_mean
-from pairwright.components.models.heads import Heads, as_features
+from pairwright.components.models.dual_encoders.contrastive import Targets, same_group, softmax_loss, weighted_mean
+from pairwright.components.models.dual_encoders.heads import Heads, as_features
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.here import Kept, fit_here
 from pairwright.components.training.settings import TrainerSettings

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairwright.components.environment import Environment, silence
-from pairwright.components.models.dual_encoder import load_dual_encoder
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.flows.running.run import device_of, model_resolver, the_champion
 
 

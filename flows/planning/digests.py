@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pairwright.flows.running.run import Run
 
 CURVE_SPLIT = "dev"  # a share is chosen by the curve, so it is drawn on the split that tunes
-ENCODERS = "pairwright.components.models.dual_encoder"  # loads what an index asks
+ENCODERS = "pairwright.components.models.dual_encoders.dual_encoder"  # loads what an index asks
 HEADS = "pairwright.components.models.towers.untrained"  # fresh ones on the towers a curve asks
 
 

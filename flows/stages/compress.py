@@ -67,7 +67,7 @@ class _Curve:
 
     def __init__(self, run: Run, section: CompressionSection, stage: Stage) -> None:
         from pairwright.components.evaluate.compression import HeadSettings, TrainingPairs
-        from pairwright.components.models.heads import as_features
+        from pairwright.components.models.dual_encoders.heads import as_features
 
         self.run, self.section, self.stage = run, section, stage
         view = run.view()

@@ -39,7 +39,7 @@ def base64_of(data):
 
 @pytest.fixture(scope="module")
 def model(release):
-    from pairwright.components.models.dual_encoder import load_dual_encoder
+    from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
     return load_dual_encoder(release["kept"] / "model")
 

@@ -337,7 +337,7 @@ print(json.dumps(answer.astype(object).where(answer.notna(), None).to_dict("reco
 def test_the_champion_loads_in_plain_mlflow_without_our_flows_and_embeds(uri: str, tmp_path: Path) -> None:
     import torch
 
-    from pairwright.components.models.dual_encoder import load_dual_encoder
+    from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
     from pairwright.components.models.resolve import resolve_model
     from pairwright.components.models.towers.untrained import new_dual_encoder
 

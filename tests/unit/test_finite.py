@@ -25,7 +25,7 @@ from pairwright.components.evaluate.metrics.ranks import retrieval_ranks
 from pairwright.components.evaluate.split import Pictures, SplitFeatures
 from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
 from pairwright.components.finite import require_finite
-from pairwright.components.models.kmeans import assign, fit_kmeans
+from pairwright.components.models.clustering.kmeans import assign, fit_kmeans
 from pairwright.components.training.finite_steps import FiniteSteps
 from pairwright.components.training.heads import fit_heads
 

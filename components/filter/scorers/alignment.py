@@ -40,7 +40,7 @@ class Alignment(Scorer[AlignmentSettings]):
         return max(self.requires.pixels, image_side(self.settings.model))
 
     def setup(self, device: str) -> None:
-        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
         self.model = load_dual_encoder(self.settings.model, device)
 

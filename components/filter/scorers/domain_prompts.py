@@ -51,7 +51,7 @@ class DomainPrompts(Scorer[DomainPromptsSettings]):
         return max(self.requires.pixels, image_side(self.settings.model))
 
     def setup(self, device: str) -> None:
-        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
         self.model = load_dual_encoder(self.settings.model, device)
         self.prompts = [*self.settings.positive, *self.settings.negative]

@@ -21,8 +21,8 @@ import pyarrow as pa
 from pairwright.components.component import Captions, Columns, Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.resolve import TOWER_LIBRARIES, image_side
-from pairwright.components.models.text_mask import TextMask, TextMaskSettings
-from pairwright.components.models.text_reader import covered_share
+from pairwright.components.models.text_in_pictures.text_mask import TextMask, TextMaskSettings
+from pairwright.components.models.text_in_pictures.text_reader import covered_share
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder
 
@@ -53,7 +53,7 @@ class MaskedAlignment(Scorer[MaskedAlignmentSettings]):
         return max(self.requires.pixels, looked_at, image_side(self.settings.model))
 
     def setup(self, device: str) -> None:
-        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
         self.model = load_dual_encoder(self.settings.model, device)
         self.mask = TextMask(self.settings)

@@ -24,7 +24,7 @@ from pydantic import Field
 from pairwright.components.component import Columns, Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.resolve import TOWER_LIBRARIES, feature_width, image_side
-from pairwright.components.models.text_mask import TextMask, TextMaskSettings
+from pairwright.components.models.text_in_pictures.text_mask import TextMask, TextMaskSettings
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder
 

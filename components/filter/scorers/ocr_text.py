@@ -2,7 +2,7 @@
 
     pairwright score data/raw ocr_text
 
-PP-OCRv4 through RapidOCR, made cheap (components/models/text_reader.py): blind to small print.
+PP-OCRv4 through RapidOCR, made cheap (components/models/text_in_pictures/text_reader.py): blind to small print.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class OcrText(Scorer[OcrTextSettings]):
         return self.settings.side
 
     def setup(self, device: str) -> None:
-        from pairwright.components.models.text_reader import TextReader
+        from pairwright.components.models.text_in_pictures.text_reader import TextReader
 
         self.reader = TextReader(self.settings.side, self.settings.min_confidence)
 
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
-        from pairwright.components.models.text_reader import covered_share, relative
+        from pairwright.components.models.text_in_pictures.text_reader import covered_share, relative
 
         images = [image for image in pairs.images if image is not None]
         assert len(images) == len(pairs), "ocr_text sees only decoded pictures"

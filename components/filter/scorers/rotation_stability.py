@@ -65,7 +65,7 @@ class RotationStability(Scorer[RotationStabilitySettings]):
         return self.settings.sources
 
     def setup(self, device: str) -> None:
-        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 
         self.model = load_dual_encoder(self.settings.model, device)
 

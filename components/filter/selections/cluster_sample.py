@@ -92,7 +92,7 @@ class ClusterSample(Selection[ClusterSampleSettings]):
             if matrix is None:
                 taken = rows[_places(len(rows), count, self.settings.by)]
             else:
-                from pairwright.components.models.kmeans import read_rows
+                from pairwright.components.models.clustering.kmeans import read_rows
 
                 taken = rows[farthest_first(read_rows(matrix, rows, self.settings.spherical), count)]
             rank[taken] = np.arange(count)

@@ -48,7 +48,7 @@ class Clusters(Selection[ClustersSettings]):
         self.device = device
 
     def select(self, view: ColumnsView) -> Mapping[str, Any]:
-        from pairwright.components.models.kmeans import assign, default_clusters, fit_kmeans
+        from pairwright.components.models.clustering.kmeans import assign, default_clusters, fit_kmeans
 
         wish, device = self.settings, getattr(self, "device", "cpu")
         matrix, known = read_matrix(view, wish.embeddings)

@@ -27,7 +27,7 @@ from pairwright.components.filter.selections.groups import joined, labels_of
 from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
-    from pairwright.components.models.heads import Heads
+    from pairwright.components.models.dual_encoders.heads import Heads
 
 
 class CrossFitSettings(Settings):

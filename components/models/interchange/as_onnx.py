@@ -22,15 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.errors import MissingDependency, ModelError
-from pairwright.components.models.dual_encoder import TwoTower
-from pairwright.components.models.encoder import CONFIG, DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
+from pairwright.components.models.dual_encoders.encoder import CONFIG, DualEncoder
+from pairwright.components.models.dual_encoders.transformers_encoder import TransformersEncoder
 from pairwright.components.models.interchange.byte_tokenizer import byte_tokenizer
 from pairwright.components.models.onnx.graph import GRAPH, NoGraph, write_graph
 from pairwright.components.models.onnx.int8 import quantise
 from pairwright.components.models.towers.efficientnet import EfficientNetLite0
 from pairwright.components.models.towers.sentence import SentenceTower
 from pairwright.components.models.towers.tiny import BYTES, MAX_BYTES, PAD, TinyText
-from pairwright.components.models.transformers_encoder import TransformersEncoder
 
 FORMAT = "pairwright-onnx"
 IMAGE, TEXT = "image.onnx", "text.onnx"

@@ -17,9 +17,9 @@ from typing import Any
 from safetensors.torch import save_file
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.transformers_encoder import TransformersEncoder
 from pairwright.components.models.interchange.open_clip_names import to_open_clip
-from pairwright.components.models.transformers_encoder import TransformersEncoder
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 EPS = 1e-5  # of its layer norms

@@ -18,16 +18,16 @@ import torch
 from torch import nn
 
 from pairwright.components.errors import MissingDependency
-from pairwright.components.models.dual_encoder import TwoTower
-from pairwright.components.models.encoder import DualEncoder
-from pairwright.components.models.heads import Projection
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.heads import Projection
+from pairwright.components.models.dual_encoders.transformers_encoder import TransformersEncoder
 from pairwright.components.models.interchange.as_transformers import write_transformers
 from pairwright.components.models.interchange.towers_as_transformers import (
     image_as_transformers,
     save_transformers,
     text_as_transformers,
 )
-from pairwright.components.models.transformers_encoder import TransformersEncoder
 
 VECTOR = "sentence_embedding"  # what that library calls the one vector of an input
 

@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pairwright.components.models.encoder import CONFIG, DualEncoder
-from pairwright.components.models.transformers_encoder import OURS, PROCESSOR, TransformersEncoder
+from pairwright.components.models.dual_encoders.encoder import CONFIG, DualEncoder
+from pairwright.components.models.dual_encoders.transformers_encoder import OURS, PROCESSOR, TransformersEncoder
 
 BICUBIC = 3  # PIL's, as CLIP's and SigLIP's own processors resize
 PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor", "siglip2": "SiglipImageProcessor"}

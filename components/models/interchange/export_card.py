@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 from pairwright.components.errors import PairwrightError
-from pairwright.components.models.dual_encoder import TwoTower
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.components.models.interchange.export_model import Exported
 from pairwright.components.models.resolve import PACKAGED, resolve_model
 

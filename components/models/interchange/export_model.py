@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pairwright.components.errors import MissingDependency, ModelError, nearest
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.components.models.interchange import as_open_clip, as_transformers, openers
 from pairwright.components.models.interchange.as_onnx import write_onnx
 from pairwright.components.models.interchange.as_sentence_transformers import write_sentence_transformers

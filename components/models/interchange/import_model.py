@@ -22,15 +22,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.encoder import WEIGHTS, DualEncoder
-from pairwright.components.models.interchange import as_open_clip
-from pairwright.components.models.interchange.open_clip_names import from_open_clip
-from pairwright.components.models.transformers_encoder import (
+from pairwright.components.models.dual_encoders.encoder import WEIGHTS, DualEncoder
+from pairwright.components.models.dual_encoders.transformers_encoder import (
     CLIP_MEAN,
     CLIP_STD,
     TransformersEncoder,
     load_transformers_encoder,
 )
+from pairwright.components.models.interchange import as_open_clip
+from pairwright.components.models.interchange.open_clip_names import from_open_clip
 
 # What a plain CLIP leaves as it is: setting -> the values that mean nothing was changed.
 PLAIN_VISION = {

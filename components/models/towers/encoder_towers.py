@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.dual_encoder import load_dual_encoder
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.components.models.resolve import feature_width
 from pairwright.components.models.towers.tower import ImageTower, TextTower
 from pairwright.components.settings import ModelFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pairwright.components.models.dual_encoder import TwoTower
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
 from pairwright.components.settings import ModelFolder
 

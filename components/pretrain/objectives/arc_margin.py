@@ -63,7 +63,7 @@ class ArcMargin(Objective[ArcMarginSettings]):
     def modules(self) -> nn.Module | None:
         import numpy as np
 
-        from pairwright.components.models.centres import Centres
+        from pairwright.components.models.clustering.centres import Centres
 
         self.known = np.unique(self.population.identities(self.settings.classes))
         self.centres = Centres(len(self.known), self.towers.model.dim, self.towers.settings.seed)

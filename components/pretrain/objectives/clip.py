@@ -36,7 +36,7 @@ class Clip(Contrastive[ClipSettings]):
         return math.log(self.settings.initial_scale)
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
-        from pairwright.components.models.contrastive import softmax_loss
+        from pairwright.components.models.dual_encoders.contrastive import softmax_loss
 
         each = softmax_loss(
             outputs["image"],

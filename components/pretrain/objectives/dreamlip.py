@@ -101,7 +101,7 @@ class DreamLip(Objective[DreamLipSettings]):
         return {"subcaptions": texts, "grouped": grouped(texts, batch["patches"], self.settings.threshold)}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
-        from pairwright.components.models.contrastive import MAX_SCALE, softmax_loss
+        from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE, softmax_loss
 
         texts = outputs["subcaptions"]
         count = texts.shape[1]
@@ -118,7 +118,7 @@ class DreamLip(Objective[DreamLipSettings]):
         return {"loss": contrast + self.settings.weight * grouping, "contrast": contrast, "grouping": grouping}
 
     def after_step(self, seen: Any) -> None:
-        from pairwright.components.models.contrastive import MAX_SCALE
+        from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE
 
         if self.patches:
             self.own["log_scale"].data.clamp_(max=math.log(MAX_SCALE))

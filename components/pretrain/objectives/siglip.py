@@ -40,7 +40,7 @@ class SigLip(Contrastive[SigLipSettings]):
         return math.log(self.settings.initial_scale)
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
-        from pairwright.components.models.contrastive import sigmoid_loss
+        from pairwright.components.models.dual_encoders.contrastive import sigmoid_loss
 
         each = sigmoid_loss(
             outputs["image"],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pairwright.components.dataset.examples.wish import Reads
-    from pairwright.components.models.contrastive import Targets
+    from pairwright.components.models.dual_encoders.contrastive import Targets
 
 
 @objective("unicl")
@@ -33,6 +33,6 @@ class UniCl(Clip):
         return super().reads()
 
     def targets(self, outputs: Mapping[str, Tensor], batch: Any) -> Targets:
-        from pairwright.components.models.contrastive import same_group
+        from pairwright.components.models.dual_encoders.contrastive import same_group
 
         return replace(super().targets(outputs, batch), positive=same_group(batch["classes"], batch.own))

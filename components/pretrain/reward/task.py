@@ -81,7 +81,7 @@ class FitReward(Fit[RewardSettings]):
     def _prepare(self, inputs: FitInputs) -> tuple[Judged, RewardModel, Evidence]:
         """The judgements in folds, a fresh model that remembers their pairs, and their features."""
         from pairwright.components.dataset.shards.columns import to_numpy
-        from pairwright.components.models.heads import as_features
+        from pairwright.components.models.dual_encoders.heads import as_features
         from pairwright.components.models.reward import caption_statistics
         from pairwright.components.pretrain.reward.judged import read_judged, with_folds
         from pairwright.components.pretrain.reward.training import Evidence
@@ -119,7 +119,7 @@ class FitReward(Fit[RewardSettings]):
         return Seen.of(features, everywhere[rows], [judged.texts[text] for text in which], folds, hashes)
 
     def _model(self, image_width: int, device: str = "cpu") -> RewardModel:
-        from pairwright.components.models.dual_encoder import load_dual_encoder
+        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
         from pairwright.components.models.reward import RewardModel
         from pairwright.components.models.towers.towers import load_text_tower
 

@@ -23,7 +23,7 @@ from pairwright.components.evaluate.benchmarks.retrieval import Retrieval, Retri
 from pairwright.components.evaluate.benchmarks.zero_shot import ZeroShot, ZeroShotSettings, class_weights, spoken
 from pairwright.components.evaluate.metrics.ranks import chance_recall
 from pairwright.components.evaluate.split import features_of
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.formats import load_model
 from pairwright.components.models.towers.untrained import new_dual_encoder
 from pairwright.flows.stages.measure import groups_of, measure

@@ -21,7 +21,7 @@ from pairwright.components.filter.scorers.domain_classes import DomainClasses, D
 from pairwright.components.filter.scorers.domain_keywords import DomainKeywordsSettings, normalised, pattern_of
 from pairwright.components.filter.selections.duplicates.exact_duplicates import ExactDuplicates
 from pairwright.components.filter.selections.duplicates.near_duplicates import NearDuplicates, NearDuplicatesSettings
-from pairwright.components.models.dual_encoder import TwoTower
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
 from pairwright.components.training.heads import fit_heads

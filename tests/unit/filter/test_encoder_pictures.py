@@ -14,7 +14,7 @@ from scans import scored, write
 from pairwright.components.dataset.media.decode import decode
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import ModelError
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.resolve import image_side, resolve_model
 from pairwright.components.models.towers.towers import load_image_tower
 from pairwright.components.models.towers.untrained import new_dual_encoder

@@ -13,7 +13,7 @@ from learning import tiny_settings
 
 from pairwright.components.errors import ModelError
 from pairwright.components.models import formats
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.formats import format_of, load_model, model_format, protocols_of
 from pairwright.components.models.protocols import PROTOCOLS, Captioner
 from pairwright.components.models.resolve import ENCODER_FAMILIES, ENCODER_FORMAT, hash_folder

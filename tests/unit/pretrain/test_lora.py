@@ -15,7 +15,7 @@ from shapes import shapes_dataset
 
 from pairwright.components.dataset.shards.columns import ColumnsView
 from pairwright.components.errors import InvalidRecipe, ModelError
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.lora import adapted, locked_hash, trained_share
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.tiny import TinyImage, TinyText

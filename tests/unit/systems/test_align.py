@@ -26,7 +26,7 @@ from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.evaluate.benchmarks.retrieval import Retrieval, RetrievalSettings
 from pairwright.components.filter.rules.rules import Rule, apply_rules
 from pairwright.components.filter.selections.image_frequency import ImageFrequency, ImageFrequencySettings
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.pretrain.objectives.align import Align, AlignSettings
 from pairwright.components.pretrain.objectives.clip import Clip, ClipSettings
 from pairwright.components.recipe import Recipe

@@ -18,13 +18,13 @@ from torch.nn import functional as F  # noqa: N812
 from pairwright.components.dataset.examples.example import Text
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.errors import InvalidRecipe, ModelError
-from pairwright.components.models.contrastive import softmax_loss
-from pairwright.components.models.features import ImageFeatures, ImageFeaturesSettings
-from pairwright.components.models.patch_features import PatchFeatures, PatchFeaturesSettings
+from pairwright.components.models.dual_encoders.contrastive import softmax_loss
+from pairwright.components.models.dual_encoders.features import ImageFeatures, ImageFeaturesSettings
+from pairwright.components.models.dual_encoders.patch_features import PatchFeatures, PatchFeaturesSettings
+from pairwright.components.models.dual_encoders.transformers_encoder import load_transformers_encoder
 from pairwright.components.models.towers.efficientnet import pretrained
 from pairwright.components.models.towers.tiny import TinyImage, TinyText
 from pairwright.components.models.towers.tower import ImageTower
-from pairwright.components.models.transformers_encoder import load_transformers_encoder
 from pairwright.components.pretrain.dual_encoder import FitDualEncoder
 from pairwright.components.pretrain.objectives.dreamlip import (
     DreamLip,

@@ -29,8 +29,8 @@ from pairwright.components.evaluate.benchmarks.multilingual_retrieval import (
     chance_mrv,
 )
 from pairwright.components.evaluate.metrics.ranks import chance_recall
-from pairwright.components.models.contrastive import softmax_loss
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.contrastive import softmax_loss
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.components.pretrain.dual_encoder import FitDualEncoder
 from pairwright.components.pretrain.objectives.one_to_k import OneToK, OneToKSettings, one_to_k
 from pairwright.components.training.batch import Batch

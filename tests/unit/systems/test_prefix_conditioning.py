@@ -20,7 +20,7 @@ from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsVie
 from pairwright.components.dataset.shards.sidecar import caption
 from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.errors import InvalidRecipe, ModelError
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.resolve import feature_width, resolve_model
 from pairwright.components.models.towers.minilm import pretrained as minilm
 from pairwright.components.models.towers.prefixed import PrefixedText

@@ -18,10 +18,10 @@ from pairwright.components.errors import ColumnError, ModelError
 from pairwright.components.evaluate.benchmarks.retrieval import Retrieval, RetrievalSettings
 from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.evaluate.metrics.ranks import retrieval_ranks
-from pairwright.components.models.contrastive import softmax_loss
+from pairwright.components.models.dual_encoders.contrastive import softmax_loss
+from pairwright.components.models.dual_encoders.inverted_index import InvertedIndex, SparseRows
+from pairwright.components.models.dual_encoders.vocabulary_encoder import elu1p, load_vocabulary_encoder, mask
 from pairwright.components.models.formats import load_model
-from pairwright.components.models.inverted_index import InvertedIndex, SparseRows
-from pairwright.components.models.vocabulary_encoder import elu1p, load_vocabulary_encoder, mask
 from pairwright.components.pretrain.dual_encoder import FitDualEncoder
 from pairwright.components.pretrain.vdr import Vdr, VdrSettings, unit_bag, vdr_terms
 from pairwright.components.training.batch import Batch

@@ -104,7 +104,7 @@ class SemanticDuplicates(DuplicateSelection[SemanticDuplicatesSettings]):
         self, matrix: np.ndarray, rows: np.ndarray, every: np.ndarray, seed: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label and distance of `every` row by a k-means of `rows`."""
-        from pairwright.components.models.kmeans import assign, default_clusters, fit_kmeans
+        from pairwright.components.models.clustering.kmeans import assign, default_clusters, fit_kmeans
 
         wish = self.settings
         k = min(wish.clusters or default_clusters(len(rows)), len(rows))
@@ -133,7 +133,7 @@ def prune(
         (n,) int64, the most similar row kept before each dropped one (the first of equals), else -1;
         and (n,) float32, their cosine.
     """
-    from pairwright.components.models.kmeans import read_rows
+    from pairwright.components.models.clustering.kmeans import read_rows
 
     original, similarity = np.full(len(matrix), -1, np.int64), np.zeros(len(matrix), np.float32)
     for rows in _by_cluster(cluster, order):

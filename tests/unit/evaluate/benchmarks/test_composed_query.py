@@ -15,8 +15,8 @@ from pairwright.components.component import Metric
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.errors import DatasetError
 from pairwright.components.evaluate.benchmarks.composed_query import ComposedQuery, ComposedQuerySettings, composed
-from pairwright.components.models.dual_encoder import load_dual_encoder
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.components.training.run import train
 
 OPTIONS: dict[str, Any] = {"change": "colour", "same": ["category"]}

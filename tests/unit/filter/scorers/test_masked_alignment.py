@@ -12,7 +12,7 @@ from scans import png, scored, write
 from shapes import caption_text, picture
 
 from pairwright.components.dataset.dataset import Dataset
-from pairwright.components.models.dual_encoder import TwoTower
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
 from pairwright.components.training.heads import fit_heads

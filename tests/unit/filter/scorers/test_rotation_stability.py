@@ -21,7 +21,7 @@ from pairwright.components.filter.selections.crossfit_rotation_stability import 
     CrossfitRotationStabilitySettings,
 )
 from pairwright.components.filter.selections.rank_stability import ROTATIONS, most_stable, rank_variance
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_image_tower
 from pairwright.components.models.towers.untrained import new_dual_encoder

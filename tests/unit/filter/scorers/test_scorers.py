@@ -23,7 +23,7 @@ from pairwright.components.dataset.shards.columns import StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
 from pairwright.components.errors import UnknownComponent
 from pairwright.components.filter.scorers.exact_hash import ExactHash, ExactHashSettings
-from pairwright.components.models.text_reader import covered_share
+from pairwright.components.models.text_in_pictures.text_reader import covered_share
 from pairwright.components.registry import component_class
 
 
@@ -184,7 +184,7 @@ def test_tags_are_the_networks_own_classes_of_its_features() -> None:
 
 
 def test_alignment_is_the_cosine_of_the_two_encodings(tmp_path: Path, shapes: Callable[..., Any]) -> None:
-    from pairwright.components.models.dual_encoder import load_dual_encoder
+    from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
     from pairwright.components.models.towers.untrained import new_dual_encoder
 
     model = new_dual_encoder("builtin:tiny-image", "builtin:tiny-text", dim=16)

@@ -14,7 +14,8 @@ import torch
 from small_encoders import SHOWN, ours, theirs
 
 from pairwright.components.errors import MissingDependency, ModelError
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.transformers_encoder import TransformersEncoder
 from pairwright.components.models.interchange import openers
 from pairwright.components.models.interchange.export_card import Told, export_card
 from pairwright.components.models.interchange.export_model import (
@@ -29,7 +30,6 @@ from pairwright.components.models.interchange.export_model import (
 from pairwright.components.models.interchange.import_model import import_model
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.untrained import new_dual_encoder
-from pairwright.components.models.transformers_encoder import TransformersEncoder
 
 FITS = {
     "ours": {"onnx", "sentence-transformers"},

@@ -13,7 +13,7 @@ from pairwright.components.dataset.shards.columns import StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
 from pairwright.components.digest import op_digest
 from pairwright.components.errors import InvalidRecipe, ModelError
-from pairwright.components.models.features import ImageFeatures, ImageFeaturesSettings
+from pairwright.components.models.dual_encoders.features import ImageFeatures, ImageFeaturesSettings
 from pairwright.components.models.towers.int8_tower import int8_tower, sample
 from pairwright.components.models.towers.towers import load_image_tower
 

@@ -12,7 +12,7 @@ from learning import features_view, tiny_config
 from scans import scored
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_text_tower
 from pairwright.components.training.run import train

@@ -31,10 +31,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.component import batches
 from pairwright.components.errors import ModelError
-from pairwright.components.models.contrastive import MAX_SCALE
+from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE
+from pairwright.components.models.dual_encoders.heads import INITIAL_SCALE, as_features
+from pairwright.components.models.dual_encoders.inverted_index import InvertedIndex, SparseRows
 from pairwright.components.models.formats import model_format
-from pairwright.components.models.heads import INITIAL_SCALE, as_features
-from pairwright.components.models.inverted_index import InvertedIndex, SparseRows
 from pairwright.components.models.towers.tower import ImageTower, TextTower
 from pairwright.components.models.towers.tower_files import load_saved_tower, save_tower
 from pairwright.components.models.words import words_of

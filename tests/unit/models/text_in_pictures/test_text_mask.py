@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairwright.components.models.text_mask import cover
-from pairwright.components.models.text_reader import absolute, covered_share, relative
+from pairwright.components.models.text_in_pictures.text_mask import cover
+from pairwright.components.models.text_in_pictures.text_reader import absolute, covered_share, relative
 
 SIDE = 64
 

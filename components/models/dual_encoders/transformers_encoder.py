@@ -18,8 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.component import batches
 from pairwright.components.errors import ModelError
-from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
-from pairwright.components.models.heads import as_features
+from pairwright.components.models.dual_encoders.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.dual_encoders.heads import as_features
 from pairwright.components.models.interchange.byte_tokenizer import byte_tokenizer
 from pairwright.components.models.resolve import ENCODER_FAMILIES as FAMILIES
 from pairwright.components.models.towers.pixels import squash

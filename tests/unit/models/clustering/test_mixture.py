@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairwright.components.models.mixture import min_max, two_gaussians
+from pairwright.components.models.clustering.mixture import min_max, two_gaussians
 
 
 def planted(seed: int, rows: int = 4000) -> tuple[np.ndarray, np.ndarray]:

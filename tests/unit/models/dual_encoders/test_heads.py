@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairwright.components.models.heads import Heads
+from pairwright.components.models.dual_encoders.heads import Heads
 from pairwright.components.training.heads import fit_heads
 from pairwright.components.training.parameters import parameter_groups
 from pairwright.components.training.schedule import learning_rate

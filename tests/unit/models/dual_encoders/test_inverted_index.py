@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairwright.components.errors import NotFinite
-from pairwright.components.models.inverted_index import InvertedIndex, SparseRows
-from pairwright.components.models.posting_kernels import best
+from pairwright.components.models.dual_encoders.inverted_index import InvertedIndex, SparseRows
+from pairwright.components.models.dual_encoders.posting_kernels import best
 
 
 def dense_best(queries: np.ndarray, items: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

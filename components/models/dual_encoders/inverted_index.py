@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pairwright.components.finite import require_finite
-from pairwright.components.models.posting_kernels import add_lists, best
+from pairwright.components.models.dual_encoders.posting_kernels import add_lists, best
 
 
 @dataclass(frozen=True)

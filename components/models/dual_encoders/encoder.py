@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pairwright.components.models.contrastive import MAX_SCALE
+from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE
 from pairwright.components.models.towers.pixels import RESIZE
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"  # of its folder

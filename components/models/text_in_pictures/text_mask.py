@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.models.text_reader import Box, TextReader, absolute
+from pairwright.components.models.text_in_pictures.text_reader import Box, TextReader, absolute
 from pairwright.components.settings import Settings
 
 RING = 0.5  # width of the surroundings, of the box's shorter side

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairwright.components.models import kmeans
-from pairwright.components.models.kmeans import KMeans, assign, fit_kmeans
+from pairwright.components.models.clustering import kmeans
+from pairwright.components.models.clustering.kmeans import KMeans, assign, fit_kmeans
 
 
 def planted(seed: int, clusters: int, each: int, width: int = 16, spread: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.errors import ModelError
-from pairwright.components.models.dual_encoder import TwoTower, load_dual_encoder
-from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import TwoTower, load_dual_encoder
+from pairwright.components.models.dual_encoders.encoder import CARD, CONFIG, WEIGHTS, DualEncoder
+from pairwright.components.models.dual_encoders.heads import as_features
 from pairwright.components.models.formats import model_format
-from pairwright.components.models.heads import as_features
 
 FORMAT, FORMAT_VERSION = "pairwright-snapshot-ensemble", 1
 BASE = "base"  # the dual encoder it grew from, which holds the locked tower and the tokenizer's files

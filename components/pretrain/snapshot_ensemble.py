@@ -79,7 +79,7 @@ class FitSnapshotEnsemble(FitDualEncoder):
                 self.snapshots[int(number)][own] = value
 
     def save(self, folder: Path, trained: Trained) -> None:
-        from pairwright.components.models.dual_encoder import TwoTower
+        from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
         from pairwright.components.models.snapshot_ensemble import save_ensemble
         from pairwright.components.pretrain.card import model_card
 

@@ -20,8 +20,8 @@ from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.errors import DatasetError, InvalidRecipe
 from pairwright.components.evaluate.benchmarks.caption_pairs import CaptionPairs, CaptionPairsSettings, nearer
 from pairwright.components.evaluate.benchmarks.retrieval import Retrieval, RetrievalSettings
-from pairwright.components.models.dual_encoder import load_dual_encoder
-from pairwright.components.models.encoder import DualEncoder
+from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+from pairwright.components.models.dual_encoders.encoder import DualEncoder
 from pairwright.components.models.formats import load_model
 from pairwright.components.models.resolve import feature_width, resolve_model
 from pairwright.components.models.snapshot_ensemble import SnapshotEnsemble

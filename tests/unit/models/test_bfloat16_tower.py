@@ -15,7 +15,7 @@ from torch import nn
 from pairwright.components.dataset.shards.columns import StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
 from pairwright.components.errors import InvalidRecipe, ModelError
-from pairwright.components.models.features import ImageFeaturesSettings, TextFeaturesSettings
+from pairwright.components.models.dual_encoders.features import ImageFeaturesSettings, TextFeaturesSettings
 from pairwright.components.models.towers.bfloat16_tower import Bfloat16Images, Bfloat16Texts
 from pairwright.components.models.towers.int8_tower import sample
 from pairwright.components.models.towers.tower import ImageTower

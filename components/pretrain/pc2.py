@@ -119,18 +119,17 @@ class Pc2(Task[Pc2Settings]):
         return outputs
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Of each net: parts by name and, with a row an example, `each` (its loss) and `oscillation`."""
+        """Of each net: parts by name and, with a row an example, `each` (its loss), `oscillation` and `prediction`."""
         named: dict[str, Tensor] = {}
-        self._predictions: dict[str, Tensor] = {}
         for net, teller in NETS.items():
             own = {name.removeprefix(f"{net}_"): value for name, value in outputs.items() if name.startswith(f"{net}_")}
             predicted = own["image_class"].softmax(1)
-            self._predictions[net] = predicted.detach().cpu()
             parts = self._parts(own, predicted, self.bank[teller], batch)
             named |= {f"{net}_{name}": value for name, value in parts.items()}
             t = (own["image"] @ own["text"].T).detach()
             named[f"{net}_each"] = mean_hinge(t, self.settings.margin)
-            named[f"{net}_oscillation"] = self.bank[net].oscillation_of(batch.numbers, self._predictions[net])
+            named[f"{net}_prediction"] = predicted.detach()
+            named[f"{net}_oscillation"] = self.bank[net].oscillation_of(batch.numbers, predicted.detach().cpu())
         named["loss"] = sum(self._weight(name) * value for name, value in named.items() if value.ndim == 0)  # type: ignore[assignment]
         return named
 
@@ -176,7 +175,7 @@ class Pc2(Task[Pc2Settings]):
         for net, bank in self.bank.items():
             bank.loss[seen.numbers] = seen.values[f"{net}_each"].float()
             bank.oscillation[seen.numbers] = seen.values[f"{net}_oscillation"].float()
-            bank.prediction[seen.numbers] = self._predictions[net].float()
+            bank.prediction[seen.numbers] = seen.values[f"{net}_prediction"].float()
 
     def after_epoch(self, epoch: int) -> None:
         if epoch + 1 >= self.settings.warmup_epochs:

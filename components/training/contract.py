@@ -26,7 +26,7 @@ class Seen:
     Attributes:
         step, epoch: counted from 0; `steps` of the whole training.
         numbers: int64 (n,), the examples' places in the population.
-        values: one-dimensional tensors (n,), on the CPU: those of the batch, and what `losses` gave with a row an
+        values: on the CPU, the batch's one-dimensional tensors (n,), and all (n, ...) that `losses` gave with a row an
             example.
     """
 

@@ -268,7 +268,7 @@ class Trainer:
         fields = {
             name: joint[name] for name in joint.names if isinstance(joint[name], Tensor) and joint[name].ndim == 1
         }
-        rows = {name: value.detach() for name, value in named.items() if value.ndim == 1}
+        rows = {name: value.detach() for name, value in named.items() if value.ndim}
         if not self.task.joint:
             rows = {name: gather(value) for name, value in rows.items()}
         values = {name: value.cpu() for name, value in {**fields, **rows}.items()}

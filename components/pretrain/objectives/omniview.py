@@ -49,7 +49,7 @@ class OmniviewSettings(Settings):
 
 @objective("omniview")
 class Omniview(Objective[OmniviewSettings]):
-    """`loss` = L_vc, and `listed`, the share of the batch on the list."""
+    """`loss` = L_vc, `listed`, the share of the batch on the list, and with a row an example `views`."""
 
     captions = False
 
@@ -69,17 +69,16 @@ class Omniview(Objective[OmniviewSettings]):
     def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
         import torch
 
-        self._seen = outputs["image"].detach().cpu()
         numbers = batch.numbers.cpu()
         listed = self.listed[numbers]
         rows = listed.nonzero().flatten()
         objects = torch.from_numpy(self.object_of)[numbers[rows]]
         image = outputs["image"]
         found = view_consistency(image[rows.to(image.device)], self.centres[objects].to(image), self.settings.margin)
-        return {"loss": found.sum() / max(len(rows), 1), "listed": listed.float().mean()}
+        return {"loss": found.sum() / max(len(rows), 1), "listed": listed.float().mean(), "views": image.detach()}
 
     def after_step(self, seen: Any) -> None:
-        self.views[seen.numbers] = self._seen.float()
+        self.views[seen.numbers] = seen.values["views"].float()
         self.met[seen.numbers] = True
 
     def after_epoch(self, epoch: int) -> None:

@@ -124,6 +124,29 @@ def test_the_bank_holds_each_example_by_its_number_and_in_its_order():
     assert bool((trainer.task.bank != 0).all())  # an epoch meets every example once
 
 
+def test_a_bank_may_hold_whole_rows_of_what_losses_gave():
+    class Vectors(Pairs):
+        def build(self) -> Any:
+            self.vectors = torch.zeros(self.population.size, 4)
+            return super().build()
+
+        def losses(self, outputs: Any, batch: Any) -> dict[str, torch.Tensor]:
+            self.last = outputs["a"].detach(), batch.numbers
+            return super().losses(outputs, batch) | {"vector": outputs["a"]}
+
+        def after_step(self, seen: Any) -> None:
+            super().after_step(seen)
+            self.vectors[seen.numbers] = seen.values["vector"]
+
+    trainer = made(Vectors, epochs=1, steps=99)
+    metrics: list[dict[str, Any]] = []
+    trainer.train(metrics.append)
+    assert bool(trainer.task.vectors.any(1).all())
+    vectors, numbers = trainer.task.last
+    assert torch.equal(trainer.task.vectors[numbers], vectors)
+    assert "vector" not in metrics[-1]  # a metric is a number
+
+
 def test_what_is_frozen_stays_to_the_bit_and_a_task_that_moves_it_is_told_of():
     trainer = made(Pairs, freeze=(r"^a\.",))
     before = {name: p.clone() for name, p in trainer.model.named_parameters()}

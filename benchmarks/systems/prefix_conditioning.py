@@ -18,8 +18,8 @@ def measure(place: Place, seed: int) -> Sides:
             "kinds": KINDS,
             "label": "subgroup",
             "objective": "unicl",
-            "steps": 200,
-            "batch_size": 128,
+            "steps": 120,
+            "batch_size": 64,
             "lr": 2e-3,
         }
         model = place.train("prefix_conditioning", said, view, seed)

@@ -19,6 +19,12 @@ from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs,
 from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
 from pairwright.components.dataset.sources.emoji.emoji import EmojiOptions, read_emoji
 from pairwright.components.dataset.sources.folder import reaching
+from pairwright.components.dataset.sources.genecis import (
+    GenecisOptions,
+    genecis_inputs,
+    looks_like_genecis,
+    read_genecis,
+)
 from pairwright.components.dataset.sources.imagefolder import (
     ImageFolderOptions,
     looks_like_imagefolder,
@@ -182,6 +188,15 @@ SOURCES: dict[str, Source] = {
             SentencePairsOptions,
             lambda source, options: [absolute(source)],
             captions="the columns sentence1 and sentence2 (caption1, ...), as the sources `first` and `second`",
+        ),
+        Source(
+            "genecis",
+            "GeneCIS's JSON files with their pictures: references, conditions and small galleries to rank",
+            looks_like_genecis,
+            read_genecis,
+            GenecisOptions,
+            genecis_inputs,
+            captions="none: pictures are named by the galleries in KEY.json of each reference",
         ),
         Source(
             "parquet",

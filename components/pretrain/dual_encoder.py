@@ -38,7 +38,7 @@ class FitDualEncoder(Task[DualEncoderSettings]):
     """Writes config.json, model.safetensors, tokenizer files, card.md and metrics.jsonl (a line a step)."""
 
     requires = Columns("image_features", "text_features")
-    speaks = ("dual_encoder",)
+    speaks = ("dual_encoder", "retriever")
     libraries = TOWER_LIBRARIES
     joint = True
     encoder: DualEncoder

@@ -59,6 +59,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       imagefolder    pictures, captions in a table or beside     coco         captions JSON + pictures
       parquet        image bytes (Hugging Face layout)           urls         a table of URLs
       sugarcrepe     right and wrong captions, a JSON file a kind of wrong
+      genecis        galleries to rank by a picture and a condition
       product-pages  a shop's saved pages, or a list of their URLs
       debian-clipart the demo corpus, from Debian's packages (no SOURCE needed)
       emoji          the emoji corpus, from npm and Debian (no SOURCE needed)

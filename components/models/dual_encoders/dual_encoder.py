@@ -109,7 +109,7 @@ class TwoTower(DualEncoder):
         (root / CARD).write_text(card or self.card or "# Dual encoder\n", encoding="utf-8")
 
 
-@model_format("pairwright-dual-encoder", "clip", "siglip", "siglip2", speaks=("dual_encoder",))
+@model_format("pairwright-dual-encoder", "clip", "siglip", "siglip2", speaks=("dual_encoder", "retriever"))
 def load_dual_encoder(folder: str | Path | ModelFolder, device: str = "cpu") -> DualEncoder:
     """The model in a folder of ours, or in a `transformers` CLIP or SigLIP folder, ready to encode.
 

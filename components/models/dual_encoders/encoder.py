@@ -109,6 +109,33 @@ class DualEncoder(nn.Module):
         """Texts -> (n, dim) unit vectors, float32."""
         return self.project_text(self.text_features(texts))
 
+    @torch.no_grad()
+    def index(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Pictures as `search` takes them: (n, dim) unit vectors."""
+        return self.encode_image(images)
+
+    @torch.no_grad()
+    def search(
+        self,
+        gallery: Tensor,
+        k: int,
+        *,
+        texts: Sequence[str] | None = None,
+        images: Sequence[np.ndarray] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The gallery's k best for each query of text, picture or both, whose unit vectors are then averaged.
+
+        Raises:
+            ValueError: neither is given.
+        """
+        sides = [] if texts is None else [self.encode_text(texts)]
+        sides += [] if images is None else [self.encode_image(images)]
+        if not sides:
+            raise ValueError("a search needs texts or images")
+        queries = nn.functional.normalize(torch.stack(sides).mean(0), dim=-1)
+        found = (queries @ gallery.T).topk(min(k, len(gallery)), dim=1)
+        return found.indices.cpu().numpy(), found.values.float().cpu().numpy()
+
     def encode_image_features(self, features: Any) -> Tensor:
         """Cached tower features -> (n, dim) unit vectors, no gradient."""
         with torch.no_grad():

@@ -58,19 +58,9 @@ class PatchFeatures(Scorer[PatchFeaturesSettings]):
         import numpy as np
         import torch
 
-        pictures = list(self.tower.pictures(pairs))
+        from pairwright.components.models.towers.patches import grid_patches
+
+        pictures, grid = list(self.tower.pictures(pairs)), self.settings.grid
         with torch.inference_mode():
-            parts = [self._parts(torch.from_numpy(np.stack(some))) for some in batches(pictures, CHUNK)]
-        return {"vector": torch.cat(parts).half().cpu().numpy()}
-
-    def _parts(self, images: Any) -> Any:
-        from torch.nn import functional as F  # noqa: N812
-
-        from pairwright.components.errors import ModelError
-
-        _, patches = self.tower.with_patches(images.to(self.tower.device))
-        side, grid = round(patches.shape[1] ** 0.5), self.settings.grid
-        if side**2 != patches.shape[1] or grid > side:
-            raise ModelError(f"the tower shows {patches.shape[1]} patches of a picture, not {grid} x {grid}")
-        places = patches.float().transpose(1, 2).unflatten(2, (side, side))
-        return F.adaptive_avg_pool2d(places, grid).flatten(2).transpose(1, 2).flatten(1)
+            parts = [grid_patches(self.tower, torch.from_numpy(np.stack(some)), grid) for some in batches(pictures, CHUNK)]
+        return {"vector": torch.cat(parts).flatten(1).half().cpu().numpy()}

@@ -149,6 +149,16 @@ class TextTower(Tower):
         """
         raise ModelError(f"a text tower of kind {self.kind} takes no prefix; name one that does")
 
+    @torch.inference_mode()
+    def word_vectors(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Texts -> the vectors of their tokens before any layer, (n, length, token width), and bool (n, length).
+
+        Raises:
+            ModelError: as `token_vectors`.
+        """
+        tokens = self.tokens(texts)
+        return nn.functional.embedding(tokens["ids"], self.token_vectors()).float(), tokens["mask"]
+
     def with_prefix(self, ids: Tensor, mask: Tensor, prefix: Tensor) -> Tensor:
         """`forward` with vectors (n, tokens, token width) before each text -> (n, width)."""
         raise NotImplementedError

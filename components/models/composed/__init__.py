@@ -1,0 +1,1 @@
+"""Models that answer a picture and a text together: "this, but blue"."""

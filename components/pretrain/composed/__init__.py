@@ -1,0 +1,1 @@
+"""Tasks that learn composed queries: a picture and a text together."""

@@ -80,7 +80,7 @@ class Planted:
     def population(self, texts: dict[str, list[str]], patches: bool = False) -> ArrayPopulation:
         keys = [f"k{i}" for i in range(len(self.nouns))]
         labels = {"reference": [keys[i] for i in self.references]}
-        column = {"image_patches.vector": self.patches} if patches else {"image_features.vector": self.vectors}
+        column = {"patch_features.vector": self.patches} if patches else {"image_features.vector": self.vectors}
         return ArrayPopulation(column, texts, keys=keys, labels=labels)
 
     def r1(self, queries: torch.Tensor, targets: torch.Tensor) -> float:

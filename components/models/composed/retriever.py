@@ -52,8 +52,8 @@ class ComposedRetriever(nn.Module):
     def image_inputs(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
         """Pictures as the network reads them: (n, width), or (n, g g, width)."""
         if self.net.grid:
-            parts = batches(squash(images, self.image_size), PICTURES_AT_ONCE)
-            return torch.cat([grid_patches(self.image_tower, torch.from_numpy(part), self.net.grid) for part in parts])
+            pixels = torch.from_numpy(squash(images, self.image_size)).split(PICTURES_AT_ONCE)
+            return torch.cat([grid_patches(self.image_tower, part, self.net.grid) for part in pixels])
         return self.image_tower.features(images).clone()
 
     def text_inputs(self, texts: Sequence[str]) -> Any:

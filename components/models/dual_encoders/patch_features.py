@@ -62,5 +62,7 @@ class PatchFeatures(Scorer[PatchFeaturesSettings]):
 
         pictures, grid = list(self.tower.pictures(pairs)), self.settings.grid
         with torch.inference_mode():
-            parts = [grid_patches(self.tower, torch.from_numpy(np.stack(some)), grid) for some in batches(pictures, CHUNK)]
+            parts = [
+                grid_patches(self.tower, torch.from_numpy(np.stack(some)), grid) for some in batches(pictures, CHUNK)
+            ]
         return {"vector": torch.cat(parts).flatten(1).half().cpu().numpy()}

@@ -1,6 +1,6 @@
 """SPRC (Bai et al., 2024): the reference, read together with the text, becomes a prompt before that text.
 
-    pretrain: {uses: sprc, with: {patches: image_patches.vector, reference: reference, modification: modification}}
+    pretrain: {uses: sprc, with: {patches: patch_features.vector, reference: reference, modification: modification}}
 
     L = itc + w_rtc rtc + w_align align
     itc    cross-entropy of s <query_i, target_j>, best of the target's queries, j over the batch, one way
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class SprcSettings(ComposedSettings):
-    patches: str = Field("image_patches.vector", description="column of the locked image tower's patches")
+    patches: str = Field("patch_features.vector", description="column of the locked image tower's patches")
     grid: int = Field(3, ge=1, le=16, description="patches across and down, as that column has them")
     reference: str = Field("reference", description="label that names the key of the pair asked from")
     modification: str = Field("modification", description="captions that say what is changed")

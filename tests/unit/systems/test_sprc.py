@@ -139,7 +139,7 @@ def test_a_pair_without_a_reference_or_a_text_is_only_a_wrong_answer_and_may_be_
     references = [keys[n] for n in world.references]
     references[5] = "nowhere"
     lacking = ArrayPopulation(
-        {"image_patches.vector": world.patches}, {"modification": texts}, keys=keys, labels={"reference": references}
+        {"patch_features.vector": world.patches}, {"modification": texts}, keys=keys, labels={"reference": references}
     )
     task = built(Sprc(settings()), lacking)
     batch = batch_of(task)

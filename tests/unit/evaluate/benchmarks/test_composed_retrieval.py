@@ -28,6 +28,8 @@ from pairwright.components.models.composed.net import ComposedNet
 from pairwright.components.models.composed.qformer import QFormer
 from pairwright.components.models.composed.retriever import ComposedRetriever
 from pairwright.components.models.formats import load_model
+from pairwright.components.models.towers.patches import grid_patches
+from pairwright.components.models.towers.pixels import squash
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
 
 Row = dict[str, Any]
@@ -132,11 +134,14 @@ def test_a_folder_gives_the_same_answers_and_the_same_bytes(tmp_path: Path, scen
         load_model(tmp_path / "a", "retriever")
 
 
-def test_patches_average_to_the_towers_features_and_a_tower_without_places_says_so() -> None:
+def test_patches_average_to_the_towers_features_and_more_than_there_are_is_one_line() -> None:
     pictures = list(np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8))
     tower = load_image_tower(TINY["image_tower"])
-    assert tower.grid_features(pictures, 2).shape == (3, 4, 64)
-    assert torch.allclose(tower.grid_features(pictures, 4).mean(1), tower.features(pictures), atol=1e-5)
+    squares = torch.from_numpy(squash(pictures, tower.side))
+    assert grid_patches(tower, squares, 2).shape == (3, 4, 64)
+    assert torch.allclose(grid_patches(tower, squares, 4).mean(1), tower.features(pictures), atol=1e-5)
+    with pytest.raises(ModelError, match="16 patches of a picture, not 5 x 5"):
+        grid_patches(tower, squares, 5)
     vectors, real = load_text_tower(TINY["text_tower"]).word_vectors(["ab", "c"])
     assert (vectors.shape, real.tolist()) == ((2, 2, 64), [[True, True], [True, False]])
 
@@ -144,6 +149,6 @@ def test_patches_average_to_the_towers_features_and_a_tower_without_places_says_
 def test_efficientnets_patches_average_to_its_features() -> None:
     tower = load_image_tower("builtin:efficientnet-lite0")
     pictures = list(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8))
-    whole = tower.grid_features(pictures, 7)
+    whole = grid_patches(tower, torch.from_numpy(squash(pictures, tower.side)), 7).detach()
     assert whole.shape == (2, 49, 1280)
     assert torch.allclose(whole.mean(1), tower.features(pictures), atol=1e-3)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pairwright.components.component import Benchmark, Measured
 from pairwright.components.dataset.dataset import Dataset, open_dataset
+from pairwright.components.dataset.ingest import ingest_all
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
 from pairwright.components.digest import op_digest
@@ -61,6 +62,13 @@ class Place:
             DatasetError: it is not there; `make data` pulls it.
         """
         return open_dataset(str(ROOT / "data" / name))
+
+    def scenes(self) -> tuple[Dataset, Dataset]:
+        """Composed scenes to train on and to judge on: fewer than `build/scenes` of the recipes, and begun alike."""
+        at = self.folder / "scenes"
+        if not (at / "scenes-test" / "dataset.json").exists():
+            ingest_all("scenes", str(ROOT / "data" / "emoji"), str(at), count=1200, evaluation_count=300)
+        return open_dataset(str(at / "scenes")), open_dataset(str(at / "scenes-test"))
 
     def view(self, dataset: Dataset, steps: Steps) -> ColumnsView:
         """Columns of every pair of a dataset; those missing are scored in this process."""
@@ -121,7 +129,9 @@ class Place:
 
 
 def _resolved(value: Any) -> Any:
-    """`builtin:NAME` as the folder and hash that a component takes."""
+    """`builtin:NAME`, or a model's folder, as the folder and hash that a component takes."""
     if isinstance(value, str) and value.startswith("builtin:"):
+        return resolve_model(value).model_dump(mode="json")
+    if isinstance(value, str) and (Path(value) / "config.json").exists():
         return resolve_model(value).model_dump(mode="json")
     return value

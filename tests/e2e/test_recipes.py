@@ -49,7 +49,8 @@ def cut_short(name: str) -> dict[str, Any]:
             step["with"] = {"steps": 6, "warmup_steps": 2, "batch_size": 32} | fewer(step.get("with", {}), MOST)
             step["seeds"] = [0]
     if said.get("evaluate"):
-        said["evaluate"]["ablation"] = ["curated"]
+        if said.get("pretrain"):
+            said["evaluate"]["ablation"] = ["curated"]
         if "compression" in said["evaluate"]:
             said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
     if "release" in said:

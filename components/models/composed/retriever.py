@@ -28,6 +28,7 @@ from pairwright.components.models.composed.net import ComposedNet, scores
 from pairwright.components.models.composed.qformer import QFormer
 from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS
 from pairwright.components.models.formats import model_format
+from pairwright.components.models.remembered import remembered
 from pairwright.components.models.towers.patches import grid_patches
 from pairwright.components.models.towers.pixels import squash
 from pairwright.components.models.towers.tower import ImageTower, TextTower
@@ -51,10 +52,16 @@ class ComposedRetriever(nn.Module):
 
     def image_inputs(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
         """Pictures as the network reads them: (n, width), or (n, g g, width)."""
-        if self.net.grid:
-            pixels = torch.from_numpy(squash(images, self.image_size)).split(PICTURES_AT_ONCE)
+        if self.image_tower.weights is None:
+            return self._read(images)
+        return remembered((self.image_tower.weights, self.net.grid, str(self.image_tower.device)), images, self._read)
+
+    def _read(self, images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+        if not self.net.grid:
+            return self.image_tower.features(images).clone()
+        pixels = torch.from_numpy(squash(images, self.image_size)).split(PICTURES_AT_ONCE)
+        with torch.no_grad():
             return torch.cat([grid_patches(self.image_tower, part, self.net.grid) for part in pixels])
-        return self.image_tower.features(images).clone()
 
     def text_inputs(self, texts: Sequence[str]) -> Any:
         """Texts as the network reads them: (n, width), or words and where they are."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE
+from pairwright.components.models.remembered import remembered
 from pairwright.components.models.towers.pixels import RESIZE
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"  # of its folder
@@ -112,7 +113,13 @@ class DualEncoder(nn.Module):
     @torch.no_grad()
     def index(self, images: Sequence[np.ndarray]) -> Tensor:
         """Pictures as `search` takes them: (n, dim) unit vectors."""
-        return self.encode_image(images)
+        return self._asked(images)
+
+    def _asked(self, images: Sequence[np.ndarray]) -> Tensor:
+        """`encode_image`, the features of a locked tower being remembered."""
+        if self.image_key is None:
+            return self.encode_image(images)
+        return self.project_image(remembered((self.image_key, str(self.device)), images, self.image_features))
 
     @torch.no_grad()
     def search(
@@ -129,7 +136,7 @@ class DualEncoder(nn.Module):
             ValueError: neither is given.
         """
         sides = [] if texts is None else [self.encode_text(texts)]
-        sides += [] if images is None else [self.encode_image(images)]
+        sides += [] if images is None else [self._asked(images)]
         if not sides:
             raise ValueError("a search needs texts or images")
         queries = nn.functional.normalize(torch.stack(sides).mean(0), dim=-1)

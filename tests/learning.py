@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pairwright.components.digest import op_digest
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.pretrain.dual_encoder import FitDualEncoder
 from pairwright.components.pretrain.settings import DualEncoderSettings
-from pairwright.components.registry import load_class
+from pairwright.components.registry import component_class
 
 TINY_IMAGE, TINY_TEXT = resolve_model("builtin:tiny-image"), resolve_model("builtin:tiny-text")
 FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -23,16 +24,16 @@ FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def features_view(dataset: Dataset, root: Path) -> ColumnsView:
+def features_view(
+    dataset: Dataset, root: Path, features: Mapping[str, tuple[str, dict[str, Any]]] = FEATURES
+) -> ColumnsView:
     """Tiny towers' features of every pair, as columns under `root`/columns."""
     jobs, steps = [], {}
-    for step, (uses, settings) in FEATURES.items():
-        cls = load_class("scorer", uses, "pairwright.components.models.dual_encoders.features")
+    for step, (uses, settings) in features.items():
+        cls = component_class("scorer", uses)
         place = StepColumns(uses, op_digest(cls(cls.settings_model().parse(settings, step))))
         steps[step] = place
-        jobs.append(
-            ColumnJob(step, "scorer", uses, settings, place, "pairwright.components.models.dual_encoders.features")
-        )
+        jobs.append(ColumnJob(step, "scorer", uses, settings, place, cls.__module__))
     task = ScanTask(tuple(jobs), str(root / "columns"), captions={}, inputs={})
     task.setup()
     reports = run_local(task, dataset.shards)

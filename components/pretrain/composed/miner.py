@@ -15,13 +15,14 @@ import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from pairwright.components.dataset.captions.scene_graph import Triple
 from pairwright.components.errors import InvalidRecipe
 
+T = TypeVar("T")
 UNKNOWN = -1.0
 TRIES = 100
 
@@ -69,16 +70,15 @@ def mine(
     if not subjects:
         return [], 0
     chance = np.array([pictures[s] for s in subjects], float)
+    whole = [[place for some in by_subject[s].values() for place in some] for s in subjects]
     draw = np.random.default_rng(seed)
     found, refused = [], 0
     for subject in draw.choice(len(subjects), count, p=chance / chance.sum()):
-        objects = by_subject[subjects[int(subject)]]
-        places = _pair(tellings, objects, draw)
+        places = _pair(tellings, by_subject[subjects[int(subject)]], whole[int(subject)], draw)
         if places is None:
             continue
         reference, target = places
-        others = [p for p in by_object[tellings[target].told.object] if tellings[p].picture != tellings[target].picture]
-        distractor = int(draw.choice(others)) if others else target
+        distractor = _other(tellings, target, by_object[tellings[target].told.object], draw)
         chosen = [tellings[place] for place in (reference, target, distractor)]
         if concreteness is not None and mean_concreteness([one.told for one in chosen], concreteness) <= threshold:
             refused += 1
@@ -89,17 +89,30 @@ def mine(
 
 
 def _pair(
-    tellings: Sequence[Telling], objects: Mapping[str, list[int]], draw: np.random.Generator
+    tellings: Sequence[Telling], objects: Mapping[str, list[int]], places: Sequence[int], draw: np.random.Generator
 ) -> tuple[int, int] | None:
     """Places of a reference, and of a target with another object in another picture; None if none was met."""
-    reference = int(draw.choice([place for some in objects.values() for place in some]))
+    reference = _any(places, draw)
     names = list(objects)
     for _ in range(TRIES):
-        target = int(draw.choice(objects[names[int(draw.integers(len(names)))]]))
+        target = _any(objects[_any(names, draw)], draw)
         one, other = tellings[reference], tellings[target]
         if one.told.object != other.told.object and one.picture != other.picture:
             return reference, target
     return None
+
+
+def _other(tellings: Sequence[Telling], target: int, places: Sequence[int], draw: np.random.Generator) -> int:
+    """A place that tells of the target's object in another picture; the target where there is no such."""
+    if all(tellings[place].picture == tellings[target].picture for place in places):
+        return target
+    while tellings[place := _any(places, draw)].picture == tellings[target].picture:
+        continue
+    return place
+
+
+def _any(values: Sequence[T], draw: np.random.Generator) -> T:
+    return values[int(draw.integers(len(values)))]
 
 
 def mean_concreteness(told: Sequence[Triple], concreteness: Mapping[str, float]) -> float:

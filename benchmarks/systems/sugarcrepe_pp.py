@@ -34,8 +34,8 @@ CLAIM = Claim(
     system="sugarcrepe_pp",
     paper="models that pick the right caption often fail once a second wording of it must be picked as well, for they "
     "take wording for meaning.",
-    here="a dual encoder on locked towers that is taught both wordings of each caption prefers both to a wrong one more "
-    "often than one that is taught the first alone.",
+    here="a dual encoder on locked towers that is taught both wordings of each caption prefers both to a wrong one "
+    "more often than one that is taught the first alone.",
     data="1,200 composed scenes, judged on 300 others of other things in frames of their own, some 1,600 triplets",
     baseline="the same towers and steps, taught the first wording alone",
     metric="ITT: share of triplets whose two right captions both beat the wrong one; a third at random",

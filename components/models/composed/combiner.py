@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.models.composed.net import ComposedNet
-from pairwright.components.models.heads import INITIAL_SCALE, Projection
+from pairwright.components.models.dual_encoders.heads import INITIAL_SCALE, Projection
 
 
 class Combiner(ComposedNet):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.models.composed.net import ComposedNet, Words
-from pairwright.components.models.heads import INITIAL_SCALE, Projection
+from pairwright.components.models.dual_encoders.heads import INITIAL_SCALE, Projection
 from pairwright.components.models.towers.tiny import Block
 
 

@@ -26,9 +26,9 @@ from pairwright.components.models.composed.combiner import Combiner
 from pairwright.components.models.composed.composer import Composer
 from pairwright.components.models.composed.net import ComposedNet, scores
 from pairwright.components.models.composed.qformer import QFormer
-from pairwright.components.models.encoder import CARD, CONFIG, WEIGHTS
+from pairwright.components.models.dual_encoders.encoder import CARD, CONFIG, WEIGHTS
+from pairwright.components.models.dual_encoders.remembered import remembered
 from pairwright.components.models.formats import model_format
-from pairwright.components.models.remembered import remembered
 from pairwright.components.models.towers.patches import grid_patches
 from pairwright.components.models.towers.pixels import squash
 from pairwright.components.models.towers.tower import ImageTower, TextTower

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.models.dual_encoders.contrastive import MAX_SCALE
-from pairwright.components.models.remembered import remembered
+from pairwright.components.models.dual_encoders.remembered import remembered
 from pairwright.components.models.towers.pixels import RESIZE
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"  # of its folder

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pairwright.components.models import remembered as module
-from pairwright.components.models.remembered import remembered
+from pairwright.components.models.dual_encoders import remembered as module
+from pairwright.components.models.dual_encoders.remembered import remembered
 
 
 def test_a_picture_is_read_once_under_a_name_and_anew_under_another(monkeypatch: pytest.MonkeyPatch) -> None:

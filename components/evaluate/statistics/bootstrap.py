@@ -6,6 +6,7 @@ independent, and an interval that took them for it would be too narrow.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from pairwright.components.finite import require_finite
 
 REPLICATES = 2000
 CONFIDENCE = 0.95
+FEW = 8192  # groups, of which the draws (128 MiB at most) are kept for the next metric
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,11 @@ def bootstrap_median(
     items = np.asarray(values, dtype=np.float64)
     require_finite(items, "the values whose median is taken")  # NaN would be sorted last
     order = np.argsort(items, kind="stable")
-    drawn = _draws(_codes(groups, len(items)), seed)
+    codes = _codes(groups, len(items))
+    drawn, sorted_codes = _draws(codes, seed), codes[order]
     medians = np.empty(len(drawn))
     for replicate, counts in enumerate(drawn):
-        below = np.cumsum(counts[_codes(groups, len(items))[order]])
+        below = np.cumsum(counts[sorted_codes])
         medians[replicate] = items[order][np.searchsorted(below, below[-1] / 2)]
     return _interval(float(np.median(items)), medians, confidence)
 
@@ -143,7 +146,19 @@ def _codes(groups: Sequence[Any] | None, items: int) -> np.ndarray:
 def _draws(codes: np.ndarray, seed: int) -> np.ndarray:
     """How often each group is drawn in each replicate: int64 (replicates, groups)."""
     count = int(codes.max()) + 1
+    return (_few_draws if count <= FEW else _counts)(count, seed)
+
+
+def _counts(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=REPLICATES)
+
+
+@functools.lru_cache(2)
+def _few_draws(count: int, seed: int) -> np.ndarray:
+    """Drawn once for all metrics of a benchmark, which have the same groups: drawing takes longer than ranking."""
+    drawn = _counts(count, seed)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _interval(value: float, replicates: np.ndarray, confidence: float) -> Interval:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean, bootstrap_median, paired_bootstrap
+from pairwright.components.errors import NotFinite
+from pairwright.components.evaluate.statistics.bootstrap import (
+    bootstrap_mean,
+    bootstrap_median,
+    bootstrap_statistic,
+    paired_bootstrap,
+)
 
 
 def test_the_interval_covers_the_truth_19_times_of_20() -> None:
@@ -50,3 +57,16 @@ def test_pairing_finds_what_two_separate_intervals_hide() -> None:
     a, b = (hard < 0.50).astype(float), (hard < 0.53).astype(float)
     assert paired_bootstrap(b, a).low > 0
     assert bootstrap_mean(b).low < bootstrap_mean(a).high
+
+
+def test_a_statistic_that_is_a_mean_has_the_means_interval_and_draws_are_not_changed_between_metrics() -> None:
+    random = np.random.default_rng(4)
+    values, groups = random.normal(size=60), [str(i // 3) for i in range(60)]
+    mean = bootstrap_mean(values, groups, seed=2)
+    asked = bootstrap_statistic(lambda weight: float(np.average(values, weights=weight)), groups, seed=2)
+    assert np.allclose([asked.value, asked.low, asked.high], [mean.value, mean.low, mean.high])
+    bootstrap_median(values, groups, seed=2)
+    assert bootstrap_mean(values, groups, seed=2) == mean
+    assert bootstrap_mean(values, groups, seed=3) != mean
+    with pytest.raises(NotFinite):
+        bootstrap_statistic(lambda weight: float("nan"), groups)

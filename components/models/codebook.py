@@ -12,24 +12,20 @@ ViT), and the decoder a small autoregressive transformer that attends to the `po
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from pairwright.components.errors import ModelError
+from pairwright.components.models.model_folder import FolderFormat, damage_named
 from pairwright.components.models.vector_quantizer import VectorQuantizer
 from pairwright.components.models.words import END, PAD, START, UNKNOWN, text_of, tokens_of
 
-FORMAT, FORMAT_VERSION = "pairwright-codebook", 1
-CONFIG, WEIGHTS, CARD, VOCABULARY = "config.json", "model.safetensors", "card.md", "vocabulary.txt"
+FORMAT = FolderFormat("pairwright-codebook", 1, "codebook", "`codebook` fitted")
+VOCABULARY = "vocabulary.txt"
 BLOCK = 512  # pictures encoded or captioned at once
 
 
@@ -134,13 +130,8 @@ class Codebook(nn.Module):
 
     def save(self, folder: Path, card: str) -> None:
         """Write config.json, model.safetensors, vocabulary.txt and card.md; the same weights, the same bytes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self.shape)}
-        (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        FORMAT.write(folder, asdict(self.shape), self.state_dict(), card)
         (folder / VOCABULARY).write_text("\n".join(self.words) + "\n", encoding="utf-8")
-        (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def load_codebook(folder: str | Path, device: str = "cpu") -> Codebook:
@@ -150,16 +141,9 @@ def load_codebook(folder: str | Path, device: str = "cpu") -> Codebook:
         ModelError: the folder is missing, damaged, of a newer release or no codebook.
     """
     root = Path(folder)
-    try:
-        config: dict[str, Any] = json.loads((root / CONFIG).read_text(encoding="utf-8"))
-        if config.pop("format", None) != FORMAT:
-            raise ModelError(f"{root} is no codebook; name the folder or step that `codebook` fitted")
-        if config.pop("format_version") > FORMAT_VERSION:
-            raise ModelError(f"{root} was written by a newer release; upgrade pairwright")
+    with damage_named(root):
+        config, tensors = FORMAT.read(root)
         words = (root / VOCABULARY).read_text(encoding="utf-8").split("\n")[:-1]
         model = Codebook(CodebookShape(**config), words)
-        model.load_state_dict(load_file(root / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{root} is damaged ({reason}); restore the folder or fit it again") from None
+        model.load_state_dict(tensors)
     return model.to(device).eval().requires_grad_(False)

@@ -1,11 +1,13 @@
-"""Captioner: a decoder learns to say a picture's caption, told how well that caption fits (NoC).
+"""Captioner: a decoder learns to say a picture's caption, after whatever else it is told of the pair.
 
     captioner: {uses: captioner, with: {features: image_features.vector, source: alt, control: level.bin}}
+    captioner: {uses: captioner, with: {source: alt, image_dropout: 0.5}}              # can be guided
 
-Kang et al., 2023, "Noise-aware learning from web-crawled image-text data": nothing is dropped for fitting badly; each
-pair's alignment level is a token of the prefix, so that what noisy captions say is learnt as what is said at a low
-level, and captions are then asked for at the top one. Plain cross-entropy. A pair without a level, and a share
-`control_dropout` of the others, are trained with the token that says nothing, which guidance needs.
+With `control` it is NoC (Kang et al., 2023, "Noise-aware learning from web-crawled image-text data"): nothing is
+dropped for fitting badly; each pair's alignment level is a token of the prefix, so that what noisy captions say is
+learnt as what is said at a low level, and captions are then asked for at the top one. With `image_dropout` it learns
+p(caption) beside p(caption | picture), which guidance weighs against each other (Kornblith et al., 2023). Plain
+cross-entropy. What a pair lacks, and a share of what it has, drawn anew each epoch, is not told.
 """
 
 from __future__ import annotations
@@ -23,32 +25,42 @@ from pairwright.components.dataset.examples.population import Population
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import ColumnError
 from pairwright.components.registry import task
+from pairwright.components.settings import ModelFolder
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.settings import TrainerSettings
 from pairwright.components.training.task import Task, Trained
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from pairwright.components.models.prefix_captioner import PrefixCaptioner
+    from pairwright.components.models.captioner.captioner import Captioner
+    from pairwright.components.models.captioner.prefix import Part
 
 READ_AT_ONCE = 1024  # examples
 COUNTED = 200_000  # examples whose words make the vocabulary, evenly over the population
 MEASURED = 4096  # examples the trained model is measured on, likewise
+DROPPED = ("image", "control")  # parts of which a share is not told
 
 
 class CaptionerSettings(TrainerSettings):
-    features: str = Field("image_features.vector", description="step.column of a locked image tower's features")
+    features: str = Field("image_features.vector", description="step.column of a locked tower's vectors")
     source: str = Field("alt", description="captions the decoder learns to say")
+    image_dropout: float = Field(0.0, ge=0, lt=1, description="share of pairs, drawn each epoch, told no picture")
     control: str | None = Field(None, description="step.column of whole numbers from 1: how well each caption fits")
     control_levels: int = Field(8, ge=2, le=127, description="levels of `control`, the last one the best")
     control_dropout: float = Field(0.1, ge=0, lt=1, description="share of pairs, drawn each epoch, told no level")
+    prompt: str | None = Field(None, description="source of words told before the caption: a question, a user's words")
+    prompt_tokens: int = Field(16, ge=1, le=256, description="of the prompt's tokens, the first are read")
+    lengths: int = Field(0, ge=0, le=256, description="a caption's length in words is told, up to this; 0: it is not")
+    languages: tuple[str, ...] = Field((), description="a caption's language is told, one of these, BCP 47")
+    box: str | None = Field(None, description="step.column of 4 numbers: the part of the picture that is spoken of")
     prefix: int = Field(4, ge=1, le=64, description="tokens a picture")
-    width: int = Field(128, ge=8, description="of the decoder; a multiple of its heads")
+    decoder: ModelFolder | None = Field(None, description="language model of transformers, frozen; none: from nothing")
+    width: int = Field(128, ge=8, description="of a decoder from nothing; a multiple of its heads")
     heads: int = Field(4, ge=1)
-    layers: int = Field(6, ge=1, le=48, description="of the decoder")
-    max_words: int = Field(16, ge=1, le=256, description="a caption's words beyond these are not learnt")
-    vocabulary: int = Field(4000, ge=1, description="commonest words the decoder knows")
+    layers: int = Field(6, ge=1, le=48, description="of a decoder from nothing")
+    max_words: int = Field(16, ge=1, le=256, description="a caption's words, or tokens, beyond these are not learnt")
+    vocabulary: int = Field(4000, ge=1, description="commonest words a decoder from nothing knows")
     least: int = Field(2, ge=1, description="captions that must hold a word for the decoder to know it")
     batch_size: int = Field(128, ge=1)
 
@@ -61,51 +73,69 @@ class CaptionerSettings(TrainerSettings):
 
 @task("captioner")
 class CaptionerTask(Task[CaptionerSettings]):
-    """Writes config.json, model.safetensors, vocabulary.txt, card.md and, with levels, a picture of what each costs.
+    """Writes config.json, model.safetensors, its words or its language model, card.md and, with levels, their picture.
 
-    Metrics, over pairs it was trained on: `nats_per_word`; with a control also `nats_per_word_level_N` and
-    `nats_per_word_shuffled`, where each pair is told another's level.
+    Metrics, over pairs it was trained on: `nats_per_word` (of a language model: per token); with a control also
+    `nats_per_word_level_N` and `nats_per_word_shuffled`, where each pair is told another's level; with dropped pictures
+    `nats_per_word_without_image`.
     """
 
-    requires = Columns("features", "control") + Captions("source")
-    libraries = ("torch",)
+    requires = Columns("features", "control", "box") + Captions("source", "prompt")
+    libraries = ("torch", "transformers")
 
     def reads(self) -> Reads:
         wish = self.settings
-        control = () if wish.control is None else (wish.control,)
-        return Reads(columns=(wish.features, *control), texts=(wish.source,), optional=frozenset(control))
+        columns = tuple(one for one in (wish.control, wish.box) if one is not None)
+        prompt = () if wish.prompt is None else (wish.prompt,)
+        optional = frozenset((*columns, *prompt))
+        return Reads(columns=(wish.features, *columns), texts=(wish.source, *prompt), optional=optional)
 
-    def build(self) -> nn.Module:
-        from pairwright.components.models.prefix_captioner import PrefixCaptioner, PrefixShape
-        from pairwright.components.models.words import vocabulary_of
+    def parts(self) -> list[Part]:
+        """What the prefix is made of."""
+        from pairwright.components.models.captioner.prefix import Part
 
         wish = self.settings
-        shape = PrefixShape(
-            features=self.population.width(wish.features),
-            prefix=wish.prefix,
-            levels=0 if wish.control is None else wish.control_levels,
-            width=wish.width,
-            layers=wish.layers,
-            heads=wish.heads,
-            max_words=wish.max_words,
-        )
-        captions = (text for some in _spread(self.population, COUNTED) for text in some.texts(wish.source))
-        return PrefixCaptioner(shape, vocabulary_of(captions, wish.vocabulary, wish.least)).train()
+        found = [Part("image", "vector", self.population.width(wish.features), wish.prefix)]
+        found += [Part("control", "number", wish.control_levels)] if wish.control else []
+        found += [Part("length", "number", wish.lengths)] if wish.lengths else []
+        found += [Part("language", "number", len(wish.languages), names=wish.languages)] if wish.languages else []
+        found += [Part("box", "box")] if wish.box else []
+        return found + ([Part("prompt", "words", wish.prompt_tokens)] if wish.prompt else [])
+
+    def build(self) -> Captioner:
+        from pairwright.components.models.captioner.captioner import Captioner
+        from pairwright.components.models.captioner.decoder import SmallDecoder
+        from pairwright.components.models.captioner.pretrained import load_pretrained
+        from pairwright.components.models.captioner.tokens import PretrainedTokens, WordTokens
+        from pairwright.components.models.words import vocabulary_of
+
+        wish, parts = self.settings, self.parts()
+        if wish.decoder is not None:
+            assert wish.decoder.path is not None
+            decoder, tokenizer = load_pretrained(wish.decoder.path)
+            tokens = PretrainedTokens(tokenizer, decoder.vocabulary)
+            return Captioner(parts, decoder, tokens, wish.max_words).train()
+        sources = [wish.source, *([wish.prompt] if wish.prompt else [])]
+        texts = (t for some in _spread(self.population, COUNTED) for source in sources for t in some.texts(source))
+        words = WordTokens(vocabulary_of(texts, wish.vocabulary, wish.least))
+        longest = sum(part.length for part in parts) + wish.max_words + 1
+        small = SmallDecoder(len(words.words), longest, wish.width, wish.layers, wish.heads)
+        return Captioner(parts, small, words, wish.max_words).train()
 
     def collate(self, examples: Examples) -> Mapping[str, Any]:
         import torch
 
-        wish = self.settings
-        levels = levels_of(examples, wish)
-        levels[examples.draw("control") < wish.control_dropout] = 0
-        return {
-            "features": torch.from_numpy(examples.column(wish.features)),
-            "tokens": self.model.tokens_of(examples.texts(wish.source)),
-            "levels": torch.from_numpy(levels),
-        }
+        from pairwright.components.models.captioner.prefix import not_told
+
+        found = dict(told_of(examples, self.settings, self.model))
+        for name, share in zip(DROPPED, (self.settings.image_dropout, self.settings.control_dropout), strict=True):
+            if name in found:
+                found[name] = not_told(found[name], torch.from_numpy(examples.draw(name) < share))
+        return found | {"tokens": self.model.tokens.encode(examples.texts(self.settings.source), self.model.longest)}
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        return {"logits": self.model.logits(batch["features"], batch["levels"], batch["tokens"][:, :-1])}
+        told = {name: batch[name] for name in self.model.parts}
+        return {"logits": self.model.logits(told, batch["tokens"][:, :-1])}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         nats = self.model.nats(outputs["logits"], batch["tokens"])
@@ -113,73 +143,116 @@ class CaptionerTask(Task[CaptionerSettings]):
 
     def weight(self, batch: Batch) -> float:
         """Words and ends to be said."""
-        from pairwright.components.models.words import PAD
-
-        return float((batch["tokens"][:, 1:] != PAD).sum())
+        return float(self.model.counted(batch["tokens"]).sum())
 
     def save(self, folder: Path, trained: Trained) -> Mapping[str, Any]:
+        from pairwright.components.models.captioner.folder import save_captioner
+
         measured = measure(self.model, self.population, self.settings)
-        self.model.save(folder, _card(self.settings, measured, trained, len(self.model.words)))
+        save_captioner(self.model, folder, _card(self.settings, measured, trained))
         if self.settings.control is not None:
             _draw_levels(measured, folder)
         return measured
 
 
-def levels_of(examples: Examples, wish: CaptionerSettings) -> np.ndarray:
+def told_of(examples: Examples, wish: CaptionerSettings, model: Captioner) -> dict[str, Tensor]:
+    """Each part's values of these pairs, nothing left out.
+
+    Raises:
+        ColumnError: a control or a box is none.
+    """
+    import torch
+
+    from pairwright.components.models.captioner.tokens import prompts_of
+
+    found = {"image": torch.from_numpy(np.asarray(examples.column(wish.features), np.float32))}
+    if wish.control is not None:
+        found["control"] = torch.from_numpy(levels_of(examples, wish.control, wish.control_levels))
+    if wish.lengths:
+        words = [len(text.split()) for text in examples.texts(wish.source)]
+        found["length"] = torch.tensor(words).clamp(1, wish.lengths)
+    if wish.languages:
+        langs = [texts[0].lang if texts else None for texts in examples.all_texts(wish.source)]
+        number = {lang: at for at, lang in enumerate(wish.languages, 1)}
+        found["language"] = torch.tensor([number.get(lang or "", 0) for lang in langs])
+    if wish.box is not None:
+        found["box"] = torch.from_numpy(_boxes_of(examples, wish.box))
+    if wish.prompt is not None:
+        found["prompt"] = prompts_of(model.tokens, examples.texts(wish.prompt), wish.prompt_tokens)
+    return found
+
+
+def levels_of(examples: Examples, control: str, levels: int) -> np.ndarray:
     """int64 (n,): each example's level from 1, or 0 where it has none.
 
     Raises:
         ColumnError: a value is none of the levels.
     """
-    if wish.control is None:
-        return np.zeros(len(examples), np.int64)
-    known = examples.known(wish.control)
-    values = np.where(known, np.asarray(examples.column(wish.control), np.float64), 0.0)
-    wrong = known & ~((values >= 1) & (values <= wish.control_levels) & (values == np.floor(values)))
+    known = examples.known(control)
+    values = np.where(known, np.asarray(examples.column(control), np.float64), 0.0)
+    wrong = known & ~((values >= 1) & (values <= levels) & (values == np.floor(values)))
     if wrong.any():
         raise ColumnError(
-            f"captioner: {wish.control} is {values[wrong][0]:g} for {examples.keys[int(np.argmax(wrong))]}; levels are "
-            f"whole numbers from 1 to {wish.control_levels}, set control_levels to the bins there are"
+            f"captioner: {control} is {values[wrong][0]:g} for {examples.keys[int(np.argmax(wrong))]}; levels are "
+            f"whole numbers from 1 to {levels}, set control_levels to the bins there are"
         )
     return values.astype(np.int64)
 
 
-def measure(model: PrefixCaptioner, population: Population, wish: CaptionerSettings) -> dict[str, float]:
-    """Nats a word of their captions over up to 4096 examples: at their levels, by level, and at another's."""
+def _boxes_of(examples: Examples, box: str) -> np.ndarray:
+    """float32 (n, 4), NaN where a pair has none."""
+    values = np.asarray(examples.column(box), np.float32)
+    if values.shape != (len(examples), 4):
+        raise ColumnError(f"captioner: {box} holds no boxes of 4 numbers: x0, y0, x1, y1 as shares of the picture")
+    return np.where(examples.known(box)[:, None], values, np.float32(np.nan))
+
+
+def measure(model: Captioner, population: Population, wish: CaptionerSettings) -> dict[str, float]:
+    """Nats a word of their captions over up to 4096 examples: as they are, by level, at another's, without pictures."""
     import torch
 
-    parts = [(torch.from_numpy(e.column(wish.features)), e.texts(wish.source), levels_of(e, wish))
-             for e in _spread(population, MEASURED)]  # fmt: skip
-    features = torch.cat([part[0] for part in parts])
-    tokens = model.tokens_of([text for part in parts for text in part[1]])
-    levels = torch.from_numpy(np.concatenate([part[2] for part in parts]))
-    nats, words = _costs(model, features, levels, tokens)
-    found = {"nats_per_word": float(nats.sum() / words.sum()), "pairs_measured": float(len(levels))}
-    if wish.control is None:
-        return found
-    others = levels[torch.randperm(len(levels), generator=torch.Generator().manual_seed(wish.seed))]
-    found["nats_per_word_shuffled"] = float(_costs(model, features, others, tokens)[0].sum() / words.sum())
-    for level in levels.unique().tolist():
-        at = levels == level
+    from pairwright.components.models.captioner.prefix import not_told
+
+    nats: dict[str, list[Tensor]] = {"": [], "shuffled": [], "without_image": []}
+    words, levels = [], []
+    random = torch.Generator().manual_seed(wish.seed)
+    for examples in _spread(population, MEASURED):
+        told = told_of(examples, wish, model)
+        tokens = model.tokens.encode(examples.texts(wish.source), model.longest)
+        ways = {"": told}
+        if wish.image_dropout:
+            ways["without_image"] = told | {"image": not_told(told["image"], torch.ones(len(tokens), dtype=torch.bool))}
+        if wish.control is not None:
+            levels.append(told["control"])
+            order = torch.randperm(len(tokens), generator=random)
+            ways["shuffled"] = told | {"control": told["control"][order]}
+        for name, way in ways.items():
+            nats[name].append(_costs(model, way, tokens))
+        words.append(model.counted(tokens).double().sum(1))
+    said = torch.cat(words)
+    whole = {name: torch.cat(costs) for name, costs in nats.items() if costs}
+    found = {f"nats_per_word{'_' * bool(name)}{name}": float(of.sum() / said.sum()) for name, of in whole.items()}
+    found["pairs_measured"] = float(len(said))
+    for level in torch.cat(levels).unique().tolist() if levels else ():
+        at = torch.cat(levels) == level
         name = f"nats_per_word_level_{level}" if level else "nats_per_word_no_level"
-        found[name] = float(nats[at].sum() / words[at].sum())
+        found[name] = float(whole[""][at].sum() / said[at].sum())
     return found
 
 
-def _costs(model: PrefixCaptioner, features: Tensor, levels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats of each caption and the words it has, its end among them, float64 (n,) both."""
+def _costs(model: Captioner, told: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
+    """Nats of each caption, its end among them, float64 (n,)."""
     import torch
 
-    from pairwright.components.models.prefix_captioner import BLOCK
-    from pairwright.components.models.words import PAD
+    from pairwright.components.models.captioner.captioner import BLOCK
 
-    device, found = model.place.device, []
+    device, found = next(model.parameters()).device, []
     with torch.no_grad():
         for rows in torch.arange(len(tokens)).split(BLOCK):
             said = tokens[rows].to(device)
-            logits = model.logits(features[rows].to(device), levels[rows].to(device), said[:, :-1])
-            found.append(model.nats(logits, said).double().sum(1).cpu())
-    return torch.cat(found), (tokens[:, 1:] != PAD).double().sum(1)
+            here = {name: value[rows].to(device) for name, value in told.items()}
+            found.append(model.nats(model.logits(here, said[:, :-1]), said).double().sum(1).cpu())
+    return torch.cat(found)
 
 
 def _spread(population: Population, most: int) -> Iterator[Examples]:
@@ -207,18 +280,21 @@ def _draw_levels(measured: Mapping[str, float], folder: Path) -> None:
     save_figures(folder, [("levels.svg", "What captions cost at each level", caption, figure)])
 
 
-def _card(wish: CaptionerSettings, measured: Mapping[str, float], trained: Trained, words: int) -> str:
+def _card(wish: CaptionerSettings, measured: Mapping[str, float], trained: Trained) -> str:
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(measured.items()))
-    told = "none" if wish.control is None else f"`{wish.control}`, 1 to {wish.control_levels}, the last fits best"
+    levels = "none" if wish.control is None else f"`{wish.control}`, 1 to {wish.control_levels}, the last fits best"
+    decoder = f"of {wish.layers} layers, learnt from nothing" if wish.decoder is None else wish.decoder.reference
+    dropped = f"of {wish.image_dropout:.0%} of the pairs, so that it can be guided" if wish.image_dropout else "of none"
     return f"""# Captioner
 
-A causal decoder of {wish.layers} layers after {wish.prefix} tokens of a picture's features, learnt from nothing.
+A causal decoder ({decoder}) after {wish.prefix} tokens of a picture's features.
 
 | | |
 |---|---|
 | features | `{wish.features}`, the tower locked |
-| captions | `{wish.source}`, {words} words known |
-| control | {told} |
+| captions | `{wish.source}` |
+| control | {levels} |
+| picture left out | {dropped} |
 | pairs | {trained.pairs}, {trained.excluded} without features or caption left out |
 | training | batches of {wish.batch_size}, AdamW, peak lr {wish.lr:g}, seed {wish.seed} |
 {rows}

@@ -15,6 +15,7 @@
       tune:  {uses: dual_encoder, init: "step:align", data: best.keep, with: {lr: 0.0001}}
     evaluate:  {dev: data/dev, test: data/test, benchmarks: {retrieval: retrieval}}
     release:   {promote: {metric: retrieval.mean_recall}}
+    search:    {trials: 20, space: {lr: {low: 1.0e-4, high: 1.0e-2, log: true}}}    # `pairwright search` alone reads it
 
 The sections are sugar for the common chain; a recipe that is shaped otherwise writes `steps:`, a
 list of {name, uses, needs, with}. A step written alone as text is `{uses: text}`. What a step
@@ -35,6 +36,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Private
 from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.recipe_layers import PROSE, Layer, file_of, merged, read_layers, read_text
+from pairwright.components.search.space import SearchSection
 from pairwright.components.settings import Settings
 
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]*$")
@@ -167,6 +169,7 @@ class Recipe(Settings):
     train: dict[str, Annotated[TrainSpec, BeforeValidator(_short_form)]] = Field(default_factory=dict)
     evaluate: EvaluateSection | None = None
     release: ReleaseSection | None = None
+    search: SearchSection | None = Field(None, description="what `pairwright search` varies; a run does not read it")
     gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
     _layers: tuple[Layer, ...] = PrivateAttr(())
 
@@ -197,7 +200,7 @@ class Recipe(Settings):
     @property
     def digest(self) -> str:
         """Of what the recipe makes; its name, prose and layout do not count."""
-        unsaid = set() if self.train else {"train"}  # as before there was such a section
+        unsaid = {"search"} | (set() if self.train else {"train"})  # as before there was such a section
         said = self.model_dump(mode="json", exclude=set(PROSE) | unsaid, by_alias=True)
         return sha256_text(canonical([said, list(self.filter.keep)]))  # the rules' order counts too
 

@@ -12,6 +12,7 @@ import click
 
 VERBS = {
     "run": "Run a recipe: crawl in, curated set, model, Bento and report out.",
+    "search": "Search a recipe's settings on dev, then train, judge and release the best.",
     "ingest": "Make a dataset from a folder, a list of URLs, COCO, Parquet, tars ...",
     "score": "Score one dataset with one scorer and look at the numbers.",
     "label": "Judge captions on a page, for a reward model to learn from.",

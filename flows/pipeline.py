@@ -22,6 +22,7 @@ from pairwright.flows.running.run import Run, open_run
 from pairwright.flows.running.runs import read_record
 from pairwright.flows.running.summary import name_flow_run, track_summary
 from pairwright.flows.running.workspace import check_workspace
+from pairwright.flows.search import search_stages, wanted_search
 from pairwright.flows.stages.report import report_stage
 from pairwright.flows.terminal.interrupt import answer_again
 from pairwright.flows.train import evaluate_stages, train_stages
@@ -29,6 +30,7 @@ from pairwright.flows.train import evaluate_stages, train_stages
 # The form offers the shipped recipes, and takes a path.
 RecipeName = Literal[tuple(recipe_names())] | str  # type: ignore[valid-type]
 Limit = Annotated[int | None, Field(ge=1)]
+Trials = Annotated[int | None, Field(ge=1)]
 
 
 @contextmanager
@@ -200,6 +202,43 @@ def release(
         quiet: Print nothing to the worker's terminal.
     """
     return _whole("release", recipe, _sets(data, labels, dev, test), limit, workspace, quiet)
+
+
+@flow(name="search")
+def search(
+    recipe: RecipeName = "quickstart",
+    data: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
+    labels: str | None = None,
+    vary: tuple[str, ...] = (),
+    trials: Trials = None,
+    limit: Limit = None,
+    workspace: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Curate once, try settings of the model on dev, then train, judge and release the best as any run.
+
+    Args:
+        recipe: A shipped recipe's name, or the path of a YAML file on the worker.
+        data: Dataset folder or URL; empty for the recipe's own.
+        dev: Dataset that tunes and promotes, "own" to draw it from the data; empty for the recipe's, if of this data.
+        test: Dataset that is only reported on, as dev.
+        labels: Folder of people's labels that the reward is fitted on; empty for the recipe's own.
+        vary: Settings beside the recipe's search.space, as NAME=LOW..HIGH[:log] or NAME=A,B,C.
+        trials: How many; empty for the recipe's.
+        limit: Only this many shards, as a sample; empty for all.
+        workspace: Folder everything is written to; empty for the worker's own.
+        quiet: Print nothing to the worker's terminal.
+    """
+    with _opened("search", recipe, _sets(data, labels, dev, test), limit, workspace, quiet) as run:
+        wanted = wanted_search(run, vary, trials)
+        selection = curate_stages(run)
+        search_stages(run, wanted, selection)
+        models = train_stages(run, selection)
+        evaluate_stages(run, models)
+        release_stages(run, selection, models)
+        return _finish(run)
 
 
 @flow(name="retrain")

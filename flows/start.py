@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,11 @@ def run_recipe(
     labels: str | None = None,
     dev: str | None = None,
     test: str | None = None,
+    searching: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the flow that `pairwright run` names, in this process; the run's record. Signals are the caller's.
+
+    With `searching`, the trials and settings to vary, it is the flow of `pairwright search`.
 
     Mistakes in the recipe, the data or the environment are found before Prefect is imported.
     """
@@ -61,20 +65,27 @@ def run_recipe(
     quiet_prefect(environment.workspace)
     server = own_server()
     first = not (Path(environment.workspace) / "gates").exists()
-    preflight(asked.recipe, asked.dataset, environment, only or "pipeline")
+    preflight(asked.recipe, asked.dataset, environment, only or "pipeline", searching)
     if server:
         server.wait(MEANWHILE if first else ())
-    from pairwright.flows.pipeline import curate, pipeline, train
+    from pairwright.flows.pipeline import curate, pipeline, search, train
 
-    flow = {"curate": curate, "train": train, "release": pipeline, None: pipeline}[only]
-    record: dict[str, Any] = flow(recipe=recipe, **sets, limit=limit, workspace=workspace, quiet=quiet)
+    flows = {"curate": curate, "train": train, "release": pipeline, None: pipeline}
+    flow, more = (flows[only], {}) if searching is None else (search, dict(searching))
+    record: dict[str, Any] = flow(recipe=recipe, **sets, **more, limit=limit, workspace=workspace, quiet=quiet)
     return record
 
 
 run_from_command = answered_signals()(run_recipe)  # a stopped command ends; a stopped notebook's kernel lives on
 
 
-def preflight(recipe: Any, dataset: Any, environment: Environment, flow: str = "pipeline") -> None:
+def preflight(
+    recipe: Any,
+    dataset: Any,
+    environment: Environment,
+    flow: str = "pipeline",
+    searching: Mapping[str, Any] | None = None,
+) -> None:
     """Everything a recipe can have wrong, found in a second and before any server starts.
 
     Raises:
@@ -85,3 +96,8 @@ def preflight(recipe: Any, dataset: Any, environment: Environment, flow: str = "
 
     with open_run(recipe, environment, dataset, flow=flow, quiet=True) as run:
         check_recipe(run)
+        if searching is not None:
+            from pairwright.components.search.study import Study
+            from pairwright.flows.search import wanted_search
+
+            Study(wanted_search(run, **searching).section.space, recipe.seed)

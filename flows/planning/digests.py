@@ -111,6 +111,26 @@ def model_digest(run: Run, fit: Fit[Any], rows: pa.Table) -> str:
     )
 
 
+def trial_digest(
+    run: Run,
+    fits: Mapping[int, Fit[Any]],
+    pairs: Mapping[int, pa.Table],
+    benchmarks: Mapping[str, Benchmark[Any]],
+    split: Dataset,
+    metric: str,
+) -> str:
+    """A trial of a search, by what would be trained and measured; what loads and measures a model counts, too."""
+    return digest_of(
+        "trial",
+        models=[model_digest(run, fits[seed], pairs[seed]) for seed in sorted(fits)],
+        split=split.digest,
+        benchmarks=benchmark_digests(benchmarks),
+        metric=metric,
+        source=[source_digest(ENCODERS), function_digest(measure)],
+        libraries=library_versions(TOWER_LIBRARIES),
+    )
+
+
 def benchmark_digests(benchmarks: Mapping[str, Benchmark[Any]]) -> dict[str, str]:
     """Each benchmark with the data sets its settings name."""
     found = {}

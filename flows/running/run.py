@@ -163,7 +163,7 @@ class Run:
         self.console.stage(record.name, record.status, record.seconds, text)
         if record.status == "ran":
             with self.tracked.stage(record.name) as child:
-                child.log_params({"digest": record.digest})
+                child.log_params({"digest": record.digest} | record.params)
                 numbers = {k: float(v) for k, v in record.facts.items() if isinstance(v, (int, float))}
                 child.log_metrics(numbers | {"seconds": record.seconds})
         self.save()

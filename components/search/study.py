@@ -47,11 +47,15 @@ class Study:
         return {name: self._value(name, value) for name, value in self._asked.params.items()}
 
     def tell(self, value: float | None) -> None:
-        """What came of it, more being better; None where nothing did."""
+        """What came of it, more being better; None where nothing did.
+
+        Told as pruned, such a trial counts as worse than any other; one told as failed would be forgotten, and what
+        cannot be trained asked for again and again.
+        """
         from optuna.trial import TrialState
 
         assert self._asked is not None, "no trial was asked for"
-        self._study.tell(self._asked, value, state=TrialState.FAIL if value is None else None)
+        self._study.tell(self._asked, value, state=TrialState.PRUNED if value is None else None)
         self._asked = None
 
     def _value(self, name: str, value: Any) -> Any:

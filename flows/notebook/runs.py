@@ -167,7 +167,17 @@ def run(
 
     sets = {"data": data, "dev": dev, "test": test}
     roots = {name: one.root if isinstance(one, Pairs) else one for name, one in sets.items()}
-    record = run_recipe(str(recipe), **roots, labels=labels, limit=limit, only=only, workspace=workspace, quiet=quiet)
+    record = run_recipe(
+        str(recipe),
+        data=roots["data"],
+        dev=roots["dev"],
+        test=roots["test"],
+        labels=labels,
+        limit=limit,
+        only=only,
+        workspace=workspace,
+        quiet=quiet,
+    )
     return RecordedRun(record, Environment.load(workspace=workspace))
 
 

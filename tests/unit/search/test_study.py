@@ -68,7 +68,5 @@ def test_trials_that_failed_are_told_and_passed_over() -> None:
     def told(values: dict[str, Any]) -> float | None:
         return None if values["lr"] > 0.1 else worth(values)
 
-    found = tried(40, told=told)
-    assert np.mean([values["lr"] > 0.1 for values in found[20:]]) <= np.mean(
-        [values["lr"] > 0.1 for values in found[:8]]
-    )
+    late = [values["lr"] > 0.1 for seed in range(4) for values in tried(40, seed, told=told)[20:]]
+    assert np.mean(late) < 0.3  # a fifth of the range does not train; forgotten, it would be asked for in four of five

@@ -121,23 +121,8 @@ def export_model(
         ModelError: the form does not fit, its vectors are others, or `dest` holds something.
         MissingDependency: the form's library is neither here nor in that environment.
     """
-    problem = refusal(encoder, form, precision)
-    if problem is not None:
-        raise ModelError(problem)
-    if not at_hand(form, python):
-        name = INSTALLED_AS.get(form, form)
-        raise MissingDependency(
-            f"what is exported is opened by {name}, which is not installed here; name the interpreter of an "
-            f"environment that has it: --python PATH (`python -m venv there && there/bin/pip install {name}`)"
-        )
-    if len(shown.pictures) < LEAST_SHOWN or not shown.texts:
-        raise ModelError(
-            f"an export is checked on {LEAST_SHOWN} pictures with captions at least, not on {len(shown.pictures)} "
-            f"and {len(shown.texts)}; name a dataset that has them: --data DIR"
-        )
     place = Path(dest)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise ModelError(f"{place} is not empty; name a folder that does not exist yet")
+    _check(encoder, place, form, shown, precision, python)
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=place.parent) as scratch:
         folder = Path(scratch) / "model"
@@ -156,6 +141,26 @@ def export_model(
             place.rmdir()
         os.replace(folder, place)
     return made
+
+
+def _check(encoder: DualEncoder, place: Path, form: str, shown: Shown, precision: str, python: str | None) -> None:
+    """Raises what `export_model` raises before anything is written."""
+    problem = refusal(encoder, form, precision)
+    if problem is not None:
+        raise ModelError(problem)
+    if not at_hand(form, python):
+        name = INSTALLED_AS.get(form, form)
+        raise MissingDependency(
+            f"what is exported is opened by {name}, which is not installed here; name the interpreter of an "
+            f"environment that has it: --python PATH (`python -m venv there && there/bin/pip install {name}`)"
+        )
+    if len(shown.pictures) < LEAST_SHOWN or not shown.texts:
+        raise ModelError(
+            f"an export is checked on {LEAST_SHOWN} pictures with captions at least, not on {len(shown.pictures)} "
+            f"and {len(shown.texts)}; name a dataset that has them: --data DIR"
+        )
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise ModelError(f"{place} is not empty; name a folder that does not exist yet")
 
 
 def at_hand(form: str, python: str | None = None) -> bool:

@@ -128,8 +128,9 @@ def _trial(run: Run, wanted: Wanted, selection: Path, number: int, settings: dic
     benchmarks = planned_benchmarks(run, wanted.evaluate)
     digest = trial_digest(run, fits, pairs, benchmarks, run.splits[SPLIT], wanted.metric)
     folder = run.artifacts.path("trials", digest)
-    if not run.artifacts.has("trials", digest):
-        outcome: dict[str, Any]
+    known = run.artifacts.has("trials", digest)
+    outcome: dict[str, Any] = {}
+    if not known:
         try:
             measured = []
             for seed in seeds:
@@ -143,18 +144,16 @@ def _trial(run: Run, wanted: Wanted, selection: Path, number: int, settings: dic
         run,
         f"trial {number}",
         digest,
-        reuse=lambda: storage.read_json(str(folder / FILE)) if run.artifacts.has("trials", digest) else None,
-        work=lambda stage: _committed(run, stage, digest, settings, wanted.metric, outcome),
+        reuse=lambda: storage.read_json(str(folder / FILE)) if known else None,
+        work=lambda stage: _recorded(stage, settings, wanted.metric, outcome),
     )
+    if not known:  # MLflow has it by now; killed in between, it has it twice, and never not at all
+        with run.artifacts.commit("trials", digest) as partial:
+            storage.write_json(str(partial / FILE), record)
     return Trial(number, settings, record["value"], record["gain"], record["reason"])
 
 
-def _committed(
-    run: Run, stage: Stage, digest: str, settings: dict[str, Any], metric: str, outcome: dict[str, Any]
-) -> dict[str, Any]:
-    record = {"settings": settings, "metric": metric} | outcome
-    with run.artifacts.commit("trials", digest) as partial:
-        storage.write_json(str(partial / FILE), record)
+def _recorded(stage: Stage, settings: dict[str, Any], metric: str, outcome: dict[str, Any]) -> dict[str, Any]:
     stage.record.params = {
         name: value if isinstance(value, str) else canonical(value) for name, value in settings.items()
     }
@@ -162,7 +161,7 @@ def _committed(
         stage.facts(**{metric: outcome["value"]})
     else:
         stage.facts(failed=outcome["reason"])
-    return record
+    return {"settings": settings, "metric": metric} | outcome
 
 
 def _outcome(folders: list[Path], metric: str) -> dict[str, Any]:

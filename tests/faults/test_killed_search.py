@@ -20,7 +20,7 @@ TRIALS = 3
 
 
 def project(root: Path) -> Path:
-    """The tiny project with one arm, and a space in which one choice cannot be trained: its steps are not finite."""
+    """The tiny project with one arm, and a space of two settings."""
     path = tiny_project(root, pairs=64, shards=2)
     recipe = yaml.safe_load(path.read_text())
     recipe["evaluate"]["ablation"] = ["curated"]

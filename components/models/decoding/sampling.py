@@ -62,7 +62,8 @@ def _one_by_one(session: Session, end: int, longest: int, processors: Sequence[P
             rows = torch.arange(session.size, device=logits.device)
             said = torch.zeros((session.size, 0), dtype=torch.int64, device=logits.device)
             ended = torch.zeros_like(rows, dtype=torch.bool)
-        last = torch.where(ended, end, choose(processed(logits, said, rows, processors), time))
+        scores = processed(logits, said, rows, processors) if processors else logits  # either choice is of any scale
+        last = torch.where(ended, end, choose(scores, time))
         said, ended = torch.cat([said, last[:, None]], dim=1), ended | (last == end)
         if bool(ended.all()):
             break

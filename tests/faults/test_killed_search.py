@@ -30,7 +30,8 @@ def project(root: Path) -> Path:
 
 
 def trials_of(workspace: Path) -> list[Path]:
-    return sorted((workspace / "trials").glob("*/trial.json"))
+    """Those that are committed, not what is still being written."""
+    return sorted((workspace / "trials").glob("[!.]*/trial.json"))
 
 
 def killed_after_a_trial(recipe: Path) -> None:

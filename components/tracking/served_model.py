@@ -24,9 +24,9 @@ class ServedDualEncoder(PythonModel):  # type: ignore[misc]  # mlflow is untyped
     """A dual encoder's two towers behind MLflow's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+        from pairwright.components.models.formats import load_model
 
-        self.model = load_dual_encoder(context.artifacts["model"], device="cpu")
+        self.model = load_model(context.artifacts["model"], "dual_encoder")
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

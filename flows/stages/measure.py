@@ -117,9 +117,9 @@ def embed_kept(run: Run, model_folder: Path, kept: pa.Table) -> np.ndarray:
 
     From the cached features of the tower where the recipe made them, else from the pictures.
     """
-    from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+    from pairwright.components.models.formats import load_model
 
-    model = load_dual_encoder(model_folder, run.device)
+    model = load_model(model_folder, "dual_encoder", run.device)
     column = (run.recipe.pretrain.with_ if run.recipe.pretrain else {}).get("image_features")
     shards = kept["shard"].to_pylist()
     rows = kept["row"].to_numpy()
@@ -138,9 +138,9 @@ def embed_kept(run: Run, model_folder: Path, kept: pa.Table) -> np.ndarray:
 def embed_captions(run: Run, model_folder: Path) -> np.ndarray:
     """(q, d) unit-norm embeddings of the dev split's captions: what people might search for."""
     from pairwright.components.dataset.pairs import caption_of
-    from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
+    from pairwright.components.models.formats import load_model
 
-    model = load_dual_encoder(model_folder, run.device)
+    model = load_model(model_folder, "dual_encoder", run.device)
     texts = {
         caption_of(captions, "alt")
         for _, table in run.splits["dev"].iter_sidecars(["captions"])

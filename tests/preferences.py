@@ -10,11 +10,13 @@ import torch
 
 from pairwright.components.models.reward import RewardModel
 from pairwright.components.models.towers.towers import load_text_tower
+from pairwright.components.pretrain.reward.evidence import Crawl, Evidence, HeadsOptions
 from pairwright.components.pretrain.reward.judged import Judged
-from pairwright.components.pretrain.reward.training import Evidence, Options
+from pairwright.components.pretrain.reward.training import Options
 
 MEANING, IMAGE_WIDTH, TEXT_WIDTH, FOLDS = 6, 24, 64, 4
-QUICK = Options(alignment_steps=60, steps=150, batch_size=128, lr=5e-3)
+QUICK = Options(heads=HeadsOptions(steps=60))
+HASTY = Options(heads=HeadsOptions(steps=10))  # for tests of what is fitted on, not of how well
 
 
 @dataclass(frozen=True)
@@ -70,5 +72,42 @@ def planted(pictures: int = 200, seed: int = 0) -> tuple[Judged, Evidence]:
 
 
 def fresh_model(seed: int = 0, **changes: Any) -> RewardModel:
-    options: dict[str, Any] = {"folds": FOLDS, "dim": 8, "dropout": 0.1, "seed": seed}
+    options: dict[str, Any] = {"folds": FOLDS, "dim": 8, "seed": seed}
     return RewardModel(load_text_tower("builtin:tiny-text"), IMAGE_WIDTH, TEXT_WIDTH, **(options | changes))
+
+
+CRAWL_PAIRS = 400
+
+
+def planted_crawl(
+    exchanged: float = 0.4, seed: int = 0, judged: int = 100, noise: float = 0.0, taste: bool = True
+) -> tuple[Crawl, np.ndarray, Judged, Evidence]:
+    """A crawl some of whose captions are exchanged, which of them (n,), and judgements of its first pictures.
+
+    Judged are two true captions of a picture, of which the one of more quality is preferred (or, with `taste`
+    false, either); a share `noise` of judgements is a coin's.
+    """
+    random, world = np.random.default_rng(seed), World()
+    meaning, quality = random.normal(size=(CRAWL_PAIRS, MEANING)), random.uniform(0, 1, CRAWL_PAIRS)
+    rows = np.arange(CRAWL_PAIRS)
+    bad = random.permutation(CRAWL_PAIRS)[: round(exchanged * CRAWL_PAIRS)]
+    donor = rows.copy()
+    donor[bad] = np.roll(bad, 1)
+    fold = rows % FOLDS
+    crawl = Crawl(world.image(meaning), world.text(meaning[donor], quality), torch.zeros((CRAWL_PAIRS, 4)), rows, fold)
+    mine = meaning[:judged]
+    high, low = random.uniform(0.6, 1, judged), random.uniform(0, 0.4, judged)
+    text = torch.cat([world.text(mine, high), world.text(mine, low)])
+    flipped = random.random(judged) < (noise / 2 if taste else 0.5)
+    first, second = np.arange(judged), judged + np.arange(judged)
+    said = judged_of(np.where(flipped, second, first), np.where(flipped, first, second), judged)
+    return crawl, np.isin(rows, bad), said, Evidence(crawl.image[:judged], text, torch.zeros((2 * judged, 4)))
+
+
+def crawl_scores(model: RewardModel, crawl: Crawl) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) reward and evidence of the crawl's own pairs, by what did not see them."""
+    by, nowhere = model.evidence_by(crawl.image, crawl.text), torch.zeros(len(crawl), dtype=torch.int64)
+    fold = torch.from_numpy(crawl.fold)
+    each = model.rewards(crawl.image, crawl.text, crawl.statistics)
+    seen = torch.stack([model.evidence(by, k, nowhere) for k in range(model.folds)], dim=1)
+    return tuple(one.gather(1, fold[:, None]).squeeze(1).detach().numpy() for one in (each, seen))  # type: ignore[return-value]

@@ -4,24 +4,29 @@
     reward.score(image_features, ["A red boat.", "IMG_0012.JPG"])     # (2,), higher is better
 
 Compress & Align (Zhang et al., 2023) fits a reward on judgements by Bradley & Terry and lets it referee
-the crawl. Ours stands on locked towers. For each fold k of the judged pairs a judge
+the crawl. Ours stands on locked towers, on what their alignment says, and learns from judgements only what
+people add. For each fold k of the pairs a judge
 
-    r_k(I, T) = a c + g([c, s(T), P t, u * v, |u - v|])
+    r_k(I, T) = a e(I, T) + w . z(T)
 
-adds to the calibrated cosine c what a small network g finds in it, in plain statistics s of the caption
-and in a few directions P of the text's features t. Products and differences of the projected features
-stand in g where a public dual encoder gives them (`encoder`). Where heads are fitted on the judged pairs
-themselves, the products remember the very pictures they were fitted on, so there only c is used, and in
-training it is that of heads which saw neither the pair's fold nor fold k (stacking, Wolpert 1992).
+weighs the evidence e and adds a few standardised facts z of the caption: plain statistics, and the directions P t
+of the text's features in which captions of the crawl differ most. The evidence is the log-odds that this picture,
+not another, is the caption's, by heads fitted on the crawl (InfoNCE; s its temperature, B some of its pictures):
 
-A pair is never scored by a judge that saw it or its group. Whether it was seen, its picture and its caption
-say (`Seen`): a key says nothing, since crawls count theirs anew. Any other pair gets the mean of the judges.
+    e(I, T) = s u.v - log mean_{J in B} exp(s u_J.v)
+
+which takes from the cosine what a caption has in common with every picture (as negCLIPLoss does, Wang et al.,
+2024). Heads i-j saw no picture of folds i and j and no caption that stands there. A pair whose picture is in fold
+i is judged by judge i on the evidence of heads that saw neither its picture nor its caption. Whether it was seen,
+its picture and its caption say (`Seen`): a key says nothing, since crawls count theirs anew. Any other pair gets
+the mean of the judges. With a public dual encoder (`encoder`) e is by its vectors, and nothing is aligned anew.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,10 +48,11 @@ from pairwright.components.models.towers.tower import TextTower
 from pairwright.components.models.towers.tower_files import load_saved_tower, save_tower
 
 FORMAT = "pairwright-reward"
-FORMAT_VERSION = 3  # 1 knew the pairs it was fitted on by their keys, 2 had its text tower within model.safetensors
-OLDEST_VERSION = 2
+FORMAT_VERSION = 4  # before it, heads were fitted on the judged pictures alone
 ENCODER = "encoder"  # folder of the dual encoder, where there is one
+BANK = 512  # pictures that a caption's evidence is held against
 STATISTICS = ("words", "characters", "alphabetic", "distinct")
+FARTHEST = 3.0  # standard deviations; a fact beyond says no more than that
 WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 
 
@@ -63,33 +69,40 @@ def caption_statistics(texts: Sequence[str]) -> Tensor:
 
 
 class Judge(nn.Module):
-    """r(c, s, t, x) of one fold; it starts as the cosine times `scale`."""
+    """r(e, s, t) of one fold; it starts as the evidence alone.
+
+    Attributes:
+        scale, weight: a, and w of the statistics and the directions.
+        mean, deviation, directions: by which facts are standardised; of captions outside the fold.
+    """
 
     mean: Tensor
     deviation: Tensor
+    directions: Tensor
     zero: Tensor
 
-    def __init__(self, text_width: int, cross: int, *, rank: int, hidden: int, dropout: float, seed: int) -> None:
+    def __init__(self, text_width: int, rank: int) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.text = nn.Linear(text_width, rank)
-            self.up = nn.Linear(1 + len(STATISTICS) + rank + cross, hidden)
-            self.out = nn.Linear(hidden, 1, bias=False)
-        nn.init.zeros_(self.out.weight)
-        self.drop = nn.Dropout(dropout)
+        facts = len(STATISTICS) + rank
         self.scale = nn.Parameter(torch.tensor(1.0))
+        self.weight = nn.Parameter(torch.zeros(facts))
         self.log_nu = nn.Parameter(torch.tensor(0.0))  # of Davidson's ties; unused where there were none
-        self.register_buffer("mean", torch.zeros(len(STATISTICS)))
-        self.register_buffer("deviation", torch.ones(len(STATISTICS)))
+        self.register_buffer("mean", torch.zeros(facts))
+        self.register_buffer("deviation", torch.ones(facts))
+        self.register_buffer("directions", torch.zeros((rank, text_width)))
         self.register_buffer("zero", torch.tensor(0.0))  # the mean reward of captions that were preferred
 
-    def forward(self, cosine: Tensor, statistics: Tensor, text: Tensor, cross: Tensor) -> Tensor:
-        """(n,), (n, 4), (n, text width), (n, cross) -> (n,)."""
-        direction = self.text(self.drop(F.layer_norm(text, text.shape[-1:])))
-        standard = (statistics - self.mean) / self.deviation
-        inner = F.gelu(self.up(torch.cat([4 * cosine[:, None], standard, direction, self.drop(cross)], dim=1)))
-        reward: Tensor = self.scale * cosine + self.out(inner).squeeze(1) - self.zero
+    def raw(self, statistics: Tensor, text: Tensor) -> Tensor:
+        """The facts before they are standardised: (n, 4), (n, text width) -> (n, 4 + rank)."""
+        return torch.cat([statistics, F.layer_norm(text, text.shape[-1:]) @ self.directions.T], dim=1)
+
+    def facts(self, statistics: Tensor, text: Tensor) -> Tensor:
+        """z: (n, 4), (n, text width) -> (n, 4 + rank)."""
+        return ((self.raw(statistics, text) - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
+
+    def forward(self, evidence: Tensor, statistics: Tensor, text: Tensor) -> Tensor:
+        """(n,), (n, 4), (n, text width) -> (n,)."""
+        reward: Tensor = self.scale * evidence + self.facts(statistics, text) @ self.weight - self.zero
         return reward
 
 
@@ -97,11 +110,11 @@ class RewardModel(nn.Module):
     """Judges of `folds` folds, what aligns pictures with texts, and the text side.
 
     Args:
-        text: a locked text tower, or a dual encoder that gives the cosine, too.
+        text: a locked text tower, or a dual encoder that gives the evidence, too.
         image_width: of the image features it is asked with.
 
     Attributes:
-        heads: pairs of projections by "i-j", fitted on neither fold i nor fold j; empty with an encoder.
+        heads: pairs of projections by "i-j", which saw nothing of fold i and nothing of fold j; none with an encoder.
         seen: the pictures and captions that fitting saw, and their folds.
     """
 
@@ -114,22 +127,19 @@ class RewardModel(nn.Module):
         folds: int,
         dim: int = 64,
         rank: int = 8,
-        hidden: int = 16,
-        dropout: float = 0.3,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.shape = {"image_width": image_width, "text_width": text_width, "folds": folds, "dim": dim}
-        self.shape |= {"rank": rank, "hidden": hidden}
+        self.shape = {"image_width": image_width, "text_width": text_width, "folds": folds, "dim": dim, "rank": rank}
         self.folds, self.image_width = folds, image_width
-        self._text: list[TextTower | DualEncoder] = [
-            text
-        ]  # in a list, so that its weights are not this model's parameters
-        cross = 2 * text.dim if isinstance(text, DualEncoder) else 0
+        # In a list, so that its weights are not this model's parameters.
+        self._text: list[TextTower | DualEncoder] = [text]
         pairs = [] if self.encoder is not None else itertools.combinations(range(folds), 2)
         self.heads = nn.ModuleDict({f"{i}-{j}": Heads(image_width, text_width, dim, seed) for i, j in pairs})
-        options: dict[str, Any] = {"rank": rank, "hidden": hidden, "dropout": dropout}
-        self.judges = nn.ModuleList(Judge(text_width, cross, seed=seed + k, **options) for k in range(folds))
+        for name in self.heads or (ENCODER,):
+            wide = text.dim if isinstance(text, DualEncoder) else dim
+            self.register_buffer(f"bank_{name}", torch.zeros((BANK, wide)))
+        self.judges = nn.ModuleList(Judge(text_width, rank) for _ in range(folds))
         self.seen = Seen()
         self.card = ""
 
@@ -147,31 +157,53 @@ class RewardModel(nn.Module):
         found = tower.features(texts) if isinstance(tower, TextTower) else tower.text_features(texts)
         return as_features(found).half().float()
 
-    def cosines(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
-        """Features, row for row -> (n,) cosines by each pair of heads, or {"encoder": (n,)}."""
-        if self.encoder is not None:
-            u, v = self.encoder.project_image(image), self.encoder.project_text(text)
-            return {ENCODER: (u * v).sum(1)}
-        return {name: (heads.image(image) * heads.text(text)).sum(1) for name, heads in self.heads.items()}  # type: ignore[operator]
+    def evidence_by(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """e(I, T), (n,), by each pair of heads, or {"encoder": (n,)}."""
+        found = {}
+        for name in self.heads or (ENCODER,):
+            u, v, scale = self._projected(name, image, text)
+            others = torch.logsumexp(scale * v @ self.get_buffer(f"bank_{name}").T, dim=1) - math.log(BANK)
+            found[name] = scale * (u * v).sum(1) - others
+        return found
 
-    def fold_cosine(self, cosines: dict[str, Tensor], fold: int) -> Tensor:
-        """Of a pair that nobody outside `fold` may have seen: the mean over the heads that did not see that fold."""
-        if self.encoder is not None:
-            return cosines[ENCODER]
-        return torch.stack([c for name, c in cosines.items() if str(fold) in name.split("-")]).mean(0)
-
-    def cross(self, image: Tensor, text: Tensor) -> Tensor:
-        """[u * v, |u - v|] of a dual encoder's unit vectors, scaled to about 1: (n, 2 dim), or (n, 0) without one."""
-        if self.encoder is None:
-            return torch.zeros((len(text), 0), device=text.device)
-        u, v = self.encoder.project_image(image), self.encoder.project_text(text)
-        return torch.cat([u * v, (u - v).abs()], dim=1) * self.encoder.dim**0.5
+    def _projected(self, name: str, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.no_grad():
+            if self.encoder is not None:
+                one = self.encoder
+                return one.project_image(image), one.project_text(text), one.scale.detach()
+            heads = cast(Heads, self.heads[name])
+            return heads.image(image), heads.text(text), heads.scale.detach()
 
     @torch.no_grad()
-    def rewards(self, image: Tensor, text: Tensor, statistics: Tensor) -> Tensor:
+    def set_bank(self, name: str, image: Tensor) -> None:
+        """The pictures, (m, image width), that captions' evidence by these heads is held against."""
+        rows = torch.from_numpy(np.resize(np.arange(len(image)), BANK))
+        text = torch.zeros((BANK, self.shape["text_width"]))
+        self.get_buffer(f"bank_{name}").copy_(self._projected(name, image[rows], text)[0])
+
+    def evidence(self, by: dict[str, Tensor], fold: int, text_folds: Tensor) -> Tensor:
+        """Of pairs whose picture is in `fold`, by heads that saw neither the picture nor the caption: (n,).
+
+        Args:
+            by: what `evidence_by` gave.
+            text_folds: (n,) int64, a bit for each fold the caption stands in; 0 where in none.
+        """
+        if self.encoder is not None:
+            return by[ENCODER]
+        total, count = torch.zeros_like(text_folds, dtype=torch.float32), torch.zeros_like(text_folds)
+        for name, each in by.items():
+            pair = [int(one) for one in name.split("-")]
+            if fold in pair:
+                unseen = (text_folds == 0) | ((text_folds & sum(1 << one for one in pair)) != 0)
+                total, count = total + torch.where(unseen, each, 0.0), count + unseen
+        return total / count
+
+    @torch.no_grad()
+    def rewards(self, image: Tensor, text: Tensor, statistics: Tensor, text_folds: Tensor | None = None) -> Tensor:
         """Every judge's reward: (n, image width), (n, text width), (n, 4) -> (n, folds)."""
-        cosines, cross = self.cosines(image, text), self.cross(image, text)
-        each = [judge(self.fold_cosine(cosines, k), statistics, text, cross) for k, judge in enumerate(self.judges)]
+        where = torch.zeros(len(text), dtype=torch.int64, device=text.device) if text_folds is None else text_folds
+        by = self.evidence_by(image, text)
+        each = [judge(self.evidence(by, k, where), statistics, text) for k, judge in enumerate(self.judges)]
         return torch.stack(each, dim=1)
 
     def score(
@@ -196,7 +228,8 @@ class RewardModel(nn.Module):
         image = self._checked(image_features, self.image_width, "image")
         text = self.text_features(texts) if text_features is None else text_features
         text = self._checked(text, self.shape["text_width"], "text")
-        each = self.rewards(image, text, caption_statistics(texts).to(self.device))
+        where = torch.from_numpy(self.seen.text_folds(texts)).to(self.device)
+        each = self.rewards(image, text, caption_statistics(texts).to(self.device), where)
         fold = torch.from_numpy(self.seen.fold_of(image.cpu().numpy(), texts, hashes)).to(self.device)
         own = each.gather(1, fold.clamp(min=0)[:, None]).squeeze(1)
         return torch.where(fold < 0, each.mean(1), own)
@@ -242,8 +275,8 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
             raise ModelError(f"{root} holds no reward model; name the folder that the fit `reward` made")
         if config["format_version"] > FORMAT_VERSION:
             raise ModelError(f"{root} was written by a newer release; upgrade pairwright")
-        if config["format_version"] < OLDEST_VERSION:
-            raise ModelError(f"{root} knows what it was fitted on by keys, which say nothing; fit the reward again")
+        if config["format_version"] < FORMAT_VERSION:
+            raise ModelError(f"{root} was fitted on judged pictures alone; fit the reward again")
         return _load(root, config, device)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[-1].strip()
@@ -258,7 +291,7 @@ def _load(root: Path, config: dict[str, Any], device: str) -> RewardModel:
         side = load_dual_encoder(root / ENCODER, device)
     else:
         side = cast(TextTower, load_saved_tower(entry, "text_tower", root, device, lambda: tensors))
-    shape = {name: config[name] for name in ("folds", "dim", "rank", "hidden")}
+    shape = {name: config[name] for name in ("folds", "dim", "rank")}
     model = RewardModel(side, config["image_width"], config["text_width"], **shape)
     mine = {name: value for name, value in tensors.items() if not name.startswith("text_tower.")}
     model.seen = Seen.from_tensors(mine)

@@ -32,7 +32,8 @@ def _none() -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Seen:
-    """(ascending int64 digests, folds) of features and of captions; (k, 32) uint8 PDQ hashes and their folds."""
+    """(ascending int64 digests, folds) of features, the same of captions with a bit a fold; (k, 32) uint8 PDQ hashes
+    and their folds."""
 
     features: tuple[np.ndarray, np.ndarray] = field(default_factory=_none)
     texts: tuple[np.ndarray, np.ndarray] = field(default_factory=_none)
@@ -51,21 +52,29 @@ class Seen:
     ) -> Seen:
         """Pictures with their folds (and hashes, row for row), and captions with theirs.
 
-        A caption that stands in two folds is known in none: no judge has not seen it.
+        Features that stand in two folds are known in none; a caption may stand in several.
         """
         known = [row for row, one in enumerate(hashes or ()) if one is not None]
         bits = np.frombuffer(b"".join(hashes[row] or b"" for row in known) if hashes else b"", np.uint8)
         found = bits.reshape(-1, BYTES), np.asarray(folds, np.int64)[known]
-        return cls(_table(_of_features(features), folds), _table(_of_texts(texts), text_folds), found)
+        return cls(_table(_of_features(features), folds), _bit_table(_of_texts(texts), text_folds), found)
 
     def fold_of(
         self, features: np.ndarray, texts: Sequence[str], hashes: Sequence[bytes | None] | None = None
     ) -> np.ndarray:
-        """(n,) int64: the fold of the picture if it was seen, else that of the caption, else UNSEEN."""
+        """(n,) int64: the fold of the picture if it was seen, else the only one of the caption, else UNSEEN."""
         fold = _looked_up(self.features, _of_features(features))
         if hashes is not None:
-            fold = np.where(fold == UNSEEN, self._near(hashes), fold)
-        return np.where(fold == UNSEEN, _looked_up(self.texts, _of_texts(texts)), fold)
+            fold = np.where(
+                fold == UNSEEN, self._near([h if f == UNSEEN else None for h, f in zip(hashes, fold)]), fold
+            )
+        bits = self.text_folds(texts)
+        alone = (bits > 0) & ((bits & (bits - 1)) == 0)
+        return np.where((fold == UNSEEN) & alone, np.log2(np.maximum(bits, 1)).astype(np.int64), fold)
+
+    def text_folds(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) int64, bit k set where the caption stands in fold k; 0 where it was not seen."""
+        return np.maximum(_looked_up(self.texts, _of_texts(texts)), 0)
 
     def _near(self, hashes: Sequence[bytes | None]) -> np.ndarray:
         fold = np.full(len(hashes), UNSEEN, np.int64)
@@ -112,6 +121,14 @@ def _table(names: np.ndarray, folds: Sequence[int] | np.ndarray) -> tuple[np.nda
     found = fold[first].copy() if len(known) else np.zeros(0, np.int64)
     np.put(found, place[fold != found[place]], UNSEEN)
     return known, found
+
+
+def _bit_table(names: np.ndarray, folds: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending distinct names and the folds of each, a bit a fold."""
+    known, place = np.unique(names, return_inverse=True)
+    bits = np.zeros(len(known), np.int64)
+    np.bitwise_or.at(bits, place, 1 << np.asarray(folds, np.int64))
+    return known, bits
 
 
 def _looked_up(table: tuple[np.ndarray, np.ndarray], names: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 pytest.importorskip("mlflow")
 
-from preferences import IMAGE_WIDTH, QUICK, fresh_model, planted
+from preferences import HASTY, IMAGE_WIDTH, fresh_model, planted
 
 from pairwright.components.models.reward import load_reward
 from pairwright.components.pretrain.reward.training import fit_reward
@@ -27,7 +26,7 @@ def test_a_reward_is_registered_fetched_and_served_like_any_model(tmp_path: Path
 
     judged, evidence = planted(40)
     model = fresh_model()
-    fit_reward(model, evidence, judged, replace(QUICK, steps=10, alignment_steps=5))
+    fit_reward(model, evidence, judged, HASTY)
     model.save(tmp_path / "reward", "# Reward\n")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     registry = Registry(uri, "pairwright-reward", cache=tmp_path / "cache")

@@ -10,7 +10,7 @@ from typing import Any
 from pairwright.components.pretrain.reward.measures import Accuracy, Bin
 
 FOLDER, LIST = "figures", "figures.json"
-REWARD, COSINE, CHANCE = "#2f6f9f", "#c17a2f", "#888888"
+REWARD, EVIDENCE, CHANCE = "#2f6f9f", "#c17a2f", "#888888"
 SIZE = (5.2, 3.4)  # inches
 
 
@@ -26,7 +26,12 @@ def draw_figures(
     root = folder / FOLDER
     root.mkdir(parents=True, exist_ok=True)
     drawn = [
-        ("accuracy_by_kind", "Held-out judgements explained, by kind", _kinds(kinds), f"Reward against cosine; {said}"),
+        (
+            "accuracy_by_kind",
+            "Held-out judgements explained, by kind",
+            _kinds(kinds),
+            f"Reward against its evidence; {said}",
+        ),
         (
             "reliability",
             "Is the reward's confidence earned?",
@@ -56,7 +61,7 @@ def _figure() -> Any:
 def _kinds(kinds: Mapping[str, Mapping[str, Accuracy]]) -> Any:
     figure, axes = _figure()
     names = list(kinds)[::-1]
-    for offset, scorer, colour in ((0.18, "reward", REWARD), (-0.18, "cosine", COSINE)):
+    for offset, scorer, colour in ((0.18, "reward", REWARD), (-0.18, "evidence", EVIDENCE)):
         for place, name in enumerate(names):
             one = kinds[name][scorer]
             label = scorer if place == 0 else None
@@ -86,7 +91,7 @@ def _reliability(bins: Sequence[Bin]) -> Any:
 def _curve(curve: Sequence[tuple[int, Accuracy, Accuracy]]) -> Any:
     figure, axes = _figure()
     labels = [n for n, _, _ in curve]
-    for place, name, colour in ((1, "reward", REWARD), (2, "cosine", COSINE)):
+    for place, name, colour in ((1, "reward", REWARD), (2, "evidence", EVIDENCE)):
         points: list[Accuracy] = [point[place] for point in curve]  # type: ignore[misc]
         axes.plot(labels, [one.value for one in points], "o-", color=colour, label=name)
         axes.fill_between(

@@ -165,12 +165,17 @@ def _entries(
                 yield int(row), said, evaluation
 
 
-def with_folds(judged: Judged, view: ColumnsView, near: str | None, folds: int, seed: int) -> tuple[Judged, np.ndarray]:
-    """The judgements with groups and folds, and the fold of every population row of a judged group.
+def with_folds(
+    judged: Judged, view: ColumnsView, near: str | None, folds: int, seed: int, everyone: bool = False
+) -> tuple[Judged, np.ndarray]:
+    """The judgements with groups and folds, and the folds of the population's rows.
+
+    Args:
+        everyone: groups that nobody judged are spread over the folds, too.
 
     Returns:
-        the judgements; (rows,) int64, the fold of each row that shares a group with a judged picture, HELD_OUT
-        where that group is for evaluation, and -2 elsewhere.
+        the judgements; (rows,) int64, the fold of each row that shares a group with a judged picture (or of each),
+        HELD_OUT where that group is for evaluation, and -2 elsewhere.
 
     Raises:
         InvalidRecipe: the judged pictures make fewer groups than there are folds.
@@ -189,6 +194,10 @@ def with_folds(judged: Judged, view: ColumnsView, near: str | None, folds: int, 
             "judge more pairs, or ask for fewer folds"
         )
     fold_of = dict.fromkeys(apart.tolist(), HELD_OUT) | _balanced(fitted, counts, folds, seed)
+    if everyone:
+        sizes = Counter(label.tolist())
+        fold_of |= _balanced([g for g in sizes if g not in fold_of], sizes, folds, seed)
+        fold_of |= dict.fromkeys(label[held_out_pairs(view)].tolist(), HELD_OUT)
     everywhere = np.array([fold_of.get(int(g), -2) for g in label], dtype=np.int64)
     return replace(judged, group=group, fold=everywhere[judged.rows]), everywhere
 

@@ -1,4 +1,4 @@
-"""What a fitted reward is worth: held-out accuracy beside the cosine's, calibration, a learning curve.
+"""What a fitted reward is worth: held-out accuracy beside that of its evidence, calibration, a learning curve.
 
 Everything is of judgements that neither the judge nor its heads saw. Ties are left out of accuracies: they
 say nothing of which caption is better. An interval is a bootstrap over groups of pictures, 95%.

@@ -17,7 +17,7 @@ Curve = Sequence[tuple[int, Accuracy, Accuracy]]
 
 
 def report(
-    judged: Judged, rewards: np.ndarray, cosines: np.ndarray, curve: Curve, settings: RewardSettings, folder: Path
+    judged: Judged, rewards: np.ndarray, seen: np.ndarray, curve: Curve, settings: RewardSettings, folder: Path
 ) -> tuple[dict[str, float], str]:
     """Metrics and card; figures are drawn into `folder`. Scores are (2, n), each by what did not see the pair."""
     judging = (judged.fold_of != HELD_OUT) & ~judged.tie
@@ -28,14 +28,14 @@ def report(
         "groups": float(len(np.unique(judged.group_of[judged.fold_of != HELD_OUT]))),
         "ties": float(judged.tie[judged.fold_of != HELD_OUT].sum()),
     }
-    metrics |= _scores(judged, rewards, cosines, judging)
-    kinds = by_kind(judged.kind[judging], _sides(rewards, cosines, judging), judged.group_of[judging])
+    metrics |= _scores(judged, rewards, seen, judging)
+    kinds = by_kind(judged.kind[judging], _sides(rewards, seen, judging), judged.group_of[judging])
     for kind, found in kinds.items():
-        metrics |= {f"accuracy.{kind}": found["reward"].value, f"cosine_accuracy.{kind}": found["cosine"].value}
+        metrics |= {f"accuracy.{kind}": found["reward"].value, f"evidence_accuracy.{kind}": found["evidence"].value}
     for origin in ("human", "silver"):
         apart = judged.evaluation & (judged.origin == origin) & ~judged.tie
         if apart.any():
-            metrics |= {f"{origin}_{name}": v for name, v in _scores(judged, rewards, cosines, apart).items()}
+            metrics |= {f"{origin}_{name}": v for name, v in _scores(judged, rewards, seen, apart).items()}
     difference = (rewards[0] - rewards[1])[judging]
     bins, error = calibration(difference)
     draw_figures(folder, kinds, bins, error, curve, _whose(counts))
@@ -44,21 +44,21 @@ def report(
     )
 
 
-def _sides(rewards: np.ndarray, cosines: np.ndarray, which: np.ndarray) -> dict[str, np.ndarray]:
-    return {"reward": rewards[:, which], "cosine": cosines[:, which]}
+def _sides(rewards: np.ndarray, seen: np.ndarray, which: np.ndarray) -> dict[str, np.ndarray]:
+    return {"reward": rewards[:, which], "evidence": seen[:, which]}
 
 
-def _scores(judged: Judged, rewards: np.ndarray, cosines: np.ndarray, which: np.ndarray) -> dict[str, float]:
+def _scores(judged: Judged, rewards: np.ndarray, seen: np.ndarray, which: np.ndarray) -> dict[str, float]:
     """Accuracy of both scores, the paired gain, and how good the probabilities are, of these judgements."""
     groups = judged.group_of[which]
-    mine, theirs = right(*rewards[:, which]), right(*cosines[:, which])
-    reward, cosine, gain = (accuracy(hits, groups) for hits in (mine, theirs, mine - theirs))
+    mine, theirs = right(*rewards[:, which]), right(*seen[:, which])
+    reward, evidence, gain = (accuracy(hits, groups) for hits in (mine, theirs, mine - theirs))
     difference = (rewards[0] - rewards[1])[which]
     return {
         "accuracy": reward.value,
         "accuracy_low": reward.low,
         "accuracy_high": reward.high,
-        "cosine_accuracy": cosine.value,
+        "evidence_accuracy": evidence.value,
         "gain": gain.value,
         "gain_low": gain.low,
         "gain_high": gain.high,
@@ -72,19 +72,27 @@ def _whose(counts: dict[str, int]) -> str:
     return f"fitted on {counts['human_judgements']:,} human and {counts['silver_judgements']:,} silver judgements"
 
 
+def _fitted_on(settings: RewardSettings) -> str:
+    return "fitted on judged pairs alone" if settings.text is None else f"fitted on the crawl's `{settings.source}`"
+
+
 def _card(
     settings: RewardSettings, metrics: dict[str, float], counts: dict[str, int], kinds: dict[str, dict[str, Accuracy]]
 ) -> str:
     """Markdown; the same fit gives the same text."""
     rows = "\n".join(
-        f"| {kind} | {found['reward'].n:,} | {found['reward'].value:.3f} | {found['cosine'].value:.3f} |"
+        f"| {kind} | {found['reward'].n:,} | {found['reward'].value:.3f} | {found['evidence'].value:.3f} |"
         for kind, found in kinds.items()
     )
-    towers = settings.encoder.reference if settings.encoder else f"{settings.text_tower.reference} and fitted heads"
+    towers = (
+        settings.encoder.reference
+        if settings.encoder
+        else f"{settings.text_tower.reference} and heads {_fitted_on(settings)}"
+    )
     refused = f"{counts['human_refused']:,} human, {counts['silver_refused']:,} silver"
     apart = "".join(
         f"| {origin} judgements kept for evaluation | {counts[f'{origin}_held_out']:,}, "
-        f"accuracy {metrics[f'{origin}_accuracy']:.3f}, cosine {metrics[f'{origin}_cosine_accuracy']:.3f} |\n"
+        f"accuracy {metrics[f'{origin}_accuracy']:.3f}, evidence {metrics[f'{origin}_evidence_accuracy']:.3f} |\n"
         for origin in ("human", "silver")
         if f"{origin}_accuracy" in metrics
     )
@@ -114,10 +122,10 @@ reward.score(image_features, ["A red boat.", "IMG_0012.JPG"])
 | pictures, groups, ties | {metrics["pictures"]:,.0f}, {metrics["groups"]:,.0f}, {metrics["ties"]:,.0f} |
 | towers | {towers}; image features of `{settings.image}` |
 | held-out accuracy | {metrics["accuracy"]:.3f} ({metrics["accuracy_low"]:.3f} to {metrics["accuracy_high"]:.3f}) |
-| cosine, same judgements | {metrics["cosine_accuracy"]:.3f} |
+| evidence alone, same judgements | {metrics["evidence_accuracy"]:.3f} |
 | log loss, calibration error | {metrics["log_loss"]:.3f}, {metrics["calibration_error"]:.3f} |
 {apart}{warning}
-| kind | judgements | reward | cosine |
+| kind | judgements | reward | evidence |
 |---|---|---|---|
 {rows}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,16 +25,20 @@ class RewardSettings(Settings):
         None, description="column of PDQ hashes, by which a judged picture is known again when it was re-encoded"
     )
     near: str | None = Field("near_duplicates.group", description="labels of near-duplicates, kept in one fold")
+    source: str = Field("alt", description="captions of the crawl, which evidence is fitted on")
+    text: str | None = Field(
+        None, description="column of the text tower's features of `source`; None: evidence is of the judged pairs alone"
+    )
     folds: int = Field(4, ge=3, le=10, description="judges, each fitted without one fold of the groups")
-    dim: int = Field(64, ge=2, le=1024, description="of the space in which the cosine is fitted")
+    dim: int = Field(64, ge=2, le=1024, description="of the space in which pictures and captions are aligned")
+    steps: int = Field(300, ge=1, description="optimizer steps for each pair of heads")
+    batch_size: int = Field(256, ge=2, description="pairs a step of the heads")
     rank: int = Field(8, ge=1, le=256, description="directions of the text's features a judge looks at")
-    hidden: int = Field(16, ge=1, le=1024)
-    dropout: float = Field(0.3, ge=0, lt=1, description="of the text's features and of the cross features")
-    alignment_steps: int = Field(150, ge=1, description="optimizer steps for each pair of heads")
-    steps: int = Field(200, ge=1, description="optimizer steps for each judge")
-    batch_size: int = Field(256, ge=2, description="judgements a step")
-    lr: float = Field(2e-3, gt=0, description="peak learning rate")
-    penalty: float = Field(1e-2, ge=0, description="L2 penalty on a judge's matrices")
+    spreads: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.0, 0.1, 0.3, 1.0],
+        min_length=1,
+        description="prior standard deviations of a judge's weights, tried by cross-validation; 0: the evidence alone",
+    )
     smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of preferences taken to be mistakes")
     ties: Literal["davidson", "halves"] = Field("davidson", description="model of ties; halves: half a win each way")
     silver_weight: float = Field(1.0, ge=0, description="weight of a silver judgement where a human's has 1")

@@ -4,11 +4,12 @@
       fit:
         reward:
           uses: reward
-          with: {preferences: [labels.judgements], accept: [human], image: image_features.vector}
+          with: {preferences: [labels.judgements], accept: [human], text: text_features.vector}
 
 Compress & Align (Zhang et al., 2023): several captions of a picture are ranked by labellers, a reward is
-fitted by -log sigmoid(r+ - r-), and the crawl is kept by it. The paper tunes BLIP; ours is a head on
-locked towers (components/models/reward.py), fitted in seconds: mechanism verified by test, figure not
+fitted by -log sigmoid(r+ - r-), and the crawl is kept by it. The paper tunes BLIP, which sees whether a caption is
+of its picture before anybody judges; ours stands on heads that are fitted on the crawl, cross-fitted
+(components/models/reward.py), and learns what people add: mechanism verified by test, figure not
 reproduced. `accept` must be said: silver judgements are not people's, and are never used unseen.
 """
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from pairwright.components.dataset.shards.columns import ColumnsView
     from pairwright.components.models.reward import RewardModel
     from pairwright.components.models.seen import Seen
+    from pairwright.components.pretrain.reward.evidence import Crawl, Evidence
     from pairwright.components.pretrain.reward.judged import Judged
-    from pairwright.components.pretrain.reward.training import Evidence, Options
+    from pairwright.components.pretrain.reward.training import Options
     from pairwright.components.training.here import Kept
 
 
@@ -39,12 +41,12 @@ if TYPE_CHECKING:
 class FitReward(Fit[RewardSettings]):
     """Writes config.json, model.safetensors, tokenizer files, card.md and figures/.
 
-    Metrics (held out, ties aside): accuracy, cosine_accuracy and gain (of the first over the second) with their
-    intervals, accuracy and cosine_accuracy of each kind, log_loss, calibration_error, counts of judgements by origin;
+    Metrics (held out, ties aside): accuracy, evidence_accuracy and gain (of the first over the second) with their
+    intervals, accuracy and evidence_accuracy of each kind, log_loss, calibration_error, counts of judgements by origin;
     of `held_out` columns the same under `human_` and `silver_`.
     """
 
-    requires = Columns("preferences", "held_out", "image", "near", "hash")
+    requires = Columns("preferences", "held_out", "image", "text", "near", "hash")
     libraries = (*TOWER_LIBRARIES, "matplotlib")
 
     def fit(self, inputs: FitInputs, folder: Path, progress: Any = None) -> Mapping[str, Any]:
@@ -57,34 +59,37 @@ class FitReward(Fit[RewardSettings]):
         from pairwright.components.pretrain.reward.report import report
         from pairwright.components.pretrain.reward.training import fit_reward
 
-        judged, model, evidence = self._prepare(inputs)
-        options = replace(self._options(), kept=self._kept(inputs, judged, evidence))
-        rewards, cosines = fit_reward(model, evidence, judged, options)
+        judged, model, evidence, crawl = self._prepare(inputs)
+        options = replace(self._options(), kept=self._kept(inputs, judged, evidence, crawl))
+        rewards, seen = fit_reward(model, evidence, judged, options, crawl)
         if progress is not None:
             progress(1, 2, "fitted")
-        curve = self._curve(judged, evidence, options, rewards, cosines)
-        metrics, card = report(judged, rewards.numpy(), cosines.numpy(), curve, self.settings, folder)
+        curve = self._curve(judged, evidence, options, crawl, model, rewards, seen)
+        metrics, card = report(judged, rewards.numpy(), seen.numpy(), curve, self.settings, folder)
         model.save(folder, card)
         if progress is not None:
             progress(2, 2, f"held-out accuracy {metrics['accuracy']:.3f}")
         return metrics
 
-    def _kept(self, inputs: FitInputs, judged: Judged, evidence: Evidence) -> Kept | None:
+    def _kept(self, inputs: FitInputs, judged: Judged, evidence: Evidence, crawl: Crawl | None) -> Kept | None:
         from pairwright.components.training.here import Kept
 
         place = inputs.extra.get("checkpoints")
         if place is None:
             return None
         said = [getattr(judged, one.name) for one in fields(judged) if one.name != "refused"]
+        said += [] if crawl is None else [crawl.image, crawl.text, crawl.caption, crawl.fold]
         return Kept.of(self, Path(place), *said, evidence.image, evidence.text, evidence.statistics)
 
-    def _prepare(self, inputs: FitInputs) -> tuple[Judged, RewardModel, Evidence]:
-        """The judgements in folds, a fresh model that remembers their pairs, and their features."""
+    def _prepare(self, inputs: FitInputs) -> tuple[Judged, RewardModel, Evidence, Crawl | None]:
+        """The judgements in folds, a fresh model that remembers the pairs it will see, their features, the crawl."""
+        import torch
+
         from pairwright.components.dataset.shards.columns import to_numpy
         from pairwright.components.models.dual_encoders.heads import as_features
         from pairwright.components.models.reward import caption_statistics
+        from pairwright.components.pretrain.reward.evidence import Evidence
         from pairwright.components.pretrain.reward.judged import read_judged, with_folds
-        from pairwright.components.pretrain.reward.training import Evidence
 
         wish, view = self.settings, inputs.view
         column = view.column(wish.image)
@@ -96,15 +101,51 @@ class FitReward(Fit[RewardSettings]):
             kinds=wish.kinds,
             seeable=column.is_valid().to_numpy().astype(bool),
         )
-        judged, everywhere = with_folds(judged, view, wish.near, wish.folds, wish.seed)
+        judged, everywhere = with_folds(judged, view, wish.near, wish.folds, wish.seed, self._on_crawl)
         image = as_features(to_numpy(column.take(judged.rows)).astype(np.float32))
         model = self._model(image.shape[1], str(inputs.extra.get("device", "cpu")))
-        model.seen = self._seen(view, judged, everywhere)
+        crawl, captions = self._crawl(view, judged, everywhere)
+        model.seen = self._seen(view, judged, everywhere, captions)
         text = model.text_features(judged.texts).cpu()
-        return judged, model.to("cpu"), Evidence(image, text, caption_statistics(judged.texts))
+        where = torch.from_numpy(model.seen.text_folds(judged.texts))
+        return judged, model.to("cpu"), Evidence(image, text, caption_statistics(judged.texts), where), crawl
 
-    def _seen(self, view: ColumnsView, judged: Judged, everywhere: np.ndarray) -> Seen:
-        """Every picture of a judged group, and every caption that was preferred, with its fold."""
+    @property
+    def _on_crawl(self) -> bool:
+        """Whether heads are fitted on the crawl: not on judged pairs alone, and no public encoder in their place."""
+        return self.settings.text is not None and self.settings.encoder is None
+
+    def _crawl(
+        self, view: ColumnsView, judged: Judged, everywhere: np.ndarray
+    ) -> tuple[Crawl | None, tuple[list[str], np.ndarray]]:
+        """The pairs that evidence is fitted on, and their captions with their folds."""
+        from pairwright.components.dataset.shards.columns import to_numpy
+        from pairwright.components.models.heads import as_features
+        from pairwright.components.models.reward import caption_statistics
+        from pairwright.components.pretrain.reward.evidence import Crawl, caption_labels, captions_of, preferred
+
+        wish = self.settings
+        if not self._on_crawl:
+            return None, ([], np.zeros(0, np.int64))
+        captions, columns = (
+            captions_of(view, wish.source),
+            [view.column(name) for name in (wish.image, wish.text or "")],
+        )
+        usable = (everywhere >= 0) & np.array([bool(one) for one in captions])
+        for column in columns:
+            usable &= column.is_valid().to_numpy().astype(bool)
+        rows = np.flatnonzero(usable)
+        said = [captions[row] or "" for row in rows]
+        image, text = (as_features(to_numpy(column.take(rows)).astype(np.float32)) for column in columns)
+        mine, theirs = caption_labels(said, judged.texts)
+        fold = everywhere[rows]
+        crawl = Crawl(image, text, caption_statistics(said), mine, fold, preferred(judged, theirs))
+        return crawl, (said, fold)
+
+    def _seen(
+        self, view: ColumnsView, judged: Judged, everywhere: np.ndarray, captions: tuple[list[str], np.ndarray]
+    ) -> Seen:
+        """Every picture that is fitted on, and every caption of the crawl or that was preferred, with its fold."""
         from pairwright.components.dataset.shards.columns import to_numpy
         from pairwright.components.models.seen import Seen
 
@@ -115,8 +156,9 @@ class FitReward(Fit[RewardSettings]):
         good = judged.fold_of >= 0
         tied = good & judged.tie
         which = np.concatenate([judged.better[good], judged.worse[tied]])
-        folds = np.concatenate([judged.fold_of[good], judged.fold_of[tied]])
-        return Seen.of(features, everywhere[rows], [judged.texts[text] for text in which], folds, hashes)
+        folds = np.concatenate([judged.fold_of[good], judged.fold_of[tied], captions[1]])
+        texts = [*(judged.texts[text] for text in which), *captions[0]]
+        return Seen.of(features, everywhere[rows], texts, folds, hashes)
 
     def _model(self, image_width: int, device: str = "cpu") -> RewardModel:
         from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
@@ -124,8 +166,7 @@ class FitReward(Fit[RewardSettings]):
         from pairwright.components.models.towers.towers import load_text_tower
 
         wish = self.settings
-        options: dict[str, Any] = {"folds": wish.folds, "dim": wish.dim, "rank": wish.rank, "hidden": wish.hidden}
-        options |= {"dropout": wish.dropout, "seed": wish.seed}
+        options: dict[str, Any] = {"folds": wish.folds, "dim": wish.dim, "rank": wish.rank, "seed": wish.seed}
         if wish.encoder is not None:
             encoder = load_dual_encoder(wish.encoder)
             width = int(encoder.text_features(["a"]).shape[1])
@@ -135,15 +176,13 @@ class FitReward(Fit[RewardSettings]):
         return RewardModel(tower, image_width, tower.width, **options)
 
     def _options(self) -> Options:
+        from pairwright.components.pretrain.reward.evidence import HeadsOptions
         from pairwright.components.pretrain.reward.training import Options
 
         wish = self.settings
         return Options(
-            alignment_steps=wish.alignment_steps,
-            steps=wish.steps,
-            batch_size=wish.batch_size,
-            lr=wish.lr,
-            penalty=wish.penalty,
+            heads=HeadsOptions(wish.steps, wish.batch_size, wish.seed),
+            spreads=tuple(wish.spreads),
             smoothing=wish.smoothing,
             davidson=wish.ties == "davidson",
             silver_weight=wish.silver_weight,
@@ -151,9 +190,17 @@ class FitReward(Fit[RewardSettings]):
         )
 
     def _curve(
-        self, judged: Judged, evidence: Evidence, options: Options, rewards: Any, cosines: Any
+        self,
+        judged: Judged,
+        evidence: Evidence,
+        options: Options,
+        crawl: Crawl | None,
+        model: RewardModel,
+        rewards: Any,
+        seen: Any,
     ) -> list[tuple[int, Any, Any]]:
-        """(judgements fitted on, accuracy, cosine's accuracy) on fold 0, for each share of the other folds' labels.
+        """(judgements fitted on, accuracy, the evidence's accuracy) on fold 0, for each share of the other folds'
+        labels, on the same evidence where it is the crawl's.
 
         The last point, all of them, is what the fit itself measured there.
         """
@@ -162,13 +209,16 @@ class FitReward(Fit[RewardSettings]):
 
         found = []
         for share in [*sorted(set(self.settings.curve) - {1.0}), 1.0] if self.settings.curve else []:
-            part, scores = judged, (rewards, cosines)
+            part, scores = judged, (rewards, seen)
             if share < 1:
                 part = fewer(judged, share, 0, options.seed)
                 if len(np.unique(part.picture[part.fold_of > 0])) < 2 * self.settings.folds:
                     continue  # too few to fit anything
-                fewer_kept = replace(options, kept=options.place(f"curve-{share}"))
-                scores = fit_reward(self._model(evidence.image.shape[1]), evidence, part, fewer_kept, only=0)
+                kept = None if options.kept is None else options.kept.under(f"curve-{share}")
+                again = replace(options, kept=kept)
+                fresh = self._model(evidence.image.shape[1])
+                fresh.load_state_dict(model.state_dict())
+                scores = fit_reward(fresh, evidence, part, again, crawl, only=0, heads=crawl is None)
             test = (part.fold_of == 0) & ~part.tie
             mine, theirs = (accuracy(right(*each[:, test].numpy()), part.group_of[test]) for each in scores)
             found.append((int((part.fold_of > 0).sum()), mine, theirs))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from preferences import FOLDS, IMAGE_WIDTH, QUICK, fresh_model, planted
+from preferences import FOLDS, HASTY, IMAGE_WIDTH, fresh_model, planted
 
 from pairwright.components.errors import ModelError
 from pairwright.components.models.resolve import resolve_model
@@ -25,7 +24,7 @@ TEXTS = ["A red boat.", "IMG_0012.JPG", "", "日本の船"]
 def fitted() -> RewardModel:
     judged, evidence = planted(40)
     model = fresh_model()
-    fit_reward(model, evidence, judged, replace(QUICK, steps=20, alignment_steps=10))
+    fit_reward(model, evidence, judged, HASTY)
     model.seen = Seen.of(pictures(FOLDS).numpy(), np.arange(FOLDS), ["A train"], [2], hashes(FOLDS))
     return model
 
@@ -77,17 +76,39 @@ def test_statistics_of_captions() -> None:
     assert found[2, 2].item() == pytest.approx(1 / 3)
 
 
-def test_a_dual_encoder_gives_the_cosine_and_the_cross_features(tmp_path: Path) -> None:
+def test_evidence_is_by_heads_that_saw_neither_the_picture_nor_the_caption(fitted: RewardModel) -> None:
+    """A caption may stand in several folds; heads i-j know it only if it stands in neither of theirs."""
+    image, text = pictures(3), fitted.text_features(["a", "b", "c"])
+    by = fitted.evidence_by(image, text)
+    found = fitted.evidence(by, 1, torch.tensor([0, 0b0010, 0b1001]))
+    of_one = [by[name] for name in by if "1" in name.split("-")]
+    assert torch.allclose(found[:2], torch.stack(of_one).mean(0)[:2])
+    assert torch.allclose(found[2], (by["0-1"] + by["1-3"])[2] / 2)
+
+
+def test_evidence_is_log_odds_against_other_pictures(fitted: RewardModel) -> None:
+    """By hand for one pair of heads; over the bank's own pictures its exponential has a mean of 1."""
+    heads, bank = fitted.heads["0-1"], fitted.get_buffer("bank_0-1")
+    image, text = pictures(4), fitted.text_features(TEXTS)
+    logits = heads.scale * heads.image(image) @ heads.text(text).T
+    others = torch.log(torch.exp(heads.scale * bank @ heads.text(text).T).mean(0))
+    assert torch.allclose(fitted.evidence_by(image, text)["0-1"], logits.diagonal() - others, atol=1e-4)
+    of_bank = heads.scale * bank @ heads.text(text).T - others
+    assert torch.allclose(of_bank.exp().mean(0), torch.ones(4), atol=1e-4)
+
+
+def test_a_dual_encoder_gives_the_evidence(tmp_path: Path) -> None:
     """With a public encoder nothing is aligned anew; its projections travel in the reward's folder."""
     encoder = new_dual_encoder(resolve_model("builtin:tiny-image"), resolve_model("builtin:tiny-text"), 8)
     model = RewardModel(encoder, 64, 64, folds=3).eval()
     assert len(model.heads) == 0
     image = torch.randn((4, 64), generator=torch.Generator().manual_seed(1))
+    model.set_bank("encoder", image)
     u, v = encoder.project_image(image), encoder.encode_text(TEXTS)
-    text = model.text_features(TEXTS)
-    assert torch.allclose(model.cosines(image, text)["encoder"], (u * v).sum(1), atol=1e-3)
-    assert model.cross(image, text).shape == (4, 16)
-    assert torch.allclose(model.cross(image, text)[:, :8].sum(1), 8**0.5 * (u * v).sum(1), atol=1e-2)
+    found = model.evidence_by(image, model.text_features(TEXTS))["encoder"]
+    logits = encoder.scale * u @ v.T
+    expected = logits.diagonal() - torch.logsumexp(logits, 0) + np.log(4)
+    assert torch.allclose(found, expected, atol=2e-2)
     model.save(tmp_path / "reward")
     assert (load_reward(tmp_path / "reward").score(image, TEXTS) == model.score(image, TEXTS)).all()
 
@@ -102,8 +123,8 @@ def test_wrong_features_and_wrong_folders_are_named(fitted: RewardModel, tmp_pat
         load_reward(tmp_path)
     fitted.save(tmp_path / "old")
     config = json.loads((tmp_path / "old" / "config.json").read_text())
-    (tmp_path / "old" / "config.json").write_text(json.dumps(config | {"format_version": 1}))
-    with pytest.raises(ModelError, match="by keys, which say nothing; fit the reward again"):
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config | {"format_version": 3}))
+    with pytest.raises(ModelError, match=r"judged pictures alone.*fit the reward again"):
         load_reward(tmp_path / "old")
     fitted.save(tmp_path / "cut")
     data = (tmp_path / "cut" / "model.safetensors").read_bytes()

@@ -42,6 +42,10 @@ def test_a_caption_is_known_however_it_is_written_but_for_one_of_two_folds() -> 
     assert SEEN.fold_of(np.repeat(OTHER, 5, 0), said).tolist() == [0, 1, UNSEEN, UNSEEN, UNSEEN]
 
 
+def test_every_fold_of_a_caption_is_known() -> None:
+    assert SEEN.text_folds(["a  LIGHTHOUSE", "Two ferries!", "KEY", "a", ""]).tolist() == [0b1, 0b10, 0b110, 0, 0]
+
+
 def test_the_picture_goes_before_the_caption() -> None:
     assert SEEN.fold_of(FEATURES[2:3], ["a lighthouse"]).tolist() == [2]
     assert SEEN.fold_of(OTHER, ["a lighthouse"], [HASHES[1].tobytes()]).tolist() == [1]

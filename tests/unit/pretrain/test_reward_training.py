@@ -9,28 +9,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from preferences import FOLDS, MEANING, QUICK, World, fresh_model, judged_of, planted
+from preferences import FOLDS, HASTY, MEANING, QUICK, World, fresh_model, judged_of, planted
 
 from pairwright.components.filter.selections.top_share import best
+from pairwright.components.pretrain.reward.evidence import Evidence
 from pairwright.components.pretrain.reward.measures import accuracy, calibration, log_loss, right
-from pairwright.components.pretrain.reward.training import Evidence, FitJudge, calibrated, fewer, fit_reward
+from pairwright.components.pretrain.reward.training import fewer, fit_reward
+from pairwright.components.training.heads import FitHeads
 from pairwright.components.training.here import Kept
 
 
 def held_out_accuracy(judged: object, evidence: Evidence, **changes: object) -> tuple[float, float]:
-    """(reward's, cosine's)"""
-    rewards, cosines = fit_reward(fresh_model(), evidence, judged, replace(QUICK, **changes))  # type: ignore[arg-type]
-    return tuple(float(right(*scores.numpy()).mean()) for scores in (rewards, cosines))  # type: ignore[return-value]
+    """(reward's, evidence's)"""
+    rewards, seen = fit_reward(fresh_model(), evidence, judged, replace(QUICK, **changes))  # type: ignore[arg-type]
+    return tuple(float(right(*scores.numpy()).mean()) for scores in (rewards, seen))  # type: ignore[return-value]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_two_hundred_planted_preferences_are_learnt(seed: int) -> None:
-    """SEED row 1: held-out pair accuracy >= 0.9, and more than the cosine's on the same pairs."""
+    """SEED row 1: held-out pair accuracy >= 0.9, and more than the evidence's on the same pairs."""
     judged, evidence = planted(200, seed)
-    reward, cosine = held_out_accuracy(judged, evidence)
+    reward, alone = held_out_accuracy(judged, evidence)
     assert reward >= 0.9
-    assert reward > cosine + 0.1
+    assert reward > alone + 0.04
 
 
 @pytest.mark.slow
@@ -45,15 +47,14 @@ def test_shuffled_labels_teach_nothing() -> None:
 def test_no_part_of_a_judge_saw_its_fold() -> None:
     """Change one picture's features and texts: in its own fold no other held-out score moves by a bit."""
     judged, evidence = planted(80)
-    quick = replace(QUICK, steps=40, alignment_steps=20)
-    before, cosines_before = fit_reward(fresh_model(), evidence, judged, quick)
+    before, seen_before = fit_reward(fresh_model(), evidence, judged, HASTY)
     image, text = evidence.image.clone(), evidence.text.clone()
     image[5], text[5], text[85] = 3.0, -3.0, 2.0
-    after, cosines_after = fit_reward(fresh_model(), Evidence(image, text, evidence.statistics), judged, quick)
+    after, seen_after = fit_reward(fresh_model(), Evidence(image, text, evidence.statistics), judged, HASTY)
     fold = judged.fold_of
     own = torch.tensor((fold == fold[5]) & (np.arange(80) != 5))
     assert (before[:, own] == after[:, own]).all()
-    assert (cosines_before[:, own] == cosines_after[:, own]).all()
+    assert (seen_before[:, own] == seen_after[:, own]).all()
     assert (before[:, fold != fold[5]] != after[:, fold != fold[5]]).float().mean() > 0.9
 
 
@@ -65,10 +66,9 @@ def test_killed_between_and_within_its_fits_it_goes_on_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged, evidence = planted(60)
-    quick = replace(QUICK, steps=20, alignment_steps=10)
     whole = fresh_model()
-    said = fit_reward(whole, evidence, judged, quick)
-    encode, steps, stop = FitJudge.encode, [0], [0]
+    said = fit_reward(whole, evidence, judged, HASTY)
+    encode, steps, stop = FitHeads.encode, [0], [0]
 
     def dying(self: Any, batch: Any) -> Any:
         steps[0] += 1
@@ -76,15 +76,15 @@ def test_killed_between_and_within_its_fits_it_goes_on_to_the_same_weights(
             raise Killed
         return encode(self, batch)
 
-    monkeypatch.setattr(FitJudge, "encode", dying)
-    kept = replace(quick, kept=Kept(tmp_path, "a run"))
-    for stop[0] in (25, 40):  # in the second judge; after the first, which is not fitted again
+    monkeypatch.setattr(FitHeads, "encode", dying)
+    kept = replace(HASTY, kept=Kept(tmp_path, "a run"))
+    for stop[0] in (15, 25):  # in the second pair of heads; after the first, which is not fitted again
         with pytest.raises(Killed):
             fit_reward(fresh_model(), evidence, judged, kept)
     stop[0] = -1
     model = fresh_model()
     again = fit_reward(model, evidence, judged, kept)
-    assert steps[0] < 20 * FOLDS + 2 * 20
+    assert steps[0] < 10 * 6 + 2 * 10  # six pairs of heads
     assert all(torch.equal(a, b) for a, b in zip(said, again, strict=True))
     one, other = model.state_dict(), whole.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
@@ -92,10 +92,9 @@ def test_killed_between_and_within_its_fits_it_goes_on_to_the_same_weights(
 
 def test_the_same_judgements_give_the_same_weights() -> None:
     judged, evidence = planted(60)
-    quick = replace(QUICK, steps=20, alignment_steps=10)
     models = [fresh_model(), fresh_model()]
     for model in models:
-        fit_reward(model, evidence, judged, quick)
+        fit_reward(model, evidence, judged, HASTY)
     one, other = (model.state_dict() for model in models)
     assert all((one[name] == other[name]).all() for name in one)
 
@@ -118,7 +117,7 @@ def test_ties_are_modelled_and_pull_rewards_together() -> None:
 
 @pytest.mark.slow
 def test_where_clip_is_anticorrelated_with_quality_the_reward_keeps_better_pairs() -> None:
-    """SEED row 1: good captions say it in words the aligned space does not know, so the cosine likes poor ones."""
+    """SEED row 1: good captions say it in words the aligned space does not know, so the evidence likes poor ones."""
     random, world = np.random.default_rng(3), World()
 
     def captions(meaning: np.ndarray, quality: np.ndarray) -> torch.Tensor:
@@ -135,7 +134,7 @@ def test_where_clip_is_anticorrelated_with_quality_the_reward_keeps_better_pairs
 
     crawl, quality = random.normal(size=(400, MEANING)), random.uniform(0, 1, 400)
     image, text = world.image(crawl), captions(crawl, quality)
-    clip = torch.stack(list(model.cosines(image, text).values())).mean(0).numpy()
+    clip = torch.stack(list(model.evidence_by(image, text).values())).mean(0).numpy()
     reward = model.rewards(image, text, torch.zeros((400, 4))).mean(1).numpy()
     assert np.corrcoef(clip, quality)[0, 1] < -0.3
     keys = list(map(str, range(400)))
@@ -151,14 +150,6 @@ def test_fewer_keeps_the_held_out_fold_and_a_share_of_the_others() -> None:
     assert (part.fold_of == 0).sum() == 20
     assert (part.fold_of != 0).sum() == 15
     assert len(set(judged.fold_of)) == FOLDS
-
-
-def test_the_cosines_scale_is_the_logistic_weight_that_explains_preferences() -> None:
-    random = np.random.default_rng(0)
-    difference = random.normal(size=20_000)
-    preferred = random.random(20_000) < 1 / (1 + np.exp(-3 * difference))
-    assert calibrated(np.where(preferred, difference, -difference)) == pytest.approx(3, abs=0.15)
-    assert calibrated(-np.abs(difference)) == 0.0
 
 
 def test_measures_on_numbers_done_by_hand() -> None:

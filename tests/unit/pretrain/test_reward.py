@@ -21,6 +21,7 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns, to_arrow
 from pairwright.components.errors import ColumnError, InvalidRecipe
 from pairwright.components.filter.scorers.reward import RewardScore, RewardScoreSettings
+from pairwright.components.models.reward import load_reward
 from pairwright.components.pretrain.reward.judged import HELD_OUT, read_judged, with_folds
 from pairwright.components.pretrain.reward.settings import RewardSettings
 from pairwright.components.pretrain.reward.task import FitReward
@@ -222,3 +223,19 @@ def test_too_few_judged_pairs_are_refused_with_what_to_do(base: ColumnsView, tmp
     view = with_judgements(base, "labels", [taste(i) if i < 4 else None for i in range(PAIRS)])
     with pytest.raises(InvalidRecipe, match=r"4 groups.*too few for 3 folds.*judge more pairs"):
         fit(view, tmp_path / "none")
+
+
+def test_evidence_is_fitted_on_the_crawl_and_every_pair_of_it_is_known(base: ColumnsView, tmp_path: Path) -> None:
+    """24 pictures are judged, 96 crawled: each crawled pair has a fold, and its group has the same."""
+    view = with_judgements(base, "labels", [taste(i) if i < 24 else None for i in range(PAIRS)])
+    metrics = fit(view, tmp_path / "model", curve=[0.5, 1.0], text="text_features.vector")
+    assert metrics["human_judgements"] == 48
+    model, images = load_reward(tmp_path / "model"), view.numpy("image_features.vector").astype(np.float32)
+    texts = [caption_text(i) for i in range(PAIRS)]
+    fold = model.seen.fold_of(images, texts)
+    assert set(fold) == {0, 1, 2}
+    assert (fold[:48] == fold[48:]).all()  # i and i + 48 are one group
+    assert (model.seen.text_folds(texts) >> fold & 1 == 1).all()
+    assert "fitted on the crawl's `alt`" in (tmp_path / "model" / "card.md").read_text()
+    alone = fit(view, tmp_path / "alone", curve=[])
+    assert alone["evidence_accuracy"] != metrics["evidence_accuracy"]

@@ -120,7 +120,7 @@ class FitReward(Fit[RewardSettings]):
     ) -> tuple[Crawl | None, tuple[list[str], np.ndarray]]:
         """The pairs that evidence is fitted on, and their captions with their folds."""
         from pairwright.components.dataset.shards.columns import to_numpy
-        from pairwright.components.models.heads import as_features
+        from pairwright.components.models.dual_encoders.heads import as_features
         from pairwright.components.models.reward import caption_statistics
         from pairwright.components.pretrain.reward.evidence import Crawl, caption_labels, captions_of, preferred
 

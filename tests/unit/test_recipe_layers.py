@@ -157,7 +157,9 @@ class Written(yaml.SafeLoader):
 
 
 def repeated(own: Any, base: Any, path: str = "") -> list[str]:
-    """Dotted names of values that stand in the base as they are."""
+    """Dotted names of values that stand in the base as they are; what uses another component takes nothing of it."""
+    if isinstance(own, dict) and isinstance(base, dict) and own.get("uses", base.get("uses")) != base.get("uses"):
+        return []
     if isinstance(own, dict) and own and isinstance(base, dict):
         return [
             name for key in own if key in base for name in repeated(own[key], base[key], f"{path}.{key}".strip("."))

@@ -135,6 +135,9 @@ def walk(world: dict[str, Any]) -> dict[str, str]:
     weights, benchmarks = hash_folder(world["model"]), planned_benchmarks(run, recipe.evaluate)
     for split, dataset in run.splits.items():
         found[f"evaluate {split}"] = digests.metrics_digest(world["model"], dataset, benchmarks)
+    kept = {0: rows(world["kept"], world["dataset"])}
+    dev = run.splits["dev"]
+    found["trial"] = digests.trial_digest(run, {0: fit}, kept, benchmarks, dev, "retrieval.t2i_r1")
     found["ablation"] = digests.ablation_digest(run.results["metrics"])
     inputs = digests.curve_inputs(run, recipe.evaluate.compression)
     found["point"] = digests.point_digest(inputs, 0, np.array([1, 2]))
@@ -191,7 +194,7 @@ def environment(**changes: Any) -> Callable[[dict[str, Any], Any], None]:
 
 
 SELECTION = ("keep", "gate curated", "version")
-TRAIN = ("train curated", "train raw", "train random")
+TRAIN = ("train curated", "train raw", "train random", "trial")
 CURVE = ("compression", "point")
 METRICS = ("evaluate dev", "evaluate test")
 SELECTED = {*SELECTION, "report"}
@@ -240,7 +243,7 @@ CHANGES = {
         put("dataset", lambda p: p.grown),
         {*SELECTION, *TRAIN, *CURVE, "gate raw", "index", "report", "score", "step near", "step ngrams", "step same"},
     ),
-    "the kept pairs": (put("kept", [0, 2]), {"index", "train curated"}),
+    "the kept pairs": (put("kept", [0, 2]), {"index", "train curated", "trial"}),
     "the readable pairs": (put("readable", [0, 1, 2]), {"train raw"}),
     "the draw": (put("drawn", [0, 1, 5]), {"train random"}),
     "the model": (
@@ -251,10 +254,13 @@ CHANGES = {
     "no champion": (put("champion", None), {"register"}),
     "the data's version": (put("data_version", "another md5"), {"register"}),
     "the registered version": (put("version", 3), {"package"}),
-    "dev": (said("evaluate.dev", data("other")), HELD_OUT | {*CURVE, "evaluate dev", "index", "register"}),
+    "dev": (said("evaluate.dev", data("other")), HELD_OUT | {*CURVE, "evaluate dev", "index", "register", "trial"}),
     "test": (said("evaluate.test", data("other")), HELD_OUT | {*CURVE, "evaluate test"}),
-    "a benchmark's setting": (said("evaluate.benchmarks.retrieval.with.seed", 1), {*METRICS, "register", "report"}),
-    "a benchmark more": (said("evaluate.benchmarks.more", "retrieval"), {*METRICS, "register", "report"}),
+    "a benchmark's setting": (
+        said("evaluate.benchmarks.retrieval.with.seed", 1),
+        {*METRICS, "register", "report", "trial"},
+    ),
+    "a benchmark more": (said("evaluate.benchmarks.more", "retrieval"), {*METRICS, "register", "report", "trial"}),
     "metrics on dev": (put("metrics", {"dev": "0.6", "test": "0.4"}), {"ablation", "gate evaluation", "report"}),
     "metrics on test": (put("metrics", {"dev": "0.5", "test": "0.6"}), {"ablation", "gate evaluation", "report"}),
     "the promotion's rule": (said("release.promote.min_gain", 0.01), {"register", "report"}),
@@ -298,7 +304,7 @@ EDITS = {
     "pairwright.components.models.towers.untrained": {*TRAIN, *CURVE},
     "pairwright.components.pretrain.objectives.siglip": set(),
     "pairwright.components.training.trainer": {*TRAIN, *CURVE},  # the curve fits heads by it, as cross-fits do
-    "pairwright.components.evaluate.benchmarks.retrieval": {*METRICS, *CURVE, "register"},
+    "pairwright.components.evaluate.benchmarks.retrieval": {*METRICS, *CURVE, "register", "trial"},
     "pairwright.components.evaluate.ablation": {"ablation"},
     "pairwright.components.evaluate.compression": {*CURVE},
     "pairwright.components.validation.gates": {"gate raw", "gate curated", "gate evaluation"},

@@ -19,12 +19,6 @@ from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs,
 from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
 from pairwright.components.dataset.sources.emoji.emoji import EmojiOptions, read_emoji
 from pairwright.components.dataset.sources.folder import reaching
-from pairwright.components.dataset.sources.genecis import (
-    GenecisOptions,
-    genecis_inputs,
-    looks_like_genecis,
-    read_genecis,
-)
 from pairwright.components.dataset.sources.imagefolder import (
     ImageFolderOptions,
     looks_like_imagefolder,
@@ -47,6 +41,12 @@ from pairwright.components.dataset.sources.published.class_folders import (
     looks_like_class_folders,
     read_class_folders,
 )
+from pairwright.components.dataset.sources.published.genecis import (
+    GenecisOptions,
+    genecis_inputs,
+    looks_like_genecis,
+    read_genecis,
+)
 from pairwright.components.dataset.sources.published.karpathy import (
     KarpathyOptions,
     karpathy_inputs,
@@ -54,6 +54,12 @@ from pairwright.components.dataset.sources.published.karpathy import (
     read_karpathy,
 )
 from pairwright.components.dataset.sources.published.sentence_pairs import SentencePairsOptions, read_sentence_pairs
+from pairwright.components.dataset.sources.published.sugarcrepe import (
+    SugarCrepeOptions,
+    looks_like_sugarcrepe,
+    read_sugarcrepe,
+    sugarcrepe_inputs,
+)
 from pairwright.components.dataset.sources.published.winoground import (
     WinogroundOptions,
     looks_like_winoground,
@@ -69,12 +75,6 @@ from pairwright.components.dataset.sources.source import (
     fingerprints,
     list_files,
     what_lies_in,
-)
-from pairwright.components.dataset.sources.sugarcrepe import (
-    SugarCrepeOptions,
-    looks_like_sugarcrepe,
-    read_sugarcrepe,
-    sugarcrepe_inputs,
 )
 from pairwright.components.dataset.sources.url_list import UrlOptions, looks_like_urls, read_urls
 from pairwright.components.dataset.sources.webdataset_source import (

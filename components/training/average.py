@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.training.parameters import trained
-from pairwright.components.training.shares import cut, own, whole
+from pairwright.components.training.ranks.shares import cut, own, whole
 
 
 class Average:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from pairwright.components.dataset.shards import storage
 from pairwright.components.training.parameters import is_moving, trained
-from pairwright.components.training.shares import cut, own, whole
+from pairwright.components.training.ranks.shares import cut, own, whole
 
 KEPT = 2  # checkpoints kept: the newest, and one to fall back on
 STATE, TENSORS = "state.json", "tensors.safetensors"

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.training.batch import Batch
-from pairwright.components.training.parallel import distributed, gather, own_rows, rows_of_ranks, total
 from pairwright.components.training.precision import Precision
-from pairwright.components.training.replicated import Replicated
+from pairwright.components.training.ranks.parallel import distributed, gather, own_rows, rows_of_ranks, total
+from pairwright.components.training.ranks.replicated import Replicated
 
 if TYPE_CHECKING:
     from pairwright.components.training.contract import TaskBase

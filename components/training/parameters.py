@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pairwright.components.errors import ModelError, nearest
-from pairwright.components.training.shares import is_shared, whole
+from pairwright.components.training.ranks.shares import is_shared, whole
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|resblocks|h)\.(\d+)\.")  # of transformers', ours and open_clip's towers
 FIRST = re.compile(r"(?:^|\.)(?:\w*embed\w*|patch\w*|conv1|stem|pre_layrnorm|ln_pre)(?:\.|$)")

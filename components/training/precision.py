@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairwright.components.training.shares import own
+from pairwright.components.training.ranks.shares import own
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -15,8 +15,8 @@ from pairwright.components.dataset.examples.shard_population import open_populat
 from pairwright.components.dataset.shards.columns import StepColumns
 from pairwright.components.training.checkpoint import seed_all
 from pairwright.components.training.config import TrainConfig
-from pairwright.components.training.parallel import barrier
 from pairwright.components.training.precision import pick_device, resolve_precision
+from pairwright.components.training.ranks.parallel import barrier
 from pairwright.components.training.trainer import Report, Trainer
 
 

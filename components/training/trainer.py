@@ -41,13 +41,13 @@ from pairwright.components.training.gradients import accumulated_gradients, join
 from pairwright.components.training.history import HISTORY, History, read_history, untimed
 from pairwright.components.training.loader import Loader
 from pairwright.components.training.order import order_of
-from pairwright.components.training.parallel import barrier, distributed, gather, gather_objects, total
 from pairwright.components.training.parameters import freeze, frozen_hash, parameter_groups, trained
 from pairwright.components.training.precision import Precision, resolve_precision
-from pairwright.components.training.replicated import Replicated
+from pairwright.components.training.ranks.parallel import barrier, distributed, gather, gather_objects, total
+from pairwright.components.training.ranks.replicated import Replicated
+from pairwright.components.training.ranks.sharded import Sharded
+from pairwright.components.training.ranks.shares import whole
 from pairwright.components.training.schedule import learning_rate
-from pairwright.components.training.sharded import Sharded
-from pairwright.components.training.shares import whole
 from pairwright.components.training.speed import compiled, dropped_patches, recomputed
 
 Report = Callable[[dict[str, Any]], None]

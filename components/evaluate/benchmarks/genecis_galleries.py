@@ -44,7 +44,7 @@ class Gallery:
 
 
 def galleries_of(rows: Sequence[Mapping[str, Any]]) -> list[Gallery]:
-    """Galleries written in their references' metadata (components/dataset/sources/genecis.py); [] if there are none.
+    """Galleries written in their references' metadata (sources/published/genecis.py); [] if there are none.
 
     One whose pictures cannot all be read is left out.
     """

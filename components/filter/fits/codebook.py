@@ -149,7 +149,7 @@ class FitCodebook(Task[CodebookSettings]):
         """One step of the codes' moving averages; dead codes are put on what was just seen."""
         import torch
 
-        from pairwright.components.training.parallel import gather
+        from pairwright.components.training.ranks.parallel import gather
 
         z, codes = (gather(torch.cat(part)) for part in zip(*self.seen, strict=True))
         self.seen.clear()

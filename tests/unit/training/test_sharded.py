@@ -17,8 +17,8 @@ from stacked import Cheat, Lent, Peeking, StackedPairs, StackedWords, holes
 from toys import population
 
 from pairwright.components.errors import InvalidRecipe, PairwrightError
+from pairwright.components.training.ranks.shares import own
 from pairwright.components.training.settings import TrainerSettings
-from pairwright.components.training.shares import own
 from pairwright.components.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow

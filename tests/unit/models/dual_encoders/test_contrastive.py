@@ -20,7 +20,7 @@ from pairwright.components.models.dual_encoders.contrastive import (
     soft_cross_entropy,
     softmax_loss,
 )
-from pairwright.components.training.parallel import gather
+from pairwright.components.training.ranks.parallel import gather
 
 
 def unit(rows: int, seed: int, width: int = 8) -> torch.Tensor:

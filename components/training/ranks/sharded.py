@@ -20,9 +20,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pairwright.components.errors import ModelError
-from pairwright.components.training.parallel import average_gradients, total
-from pairwright.components.training.replicated import Replicated
-from pairwright.components.training.shares import is_shared, own, whole
+from pairwright.components.training.ranks.parallel import average_gradients, total
+from pairwright.components.training.ranks.replicated import Replicated
+from pairwright.components.training.ranks.shares import is_shared, own, whole
 from pairwright.components.training.speed import layers_of
 
 T = TypeVar("T")

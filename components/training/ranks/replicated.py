@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pairwright.components.training.parallel import average_gradients
+from pairwright.components.training.ranks.parallel import average_gradients
 
 T = TypeVar("T")
 

@@ -37,12 +37,13 @@ def command(whole: bool, schema: bool, as_json: bool) -> None:
         told = ("name", "description", "paper", "status", "left")
         click.echo(json.dumps([{name: getattr(r, name).strip() for name in told} for r in loaded], indent=1))
         return
+    widest = max(len(recipe.name) for recipe in loaded)
     for recipe in loaded:
         colour = "green" if recipe.status == "works" else "yellow"
         if not whole:
             first = shorten(recipe.description.split(". ")[0].rstrip("."), WIDTH, placeholder=" ...")
             state = click.style(f"{recipe.status:<6}", fg=colour)
-            click.echo(f"{click.style(f'{recipe.name:<20}', bold=True)} {state} {first}")
+            click.echo(f"{click.style(f'{recipe.name:<{widest}}', bold=True)} {state} {first}")
             continue
         click.echo(f"{click.style(recipe.name, bold=True)}  {click.style(recipe.status, fg=colour)}")
         for text in (recipe.description, f"After {recipe.paper}" if recipe.paper else "", _left(recipe.left)):

@@ -199,7 +199,9 @@ def _licences(record: Mapping[str, Any] | None) -> list[str]:
             rows.setdefault(shard, []).append(row)
     counts: Counter[str] = Counter()
     for shard, sidecar in dataset.iter_sidecars(["licence"]):
-        column = sidecar["licence"].take(rows.get(shard.digest, [])) if kept.is_file() else sidecar["licence"]
+        column = sidecar["licence"]
+        if kept.is_file():
+            column = column.take(np.asarray(rows.get(shard.digest, []), np.int64))  # of no row is of no type else
         for entry in pc.value_counts(column.combine_chunks()).to_pylist():
             counts[str(entry["values"] or "not said")] += entry["counts"]
     lines = [f"data: {name}, {pairs:,} pairs" for name, pairs in counts.most_common(DATA_LICENCES)]

@@ -66,7 +66,7 @@ def prepared(command: str, place: Path) -> str:
         folder = Path(chosen_run(workspace)["results"]["selection_folder"])
         verdicts = pq.read_table(folder / "verdicts.parquet").to_pylist()
         return command.replace("KEY", next(v["key"] for v in verdicts if v["status"] == "dropped"))
-    if command.startswith("pairwright export"):  # a sample has to be named
+    if command.startswith("pairwright export "):  # a sample has to be named
         return f"{command} --run {chosen_run(workspace)['id']}"
     if "./crawl" in command and not (place / "crawl").exists():
         assert run(prepared("pairwright export ./crawl", place), place).returncode == 0

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from shapes import shapes_dataset
 from small_encoders import ours, theirs
@@ -13,7 +15,7 @@ from small_encoders import ours, theirs
 from pairwright.components.environment import Environment
 from pairwright.components.errors import DatasetError, ModelError
 from pairwright.components.models.interchange.as_transformers import write_transformers
-from pairwright.flows.interchange import export_named, import_named, shown_of
+from pairwright.flows.interchange import _licences, export_named, import_named, shown_of
 from pairwright.flows.running.named_model import named_model
 from pairwright.flows.running.runs import write_record
 
@@ -62,6 +64,14 @@ def test_a_model_is_named_by_run_arm_and_seed_or_by_its_folder(place: Path) -> N
         named_model("yours:curated", environment(place))
     with pytest.raises(ModelError, match="one tower"):
         named_model("builtin:tiny-image", environment(place))
+
+
+def test_licences_are_the_kept_rows_own_also_where_a_shard_kept_none(place: Path, tmp_path: Path) -> None:
+    data = shapes_dataset(tmp_path / "data", 24, 2, name="two")
+    pq.write_table(pa.table({"shard": [data.shards[1].digest] * 2, "row": [0, 3]}), tmp_path / "kept.parquet")
+    record = {"dataset": {"name": "two", "root": str(data.root)}, "results": {"selection_folder": str(tmp_path)}}
+    lines = _licences(record)
+    assert any(line.startswith("data: ") and line.endswith(", 2 pairs") for line in lines), lines
 
 
 def test_the_card_says_what_the_run_knows(place: Path, tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_a_kill_leaves_whole_selections_only(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.4)
         os.kill(process.pid, signal.SIGKILL)
+        process.wait()  # a call it is in the middle of ends first
     whole = SavedSelections(str(tmp_path / "workspace"), "shapes").all()
     assert whole
     for one in whole:

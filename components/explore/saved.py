@@ -62,6 +62,8 @@ class SavedSelections:
         """Oldest first; what is half-written, or of another dataset, is left out."""
         found = []
         for path in Path(self._store.root, KIND).glob(f"*/{FACTS}"):
+            if path.parent.name.startswith("."):
+                continue  # whole, but not yet in its place: its process was killed
             try:
                 facts = storage.read_json(str(path))
                 if facts["dataset"] == self._dataset and (path.parent / COMMIT).exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,15 @@ def test_another_explorer_of_the_workspace_finds_it(explorer: Explorer) -> None:
         assert listed(other)["kept for later"]["counts"]["kept"] == 1
         other.delete("kept for later")
     assert listed(explorer) == {}
+
+
+def test_what_a_kill_left_one_step_before_its_place_is_not_listed(explorer: Explorer) -> None:
+    place = explorer.verdicts.places[save(explorer, "whole", "near.drop")["name"]]
+    left = Path(place.folder).with_name(".partial-killed")
+    shutil.copytree(place.folder, left)
+    assert list(listed(explorer)) == ["whole"]
+    shutil.rmtree(left)
+    explorer.delete("whole")
 
 
 @pytest.mark.parametrize(

@@ -76,12 +76,15 @@ def test_another_explorer_of_the_workspace_finds_it(explorer: Explorer) -> None:
 
 
 def test_what_a_kill_left_one_step_before_its_place_is_not_listed(explorer: Explorer) -> None:
-    place = explorer.verdicts.places[save(explorer, "whole", "near.drop")["name"]]
+    save(explorer, "whole", "near.drop")
+    place = explorer.verdicts.places[listed(explorer)["whole"]["name"]]
     left = Path(place.folder).with_name(".partial-killed")
     shutil.copytree(place.folder, left)
-    assert list(listed(explorer)) == ["whole"]
+    assert explorer.saved is not None
+    found = explorer.saved.all()
     shutil.rmtree(left)
     explorer.delete("whole")
+    assert [Path(one.place.folder).name for one in found] == ["whole"]
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,20 @@ class Contrastive(Objective[T]):
         said = torch.stack([batch[f"said_hard{at}"] for at in range(count)], 1).flatten()  # as `vectors`: pair by pair
         return WrongTexts(outputs["hard"].flatten(0, 1), batch["said_caption"][batch.own, None] == said[None, :])
 
+    def softmax(self, outputs: Mapping[str, Tensor], batch: Any) -> Tensor:
+        """The mean of own pairs' cross-entropies to their targets, half of it picture to text, half text to picture."""
+        from pairwright.components.models.dual_encoders.contrastive import softmax_loss
+
+        each = softmax_loss(
+            outputs["image"],
+            outputs["text"],
+            outputs["scale"],
+            self.targets(outputs, batch),
+            batch.own,
+            self.wrong(outputs, batch),
+        )
+        return self.mean(each, batch)
+
     def mean(self, each: Tensor, batch: Any) -> Tensor:
         """Of own pairs' losses, weighted if weights are named."""
         from pairwright.components.models.dual_encoders.contrastive import weighted_mean

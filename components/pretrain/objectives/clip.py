@@ -36,14 +36,4 @@ class Clip(Contrastive[ClipSettings]):
         return math.log(self.settings.initial_scale)
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
-        from pairwright.components.models.dual_encoders.contrastive import softmax_loss
-
-        each = softmax_loss(
-            outputs["image"],
-            outputs["text"],
-            outputs["scale"],
-            self.targets(outputs, batch),
-            batch.own,
-            self.wrong(outputs, batch),
-        )
-        return {"loss": self.mean(each, batch)}
+        return {"loss": self.softmax(outputs, batch)}

@@ -32,8 +32,6 @@ from pairwright.components.dataset.sources.published.heads import names_fields
 from pairwright.components.dataset.sources.source import FolderOptions, Progress, absolute, picture, write_pairs
 from pairwright.components.errors import DatasetError, nearest
 
-SPLIT_NAMES = ("train", "restval", "val", "test")
-
 
 class KarpathyOptions(FolderOptions):
     split: str = Field("test", description="val, test, train or restval; train+restval is what papers train on")

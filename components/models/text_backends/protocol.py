@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 EVIDENCE = "EVIDENCE: "
+Rules = Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True)

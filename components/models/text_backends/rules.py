@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pairwright.components.models.text_backends.protocol import Completion, evidence_of
+from pairwright.components.models.text_backends.protocol import Completion, Rules, evidence_of
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # Nouns that begin with a vowel's letter but not with its sound, and the reverse.
@@ -24,14 +24,17 @@ _VOWEL = re.compile(r"([aeiou]|hour|honest|heir)", re.IGNORECASE)
 
 
 class RuleWriter:
-    """`TextModel` by rules."""
+    """`TextModel` by rules: those of a fused caption, or a component's own."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or compose
 
     def complete(self, prompts: Sequence[str]) -> list[Completion]:
         return [self._complete(prompt) for prompt in prompts]
 
     def _complete(self, prompt: str) -> Completion:
         evidence = evidence_of(prompt)
-        return Completion(None, "no_evidence") if evidence is None else Completion(compose(evidence))
+        return Completion(None, "no_evidence") if evidence is None else Completion(self.rules(evidence))
 
 
 def compose(evidence: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from pairwright.components.models.text_backends.protocol import TextModel
+from pairwright.components.models.text_backends.protocol import Rules, TextModel
 from pairwright.components.settings import ModelFolder, Settings
 
 
@@ -20,8 +20,8 @@ class RuleTextModel(Settings):
 
     uses: Literal["rules"] = "rules"
 
-    def open(self, device: str) -> TextModel:
-        return _module_of(self).RuleWriter()  # type: ignore[no-any-return]
+    def open(self, device: str, rules: Rules | None = None) -> TextModel:
+        return _module_of(self).RuleWriter(rules)  # type: ignore[no-any-return]
 
 
 class LocalTextModel(Settings):
@@ -36,7 +36,7 @@ class LocalTextModel(Settings):
     max_new_tokens: int = Field(64, ge=1, le=4096, description="tokens")
     batch_size: int = Field(8, ge=1, description="prompts decoded together")
 
-    def open(self, device: str) -> TextModel:
+    def open(self, device: str, rules: Rules | None = None) -> TextModel:
         return _module_of(self).LocalModel(self, device)  # type: ignore[no-any-return]
 
 
@@ -85,21 +85,27 @@ class OpenAITextModel(Settings):
             raise ValueError("an address must hold no key; put the key in the environment variable api_key_env names")
         return url.rstrip("/")
 
-    def open(self, device: str) -> TextModel:
+    def open(self, device: str, rules: Rules | None = None) -> TextModel:
         return _module_of(self).OpenAIModel(self)  # type: ignore[no-any-return]
 
 
 TextModelSettings = Annotated[RuleTextModel | LocalTextModel | OpenAITextModel, Field(discriminator="uses")]
 
 
-def open_text_model(settings: RuleTextModel | LocalTextModel | OpenAITextModel, device: str = "cpu") -> TextModel:
+def open_text_model(
+    settings: RuleTextModel | LocalTextModel | OpenAITextModel, device: str = "cpu", rules: Rules | None = None
+) -> TextModel:
     """The text model these settings name, ready to answer.
+
+    Args:
+        rules: evidence -> answer, of the component that asks: what `uses: rules` goes by, "" if there is nothing to
+            say. Left out, it is a fused caption (`rules.compose`).
 
     Raises:
         ModelError: the folder holds no text model.
         TextModelError: the answers' cache cannot be written.
     """
-    return settings.open(device)
+    return settings.open(device, rules)
 
 
 def _module_of(settings: Settings) -> ModuleType:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pairwright.components.component import Caption
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import InvalidRecipe
+from pairwright.components.models.text_backends import RuleTextModel, open_text_model
+from pairwright.components.models.text_backends.protocol import with_evidence
 from pairwright.components.models.text_backends.rules import compose
 from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
 
@@ -192,3 +194,8 @@ def test_a_misspelt_text_model_is_one_line_that_names_the_key() -> None:
         )
     with pytest.raises(InvalidRecipe, match="must hold no key"):
         FuseSettings.parse({"text_model": {"uses": "openai", "url": "http://k:s@x/v1", "model": "m"}}, "steps.fused")
+
+
+def test_a_component_may_have_rules_of_its_own() -> None:
+    model = open_text_model(RuleTextModel(), rules=lambda evidence: f"two {evidence['noun']}s")
+    assert [one.text for one in model.complete([with_evidence("Say it.", {"noun": "cat"})])] == ["two cats"]

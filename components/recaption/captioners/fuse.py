@@ -21,19 +21,13 @@ from pydantic import Field
 from pairwright.components.component import Caption, Captioner, Captions, Columns
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
-from pairwright.components.models.text_backends.protocol import with_evidence
 from pairwright.components.recaption.captioners.clean import clean_caption
+from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
 from pairwright.components.recaption.validate import Limits, problem_with, tidy
 from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings
 
 _WORD = re.compile(r"[^\W_]{2}")
-INSTRUCTION = (
-    "Write one caption of a picture, in plain English, from the evidence given as JSON on the last line. "
-    '"caption" is the text it came with, "objects" are things seen in it, "text" is written in it, '
-    '"colours" are its main colours. Keep every proper name of the caption, quote the text exactly, '
-    "and add nothing that the evidence does not say. Answer with the caption alone, in at most 40 words."
-)
 
 
 class FuseSettings(Settings):
@@ -53,7 +47,7 @@ class FuseSettings(Settings):
     colours: str | None = Field(None, description="step.column of colour names, list<string>")
     most_colours: int = Field(3, ge=0)
     text_model: TextModelSettings = RuleTextModel()
-    instruction: str = Field(INSTRUCTION, description="what a language model is told; the evidence follows it")
+    prompt: Prompt = prompt_field("fuse")
     limits: Limits = Limits()
 
 
@@ -71,7 +65,7 @@ class Fuse(Captioner[FuseSettings]):
         evidence = self.evidence(pairs)
         # Colours alone are no caption: something must have them.
         asked = [i for i, facts in enumerate(evidence) if facts["caption"] or facts["objects"] or facts["text"]]
-        prompts = [with_evidence(self.settings.instruction, evidence[i]) for i in asked]
+        prompts = [self.settings.prompt.about(evidence[i]) for i in asked]
         completions = dict(zip(asked, self.text_model.complete(prompts), strict=True))
         originals = pairs.captions(self.settings.source)
         return [
@@ -117,7 +111,7 @@ class Fuse(Captioner[FuseSettings]):
         reason = completion.problem
         if reason is None:
             seen = [evidence["caption"], evidence["text"], *evidence["objects"], *evidence["colours"]]
-            told = "" if by_rules else self.settings.instruction
+            told = "" if by_rules else self.settings.prompt.text
             reason = problem_with(text, instruction=told, allowed=seen, limits=self.settings.limits)
         if reason is None:
             return Caption(text)

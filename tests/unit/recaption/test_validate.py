@@ -1,7 +1,9 @@
 import pytest
 
-from pairwright.components.recaption.captioners.fuse import INSTRUCTION
+from pairwright.components.recaption.prompts.prompt import Prompt
 from pairwright.components.recaption.validate import Limits, problem_with, tidy
+
+INSTRUCTION = Prompt.model_validate("fuse").text
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,14 @@ import argparse
 import json
 import subprocess
 import sys
-import sysconfig
 import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import add_output_option, publish
+from benchmarks.oracle_environment import environment
 from benchmarks.retrieval_blocks import vectors
 from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.evaluate.metrics.ranks import retrieval_shares
@@ -73,24 +72,6 @@ for side, s, p in (("i2t", scores, positive), ("t2i", scores.T, positive.T)):
         found["ranx"] |= {f"{side}_r{k}": float(said[f"hit_rate@{k}"]), f"{side}_share{k}": float(said[f"recall@{k}"])}
 print(json.dumps(found))
 """
-
-
-def environment(folder: Path) -> Path:
-    """The Python of a new environment that holds the oracles and sees what is installed here."""
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    site = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (Path(site.stdout.strip()) / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    # Of CLIP_benchmark its metrics alone are asked: what it would fetch of models and data sets stays away.
-    subprocess.run([*pip, "--no-deps", ORACLES[0]], check=True)
-    subprocess.run([*pip, ORACLES[1]], check=True)
-    return python
 
 
 def ours(image: np.ndarray, text: np.ndarray, right: Positives) -> dict[str, float]:
@@ -146,7 +127,8 @@ def main() -> None:
     add_output_option(parser)
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        python = environment(Path(folder) / "oracles")
+        # Of CLIP_benchmark its metrics alone are asked: what it would fetch of models and data sets stays away.
+        python = environment(Path(folder) / "oracles", ORACLES[1:], alone=ORACLES[:1])
         if wish.model:
             sets = {"model": of_a_model(wish.model, wish.data)}
         else:

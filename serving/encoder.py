@@ -1,8 +1,7 @@
 """The model behind the routes: many items in, a vector or a refusal for each, never one for all.
 
-Texts, pictures' files and decoded pictures each have a queue (serving/turns.py) that all routes share:
-what `classify` asks for goes in turns with what `embed_text` does. Files whose header says that they decode
-slowly have a queue apart, with one worker.
+Texts, pictures' files (serving/pictures.py) and decoded pictures each have a queue (serving/turns.py) that all routes
+share: what `classify` asks for goes in turns with what `embed_text` does.
 
 Warm start: nothing heavy is imported before an `Encoder` is made.
 """
@@ -15,25 +14,17 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 
 from pairwright.components.artifact import check_committed
-from pairwright.components.environment import usable_cores
 from pairwright.components.errors import ModelError
-from pairwright.serving.limits import (
-    BULK_ABOVE,
-    QUICK_IMAGE_SECONDS,
-    Refusal,
-    SlowImage,
-    check_prompts,
-    check_text,
-    decode_image,
-)
+from pairwright.serving.limits import BULK_ABOVE, Refusal, check_prompts, check_text
+from pairwright.serving.outcomes import outcome_of, result_of
+from pairwright.serving.pictures import Pictures
 from pairwright.serving.turns import Turns
 
-T = TypeVar("T")
 MIN_SIDE = 224  # px; pictures are decoded no smaller than this, or than the model's own input if that is larger
 # A batch is short, since a request that comes while it runs waits for its end.
 TEXT_BATCH = 64
@@ -93,7 +84,7 @@ class Encoder:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = load_dual_encoder(str(folder), device)
         tower = getattr(self.model, "image_tower", None)  # a transformers model prepares pictures itself
-        self.min_side = max(MIN_SIDE, int(getattr(tower, "side", MIN_SIDE)))
+        self.pictures = Pictures(max(MIN_SIDE, int(getattr(tower, "side", MIN_SIDE))))
         self._texts = Turns[str, Any](
             "text",
             self._encode_texts,
@@ -103,8 +94,6 @@ class Encoder:
             bulk_above=BULK_ABOVE,
             observe=lambda size: observe("text", size),
         )
-        self._files = Turns[Any, Any]("decode", self._decode_quick, workers=usable_cores())
-        self._slow_files = Turns[Any, Any]("decode-slow", self._decode)
         self._images = Turns[Any, Any](
             "image",
             self._encode_images,
@@ -127,11 +116,7 @@ class Encoder:
         Raises:
             Refusal: 429 where too much is under way.
         """
-        decoded = await self._files.ask(images)
-        slow = [number for number, one in enumerate(decoded) if one is None]
-        for number, one in zip(slow, await self._slow_files.ask([images[n] for n in slow]), strict=True):
-            decoded[number] = one
-        return await self._images.ask(decoded)
+        return await self._images.ask(await self.pictures.decoded(images))
 
     async def text(self, text: str) -> np.ndarray:
         """(d,) float32.
@@ -139,7 +124,7 @@ class Encoder:
         Raises:
             Refusal: the text is empty or too long.
         """
-        return _or_raise((await self.texts([text]))[0])
+        return result_of((await self.texts([text]))[0])
 
     async def all_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(n, d) float32.
@@ -149,7 +134,7 @@ class Encoder:
         """
         for text in texts:  # before the good ones are paid for
             check_text(text)
-        return np.stack([_or_raise(vector) for vector in await self.texts(texts)])
+        return np.stack([result_of(vector) for vector in await self.texts(texts)])
 
     async def image(self, image: str | bytes) -> np.ndarray:
         """(d,) float32.
@@ -157,7 +142,7 @@ class Encoder:
         Raises:
             Refusal: the picture is too big or none at all.
         """
-        return _or_raise((await self.images([image]))[0])
+        return result_of((await self.images([image]))[0])
 
     async def classify(
         self, image: str | bytes, labels: Sequence[str], templates: Sequence[str]
@@ -187,7 +172,7 @@ class Encoder:
         name = hashlib.sha256(json.dumps([labels, templates]).encode()).hexdigest()
         means = self._label_sets.pop(name, None)
         if means is None:
-            vectors = np.stack([_or_raise(one) for one in await self.texts(Prompts(labels, templates))])
+            vectors = np.stack([result_of(one) for one in await self.texts(Prompts(labels, templates))])
             means = vectors.reshape(len(labels), len(templates), -1).mean(axis=1)
             means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
         self._label_sets[name] = means
@@ -195,21 +180,8 @@ class Encoder:
             self._label_sets.popitem(last=False)
         return means
 
-    def _decode(self, images: list[str | bytes]) -> list[np.ndarray | Refusal]:
-        return [_outcome(decode_image, image, self.min_side) for image in images]
-
-    def _decode_quick(self, images: list[str | bytes]) -> list[np.ndarray | Refusal | None]:
-        """None for a picture whose header says that it takes longer than others should wait for it."""
-        outcomes: list[np.ndarray | Refusal | None] = []
-        for image in images:
-            try:
-                outcomes.append(_outcome(decode_image, image, self.min_side, QUICK_IMAGE_SECONDS))
-            except SlowImage:
-                outcomes.append(None)
-        return outcomes
-
     def _encode_texts(self, texts: list[str]) -> list[np.ndarray | Refusal]:
-        return self._each([_outcome(check_text, text) for text in texts], self.model.encode_text)
+        return self._each([outcome_of(check_text, text) for text in texts], self.model.encode_text)
 
     def _encode_images(self, decoded: list[Any]) -> list[np.ndarray | Refusal]:
         return self._each(decoded, self.model.encode_image)
@@ -222,7 +194,7 @@ class Encoder:
             vectors = list(_numpy(encode([items[i] for i in good]))) if good else []
         except Exception:
             logger.exception("a batch of %d failed; its items are tried one by one", len(good))
-            vectors = [_outcome(lambda item: _numpy(encode([item]))[0], items[i]) for i in good]
+            vectors = [outcome_of(lambda item: _numpy(encode([item]))[0], items[i]) for i in good]
         for i, vector in zip(good, vectors, strict=True):
             results[i] = vector
         return results
@@ -233,21 +205,3 @@ def _numpy(vectors: Any) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ModelError("the model gave a vector that is not finite")
     return array
-
-
-def _outcome(function: Callable[..., T], *arguments: Any) -> T | Refusal:
-    try:
-        return function(*arguments)
-    except Refusal as refusal:
-        return refusal
-    except SlowImage:
-        raise
-    except Exception as error:
-        logger.exception("an item failed")
-        return Refusal(500, f"the model failed on this item ({type(error).__name__})")
-
-
-def _or_raise(outcome: np.ndarray | Refusal) -> np.ndarray:
-    if isinstance(outcome, Refusal):
-        raise outcome
-    return outcome

@@ -31,6 +31,12 @@ MAX_TEMPLATES = 32
 MAX_PROMPT_PART_CHARS = 256  # of a label, of a template
 MAX_PROMPTS = 4096  # labels x templates
 MAX_RESULTS = 100
+MAX_CAPTIONS = 8  # of a picture, in one request
+MAX_BEAMS = 16
+MAX_CAPTION_TOKENS = 256
+MAX_FORBIDDEN = 16  # strings
+MAX_STRING_CHARS = 64  # of each
+MAX_GENERATIONS = 8  # requests whose captions are being said, in one process
 MAX_KEYS = 32  # of a request's object
 MAX_KEY_CHARS = 100
 

@@ -15,8 +15,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from pairwright.serving import wire
+from pairwright.serving import caption_wire, wire
+from pairwright.serving.controls import Controls
 from pairwright.serving.limits import (
+    MAX_CAPTIONS,
     MAX_IMAGE_BYTES,
     MAX_IMAGE_PIXELS,
     MAX_IMAGES,
@@ -50,6 +52,10 @@ AT_THE_DOOR = {
     403: ("Asked by another site through a browser", {"error": "another site asks through this browser"}),
 }
 REFUSALS = AT_THE_DOOR | {
+    404: (
+        "This server does not hold the model that is asked",
+        {"error": "this server holds no captioner; start one with `pairwright serve --captioner FOLDER`"},
+    ),
     413: (
         "Too big or too many, with the reason",
         {"error": f"the image has 12.0 MiB; at most {MAX_IMAGE_BYTES // MIB} MiB are taken"},
@@ -70,7 +76,7 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True)
 class Operation:
-    """One POST route."""
+    """One POST route; `streamed` is an answer as server-sent events, where it gives some."""
 
     route: str
     summary: str
@@ -79,6 +85,7 @@ class Operation:
     output: type[BaseModel]
     request: dict[str, Any]
     response: dict[str, Any]
+    streamed: str = ""
 
 
 SEARCH_RESPONSE = {
@@ -104,6 +111,12 @@ SEARCH_RESPONSE = {
 LINEAGE_RESPONSE = {
     "bento": "pairwright:3",
     "model": {"tag": "pairwright_model:3", "digest": "9f2c..."},
+    "captioner": {
+        "tag": "pairwright_captioner:3",
+        "digest": "c21d...",
+        "tower": {"reference": "builtin:efficientnet-lite0", "digest": "5793..."},
+        "controls": {"tokens": 16, "levels": 8, "lengths": 0, "languages": [], "prompt": False},
+    },
     "index": {"n": 7400, "d": 256, "dataset_digest": "41ab...", "approximate": {"recall_at_10": 0.998}},
     "receipt": {
         "model": {"name": "pairwright", "version": "3", "digest": "9f2c..."},
@@ -112,6 +125,15 @@ LINEAGE_RESPONSE = {
         "code": {"code_commit": "269a12a", "lock_hash": "0c3d..."},
     },
 }
+CAPTIONS_RESPONSE = {
+    "captions": [{"text": "a red square", "note": None}, {"text": "a red stamp", "note": None}],
+    "milliseconds": 41.5,
+}
+STREAM = (
+    'event: token\ndata: {"caption": 0, "token": "a", "text": "a"}\n\n'
+    'event: caption\ndata: {"caption": 0, "text": "a", "note": null}\n\n'
+    'event: done\ndata: {"captions": [{"text": "a", "note": null}], "milliseconds": 12.5}\n\n'
+)
 FAILED = {"vector": None, "error": {"status": 422, "reason": "the text is empty"}}
 OPERATIONS = (
     Operation(
@@ -172,6 +194,19 @@ OPERATIONS = (
         SEARCH_RESPONSE,
     ),
     Operation(
+        "caption",
+        "Captions of a picture, told as they are said",
+        f"At most {MAX_CAPTIONS} captions. Streamed, as it is by default, the answer is server-sent events: `token` "
+        "with what is new and the whole so far (not of beam and diverse, which end all at once), `caption` as each "
+        "is whole, then one `done` with the object that `stream: false` answers, or one `error`. What the captioner "
+        "was not taught is not among its controls here, and is refused.",
+        caption_wire.Caption,
+        caption_wire.Captions,
+        {"image": SQUARE, "search": "nucleus", "captions": 2, "stream": False},
+        CAPTIONS_RESPONSE,
+        STREAM,
+    ),
+    Operation(
         "lineage",
         "What is being served, and what made it",
         "The receipt was frozen when the Bento was built. GET works too.",
@@ -183,14 +218,16 @@ OPERATIONS = (
 )
 
 
-def openapi(version: str) -> dict[str, Any]:
-    """The document (OpenAPI 3.1); `version` is the Bento's tag."""
+def openapi(version: str, controls: Controls | None = None) -> dict[str, Any]:
+    """The document (OpenAPI 3.1); `version` is the Bento's tag, `controls` are those of its captioner."""
     models: list[type[BaseModel]] = [Problem]
     for operation in OPERATIONS:
         models += [operation.input, operation.output]
     unique = [(model, "validation") for model in dict.fromkeys(models)]
     _, schemas = models_json_schema(unique, ref_template=REFERENCE)  # type: ignore[arg-type]
     known = schemas["$defs"]
+    if controls is not None:
+        _narrow(known[caption_wire.Caption.__name__]["properties"], controls)
     for operation in OPERATIONS:
         if operation.input.picture_field:
             name = operation.input.__name__
@@ -200,13 +237,24 @@ def openapi(version: str) -> dict[str, Any]:
         "info": {
             "title": "Pairwright",
             "version": version,
-            "description": "A dual encoder trained on a curated set, and search over that set.",
+            "description": "A dual encoder trained on a curated set, and search over that set; a captioner.",
         },
         "servers": [{"url": "/"}],
         "paths": {f"/{operation.route}": _path(operation) for operation in OPERATIONS} | _plain_paths(),
         "components": {"schemas": known, "securitySchemes": KEYS},
         "security": [{}, *({name: []} for name in KEYS)],
     }
+
+
+def _narrow(fields: dict[str, Any], controls: Controls) -> None:
+    """Leave of the route's controls those that this captioner knows, as far as it knows them."""
+    for name in controls.unknown:
+        del fields[name]
+    for name, most in (("level", controls.levels), ("length", controls.lengths)):
+        if name in fields:
+            fields[name]["anyOf"][0]["maximum"] = most
+    if "language" in fields:
+        fields["language"]["anyOf"][0] = {"type": "string", "enum": controls.languages}
 
 
 def _path(operation: Operation) -> dict[str, Any]:
@@ -217,6 +265,9 @@ def _path(operation: Operation) -> dict[str, Any]:
         "requestBody": {"required": True, "content": _request_content(operation)},
         "responses": {"200": _answer("Answered", operation.output, operation.response)} | _refusals(REFUSALS),
     }
+    if operation.streamed:
+        events = {"schema": {"type": "string"}, "example": operation.streamed}
+        post["responses"]["200"]["content"][caption_wire.EVENTS] = events
     path: dict[str, Any] = {"post": post}
     if operation.route == "lineage":
         path["get"] = {

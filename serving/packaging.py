@@ -1,6 +1,7 @@
 """The champion becomes a Bento: model, code, index and receipt in one folder that needs nothing else.
 
     tag = build_bento(model_folder, index_folder, receipt, home="workspace/bentoml", tag_version="3")
+    tag = build_bento(None, None, {}, captioner=captioner_to_serve(folder), home=..., tag_version="captioner")
     process = serve(tag, home="workspace/bentoml", port=3000)
 
 BentoML runs in a process of its own, since it reads BENTOML_HOME once, on import. Nothing is
@@ -30,18 +31,20 @@ from pairwright.components.environment import SILENT
 from pairwright.components.errors import ModelError, PairwrightError
 from pairwright.components.guard import KEY_VARIABLE, check_exposure
 from pairwright.components.hashing import canonical, sha256_text
+from pairwright.serving.packed_captioner import ServedCaptioner, pack_captioner
 from pairwright.serving.receipt import publishable
 
 NAME = "pairwright"
 DEFAULT_TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photograph of {}")
-MODEL_NAME = "pairwright_model"
+MODEL_NAME, CAPTIONER_NAME = "pairwright_model", "pairwright_captioner"
 ROOT = Path(__file__).parents[2]
 # What the service imports of ours, and nothing else: a Bento has no flows and no filters.
 PARTS = ("components/dataset", "components/models", "components/evaluate", "components/look", "serving")
 CODE = ("pairwright/*.py", "pairwright/components/*.py", *(f"pairwright/{part}/**/*" for part in PARTS))
 REQUIREMENTS = (
-    "bentoml", "faiss-cpu", "fsspec", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow", "pyarrow",
-    "pydantic", "python-multipart", "safetensors", "simplejpeg", "starlette", "torch", "transformers",
+    "bentoml", "efficientnet-lite-pytorch", "faiss-cpu", "fsspec", "numpy", "onnx", "onnxruntime",
+    "opencv-python-headless", "pillow", "pyarrow", "pydantic", "python-multipart", "safetensors", "simplejpeg",
+    "starlette", "torch", "transformers",
 )  # fmt: skip
 INDEX_INSIDE_BELOW = 512 << 20  # bytes; a larger index is mounted instead
 BUILD_TIMEOUT_S = 600
@@ -54,7 +57,7 @@ class PackagingError(PairwrightError):
 
 
 def build_bento(
-    model_folder: str | Path,
+    model_folder: str | Path | None,
     index_folder: str | Path | None,
     receipt: Mapping[str, Any],
     *,
@@ -62,14 +65,17 @@ def build_bento(
     tag_version: str,
     templates: tuple[str, ...] = DEFAULT_TEMPLATES,
     lock: str | Path | None = None,
+    captioner: ServedCaptioner | None = None,
 ) -> str:
     """Build `pairwright:<tag_version>` in the Bento store under `home`; the same version again replaces it.
 
     Args:
+        model_folder: a dual encoder's; None where a captioner alone is served.
         receipt: lineage, frozen in the Bento as it is now (JSON), without what is nobody else's business.
         index_folder: of `pairwright.serving.index.build_index`; copied inside below 512 MiB, else named to be mounted.
         templates: prompts of zero-shot classification, `{}` for the label.
         lock: requirements file whose versions are pinned; default the checkout's `requirements.lock`.
+        captioner: what the route `caption` answers with.
 
     Raises:
         ModelError: the model folder is empty, or the index was made by another model.
@@ -78,7 +84,8 @@ def build_bento(
     version = _version(tag_version)
     home = _home(home)
     receipt = publishable(receipt)
-    facts = _facts(Path(model_folder), Path(index_folder) if index_folder else None, version, templates)
+    facts = _facts(model_folder, Path(index_folder) if index_folder else None, version, templates)
+    facts |= {"captioner": f"{CAPTIONER_NAME}:{version}", **captioner.facts} if captioner else {"captioner": None}
     with tempfile.TemporaryDirectory(prefix="pairwright-bento-") as staging:
         context = Path(staging)
         _stage_code(context)
@@ -88,38 +95,43 @@ def build_bento(
             shutil.copytree(str(index_folder), context / "index")
         storage.write_json(str(context / "bentofile.yaml"), _bentofile(lock))  # JSON is YAML
         (context / "README.md").write_text(_readme(facts, receipt), encoding="utf-8")
-        _build_in(context, home, str(Path(model_folder).resolve()), facts["model"], version)
+        models = [(str(Path(model_folder).resolve()), facts["model"])] if model_folder else []
+        with tempfile.TemporaryDirectory(prefix="pairwright-captioner-") as packed:
+            if captioner:
+                pack_captioner(captioner, Path(packed))
+                models.append((packed, facts["captioner"]))
+            _build_in(context, home, json.dumps(models), version)
     return f"{NAME}:{version}"
 
 
 # Run in BentoML's own process. The model goes to the store first: the service names it on import.
 _BUILD = """
-import shutil, sys
+import json, shutil, sys
 import bentoml
-model_folder, model_tag, version = sys.argv[1:]
-for remove, tag in ((bentoml.delete, "pairwright:" + version), (bentoml.models.delete, model_tag)):
+models, version = json.loads(sys.argv[1]), sys.argv[2]
+for remove, tag in [(bentoml.delete, "pairwright:" + version)] + [(bentoml.models.delete, tag) for _, tag in models]:
     try:
         remove(tag)
     except bentoml.exceptions.NotFound:
         pass
-with bentoml.models.create(model_tag) as model:
-    shutil.copytree(model_folder, model.path, dirs_exist_ok=True)
+for folder, tag in models:
+    with bentoml.models.create(tag) as model:
+        shutil.copytree(folder, model.path, dirs_exist_ok=True)
 bentoml.bentos.build_bentofile(version=version)
 """
 
 
-def _facts(model: Path, index: Path | None, version: str, templates: tuple[str, ...]) -> dict[str, Any]:
+def _facts(model: str | Path | None, index: Path | None, version: str, templates: tuple[str, ...]) -> dict[str, Any]:
     """bento.json: what the service is told about itself."""
-    digest = folder_digest(model)
+    digest = folder_digest(Path(model)) if model else None
     about = json.loads((index / "index.json").read_bytes()) if index else {}
     if about.get("model_digest") and about["model_digest"] != digest:
-        raise ModelError(
-            f"{index} was made by model {about['model_digest'][:12]}, {model} is {digest[:12]}; build the index again"
-        )
+        other = f"{about['model_digest'][:12]}, {model} is {str(digest)[:12]}"
+        raise ModelError(f"{index} was made by model {other}; build the index again")
     size = sum(path.stat().st_size for path in index.rglob("*") if path.is_file()) if index else 0
     return {
         "bento": f"{NAME}:{version}",
-        "model": f"{MODEL_NAME}:{version}",
+        "model": f"{MODEL_NAME}:{version}" if model else None,
         "model_digest": digest,
         "templates": list(templates),
         "index": str(index.resolve()) if index else None,
@@ -202,9 +214,14 @@ def _normal(name: str) -> str:
 def _readme(facts: Mapping[str, Any], receipt: Mapping[str, Any]) -> str:
     lines = "\n".join(f"- {name}: `{value}`" for name, value in receipt.items() if isinstance(value, (str, int, float)))
     return (
-        f"# {facts['bento']}\n\nA dual encoder and search over the set it was made from. "
+        f"# {facts['bento']}\n\n{_holds(facts)} "
         f"`GET /lineage` says what made it, `GET /openapi.json` what it answers.\n\n{lines}\n"
     )
+
+
+def _holds(facts: Mapping[str, Any]) -> str:
+    said = {"model": "A dual encoder and search over the set it was made from.", "captioner": "A captioner."}
+    return " ".join(words for name, words in said.items() if facts[name])
 
 
 def _version(text: str) -> str:

@@ -32,7 +32,7 @@ class Address:
         return ", ".join((*self.methods, "OPTIONS"))
 
 
-PICTURES = ("embed_image", "score", "classify", "search")
+PICTURES = ("embed_image", "score", "classify", "search", "caption")
 ADDRESSES = (
     Address("/embed_text", ("POST",), MAX_TEXT_BODY_BYTES),
     *(Address(f"/{route}", ("POST",), MAX_BODY_BYTES) for route in PICTURES),

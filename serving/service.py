@@ -1,9 +1,10 @@
-"""The service: one model, one search index, seven questions.
+"""The service: a dual encoder and its search index, a captioner, or both; seven questions.
 
     embed_text  embed_image     vectors, batched across requests; a bad item leaves the others answered
     score                       how well texts fit a picture
     classify                    zero-shot, with prompt templates
     search                      the curated set, by text or picture
+    caption                     what a picture shows, told token by token
     lineage                     what is being served, and what made it
 
 It runs from a Bento's own files (`bento.json`, `receipt.json` and `index/` beside this package; the
@@ -30,8 +31,10 @@ from pairwright.components.environment import silence, usable_cores
 from pairwright.components.errors import ModelError
 from pairwright.components.guard import Guard, api_key, names_of
 from pairwright.components.hashing import canonical, sha256_text
-from pairwright.serving import wire
+from pairwright.serving import caption_wire, wire
+from pairwright.serving.controls import Controls
 from pairwright.serving.encoder import TEXT_BATCH, Encoder
+from pairwright.serving.generation import Generation
 from pairwright.serving.intake import Intake
 from pairwright.serving.limits import Refusal, check_total
 from pairwright.serving.packaging import HOST_VARIABLE
@@ -50,6 +53,8 @@ TIMEOUT_S = 60  # of a request, from its head to its answer; then 504, and its w
 # Texts a batch; 1 answers each request by itself (benchmarks/serving_throughput.py compares the two).
 MOST_IN_BATCH = int(os.environ.get("PAIRWRIGHT_MAX_BATCH", TEXT_BATCH))
 SHOWN = set(wire.Item.model_fields)
+NO_ENCODER = "this server holds no dual encoder; start one with `pairwright serve` and a champion"
+NO_CAPTIONER = "this server holds no captioner; start one with `pairwright serve --captioner FOLDER`"
 DIGITS = 7  # of each vector element: float32 has no more
 
 WEB = web_app()
@@ -76,19 +81,23 @@ class Question(NamedTuple):
     workers=int(os.environ.get("PAIRWRIGHT_SERVE_WORKERS", "1")),
 )
 class Pairwright:
-    """Embeds, scores, classifies and searches pictures and texts with a Pairwright dual encoder."""
+    """Embeds, scores, classifies and searches pictures and texts with a dual encoder; captions with a captioner."""
 
-    if "model" in FACTS:
+    if FACTS.get("model"):
         stored = bentoml.models.BentoModel(FACTS["model"])
+    if FACTS.get("captioner"):
+        stored_captioner = bentoml.models.BentoModel(FACTS["captioner"])
 
     def __init__(self) -> None:
+        from pairwright.serving.captioning import Captioning
         from pairwright.serving.index import SearchIndex
 
         started = time.perf_counter()
         if not FACTS:
             raise ModelError(f"{ROOT} is no Bento; `pairwright run` a recipe, then `pairwright serve`")
         device = os.environ.get("PAIRWRIGHT_DEVICE", "auto")
-        self.encoder = Encoder(self.stored.path, device, MOST_IN_BATCH, _observe)
+        self.held = Encoder(self.stored.path, device, MOST_IN_BATCH, _observe) if FACTS["model"] else None
+        self.captioning = Captioning(self.stored_captioner.path, device) if FACTS.get("captioner") else None
         self.searches = Turns[Question, wire.Found]("search", self._answer_searches, workers=usable_cores())
         folder = os.environ.get(INDEX_VARIABLE) or (ROOT / "index" if FACTS["index_inside"] else FACTS["index"])
         self.index = SearchIndex.load(folder) if folder else None
@@ -102,7 +111,11 @@ class Pairwright:
 
     def _warm_up(self) -> None:
         """The first forward passes may make graphs, the first search opens files; no caller should wait for them."""
-        model = self.encoder.model
+        if self.captioning:
+            self.captioning.warm_up()
+        if self.held is None:
+            return
+        model = self.held.model
         model.encode_image(np.zeros((1, model.image_size, model.image_size, 3), np.uint8))
         vectors = model.encode_text(["warm up"]).numpy()
         if self.index:
@@ -113,9 +126,25 @@ class Pairwright:
         made_by = self.index.about["model_digest"] if self.index else ""
         if made_by and made_by != FACTS["model_digest"]:
             raise ModelError(
-                f"the index was made by model {made_by[:12]}, this Bento holds {FACTS['model_digest'][:12]}; "
+                f"the index was made by model {made_by[:12]}, this Bento holds {str(FACTS['model_digest'])[:12]}; "
                 f"point {INDEX_VARIABLE} at the index of this model"
             )
+
+    @property
+    def encoder(self) -> Encoder:
+        """The dual encoder.
+
+        Raises:
+            Refusal: 404 where a captioner alone is served.
+        """
+        if self.held is None:
+            raise Refusal(404, NO_ENCODER)
+        return self.held
+
+    @property
+    def controls(self) -> Controls | None:
+        """What the captioner can be told; None where there is none."""
+        return self.captioning.controls if self.captioning else None
 
     @property
     def bento_tag(self) -> str:
@@ -205,6 +234,14 @@ class Pairwright:
             milliseconds=0,
         )
 
+    @bentoml.api(input_spec=caption_wire.Caption, output_spec=caption_wire.Captions)
+    async def caption(self, image: str | bytes, **controls: Any) -> tuple[Generation, bool]:
+        """What the picture shows, as the captioner says it under these controls; by default token by token."""
+        if self.captioning is None:
+            raise Refusal(404, NO_CAPTIONER)
+        wish = caption_wire.Caption.model_construct(image=image, **controls)
+        return await self.captioning.begin(image, wish), wish.stream
+
     @bentoml.api(input_spec=wire.Nothing, output_spec=wire.Lineage)
     async def lineage(self) -> wire.Lineage:
         """What is being served: the Bento, its model, its index, and the receipt of what made them."""
@@ -214,10 +251,18 @@ class Pairwright:
         about = {name: value for name, value in self.index.about.items() if name != "tars"} if self.index else None
         return {
             "bento": self.bento_tag,
-            "model": {"tag": FACTS["model"], "digest": FACTS["model_digest"]},
+            "model": {"tag": FACTS["model"], "digest": FACTS["model_digest"]} if self.held else None,
+            "captioner": self._captioner(),
             "index": publishable(about),
             "receipt": self.receipt,
         }
+
+    def _captioner(self) -> dict[str, Any] | None:
+        if self.controls is None:
+            return None
+        tower = publishable(FACTS["tower"])
+        told = {"tag": FACTS["captioner"], "digest": FACTS["captioner_digest"], "tower": tower}
+        return told | {"controls": self.controls.model_dump()}
 
 
 def _observe(queue: str, size: int) -> None:

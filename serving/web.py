@@ -62,7 +62,8 @@ async def _lineage(request: Request) -> Response:
 
 
 def _openapi(request: Request) -> Response:
-    return JSONResponse(openapi(request.app.state.service.bento_tag))
+    service = request.app.state.service
+    return JSONResponse(openapi(service.bento_tag, service.controls))
 
 
 def web_app() -> Starlette:

@@ -54,14 +54,14 @@ PICTURE = {
 Picture = Annotated[Any, BeforeValidator(_encoded), WithJsonSchema(PICTURE)]
 
 
-def _words(longest: int, pattern: str = r"[^\s\x00-\x1f\x85]") -> WithJsonSchema:
+def words(longest: int, pattern: str = r"[^\s\x00-\x1f\x85]") -> WithJsonSchema:
     """What a text should be. Its breach is told by the route, where a bad text fails alone."""
     return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern})
 
 
-Text = Annotated[str, _words(MAX_TEXT_CHARS)]
-Label = Annotated[str, _words(MAX_PROMPT_PART_CHARS)]
-Template = Annotated[str, _words(MAX_PROMPT_PART_CHARS, r"^[^{}]*\{\}[^{}]*$")]
+Text = Annotated[str, words(MAX_TEXT_CHARS)]
+Label = Annotated[str, words(MAX_PROMPT_PART_CHARS)]
+Template = Annotated[str, words(MAX_PROMPT_PART_CHARS, r"^[^{}]*\{\}[^{}]*$")]
 
 
 class Input(bentoml.IODescriptor):
@@ -302,6 +302,7 @@ class Found(bentoml.IODescriptor):
 
 class Lineage(bentoml.IODescriptor):
     bento: str
-    model: dict[str, Any]
+    model: dict[str, Any] | None = Field(description="the dual encoder; null where a captioner alone is served")
+    captioner: dict[str, Any] | None = Field(description="with its tower, and the controls it was taught")
     index: dict[str, Any] | None
     receipt: dict[str, Any] = Field(description="frozen when the Bento was built: data, recipe, commit, lock, gates")

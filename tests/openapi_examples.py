@@ -43,9 +43,9 @@ def valid(schema: dict[str, Any], document: dict[str, Any]) -> st.SearchStrategy
     if schema["type"] == "array":
         items = valid(schema["items"], document)
         return st.lists(items, min_size=schema.get("minItems", 0), max_size=min(schema.get("maxItems", MOST), MOST))
-    return {"string": _texts, "integer": _integers, "boolean": lambda _: st.booleans(), "null": lambda _: st.none()}[
-        schema["type"]
-    ](schema)
+    kinds = {"string": _texts, "integer": _integers, "number": _numbers}
+    kinds |= {"boolean": lambda _: st.booleans(), "null": lambda _: st.none()}
+    return kinds[schema["type"]](schema)
 
 
 def _objects(schema: dict[str, Any], document: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -77,10 +77,17 @@ def _integers(schema: dict[str, Any]) -> st.SearchStrategy[int]:
     return st.integers(schema.get("minimum"), schema.get("maximum"))
 
 
+def _numbers(schema: dict[str, Any]) -> st.SearchStrategy[float]:
+    return st.floats(schema.get("minimum"), schema.get("maximum"), allow_nan=False)
+
+
 def anything() -> st.SearchStrategy[Any]:
     """Any JSON, lone surrogates included, under the names our routes know and others."""
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20)
     names = (
-        st.sampled_from(["texts", "images", "image", "text", "labels", "templates", "top", "k", "exact"]) | st.text()
+        st.sampled_from(
+            ["texts", "images", "image", "text", "labels", "templates", "top", "k", "exact", "search", "captions"]
+        )
+        | st.text()
     )
     return st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pairwright.components.models.captioner.captioner import Captioner
+    from pairwright.components.models.captioner.folder import TaughtOn
     from pairwright.components.models.captioner.prefix import Part
 
 READ_AT_ONCE = 1024  # examples
@@ -146,10 +147,11 @@ class CaptionerTask(Task[CaptionerSettings]):
         return float(self.model.counted(batch["tokens"]).sum())
 
     def save(self, folder: Path, trained: Trained) -> Mapping[str, Any]:
-        from pairwright.components.models.captioner.folder import save_captioner
+        from pairwright.components.models.captioner.folder import TaughtOn, save_captioner
 
         measured = measure(self.model, self.population, self.settings)
-        save_captioner(self.model, folder, _card(self.settings, measured, trained))
+        tower = TaughtOn.noted(self.population.made_by(self.settings.features))
+        save_captioner(self.model, folder, _card(self.settings, measured, trained, tower), tower)
         if self.settings.control is not None:
             _draw_levels(measured, folder)
         return measured
@@ -280,10 +282,13 @@ def _draw_levels(measured: Mapping[str, float], folder: Path) -> None:
     save_figures(folder, [("levels.svg", "What captions cost at each level", caption, figure)])
 
 
-def _card(wish: CaptionerSettings, measured: Mapping[str, float], trained: Trained) -> str:
+def _card(
+    wish: CaptionerSettings, measured: Mapping[str, float], trained: Trained, tower: TaughtOn | None = None
+) -> str:
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(measured.items()))
     levels = "none" if wish.control is None else f"`{wish.control}`, 1 to {wish.control_levels}, the last fits best"
     decoder = f"of {wish.layers} layers, learnt from nothing" if wish.decoder is None else wish.decoder.reference
+    seen_by = f"`{tower.reference}` ({tower.weights[:12]})" if tower else "a tower that their record does not name"
     dropped = f"of {wish.image_dropout:.0%} of the pairs, so that it can be guided" if wish.image_dropout else "of none"
     return f"""# Captioner
 
@@ -291,7 +296,7 @@ A causal decoder ({decoder}) after {wish.prefix} tokens of a picture's features.
 
 | | |
 |---|---|
-| features | `{wish.features}`, the tower locked |
+| features | `{wish.features}`, of {seen_by}, locked |
 | captions | `{wish.source}` |
 | control | {levels} |
 | picture left out | {dropped} |

@@ -146,7 +146,7 @@ function showDetail(item) {
 
 async function showServed() {
   served = await (await fetch("/lineage")).json();
-  const { receipt, index, model, bento } = served;
+  const { receipt, index, model, captioner, bento } = served;
   const parts = [bento, receipt.model && `model version ${receipt.model.version}`];
   if (index) {
     find("count").textContent = `${index.n.toLocaleString("en")} curated pictures`;
@@ -155,7 +155,8 @@ async function showServed() {
     showChips(Object.entries(index.categories || {}));
   }
   find("served").textContent = parts.filter(Boolean).join(" · ");
-  facts(find("lineage"), [["bento", bento], ["model", model.tag], ["model digest", model.digest],
+  facts(find("lineage"), [["bento", bento], ["model", model?.tag], ["model digest", model?.digest],
+    ["captioner", captioner?.tag], ["captioner digest", captioner?.digest],
     ...(index ? [["dataset digest", index.dataset_digest]] : []), ...flat(receipt)]);
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import httpx
 import pytest
 import shapes as corpus
 from browser import overflow, unloaded_pictures
@@ -194,6 +195,13 @@ def test_a_tall_or_wide_picture_keeps_its_card_square(chromium_page, url, size):
         boxes = [box.bounding_box() for box in page.locator("#results .picture").all()[:8]]
         assert all(abs(box["width"] - box["height"]) < 1 for box in boxes), boxes
     assert problems == []
+
+
+def test_without_a_captioner_captions_are_404(url):
+    answer = httpx.post(f"{url}/caption", files={"image": corpus.encoded(1)}, trust_env=False)
+    assert answer.status_code == 404
+    assert answer.json()["error"].startswith("this server holds no captioner; start one with")
+    assert httpx.get(f"{url}/lineage", trust_env=False).json()["captioner"] is None
 
 
 def test_the_api_page_lists_every_route_and_asks_no_other_host(chromium_page, url):

@@ -8,10 +8,12 @@ import functools
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -170,6 +172,83 @@ def test_search_by_a_curated_picture_finds_it_first_with_its_thumbnail(client):
         assert Image.open(io.BytesIO(thumbnail.content)).size == (96, 96)
 
 
+def streamed(text):
+    """(name, data) of each server-sent event."""
+    parts = [part.split("\n") for part in text.strip().split("\n\n")]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in parts]
+
+
+def test_a_caption_is_streamed_to_curl_as_it_is_said(endpoint, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(corpus.encoded(5))
+    asked = ["-F", f"image=@{tmp_path}/a.jpg", "-F", "language=en", "-F", "guidance=1.5"]
+    done = subprocess.run(["curl", "-sN", "-i", f"{endpoint}/caption", *asked], capture_output=True, check=True)
+    head, _, body = done.stdout.decode().replace("\r\n", "\n").partition("\n\n")
+    assert " 200 " in head.splitlines()[0]
+    assert "content-type: text/event-stream" in head
+    assert "transfer-encoding: chunked" in head.lower()
+    events = streamed(body)
+    tokens = [data["token"] for name, data in events if name == "token"]
+    assert [name for name, _ in events] == ["token"] * len(tokens) + ["caption", "done"]
+    assert "".join(tokens) == events[-1][1]["captions"][0]["text"]
+    assert corpus.facts_of(5)[0] in "".join(tokens)
+
+
+def test_a_caption_without_a_stream_is_the_one_that_is_streamed(client):
+    for controls in (
+        {"search": "nucleus", "captions": 2, "seed": 3},
+        {"search": "beam", "captions": 2, "forbidden": ["red", "blue"]},
+        {"search": "diverse", "captions": 2, "include": "yellow", "prompt": "left", "length": 6, "level": 0},
+    ):
+        body = {"image": base64_of(corpus.encoded(3)), **controls}
+        whole = client.post("/caption", json=body | {"stream": False}).json()
+        told = streamed(client.post("/caption", json=body).text)
+        assert told[-1][0] == "done"
+        assert told[-1][1]["captions"] == whole["captions"]
+        assert len(whole["captions"]) == 2
+    assert all("yellow" in caption["text"] for caption in whole["captions"])
+
+
+def test_the_captioner_and_its_tower_are_the_ones_that_were_packed(client, release):
+    from pairwright.components.digest import folder_digest
+    from pairwright.components.models.resolve import resolve_model
+
+    told = client.get("/lineage").json()["captioner"]
+    assert told["tag"] == "pairwright_captioner:1"
+    assert told["digest"] == folder_digest(release["kept"] / "captioner")
+    assert told["tower"] == {"reference": "builtin:tiny-image", "digest": resolve_model("builtin:tiny-image").weights}
+    assert told["controls"] == {"tokens": 12, "levels": 3, "lengths": 12, "languages": ["en", "de"], "prompt": True}
+
+
+def test_the_document_offers_the_controls_that_the_captioner_knows(client):
+    fields = client.get("/openapi.json").json()["components"]["schemas"]["Caption"]["properties"]
+    assert fields["level"]["anyOf"][0]["maximum"] == 3
+    assert fields["language"]["anyOf"][0]["enum"] == ["en", "de"]
+
+
+def test_a_captioner_joins_the_champion_in_a_bento_that_is_built_once(release, tmp_path):
+    from pairwright.components.dataset.shards import storage
+    from pairwright.components.environment import Environment
+    from pairwright.flows.captioner_bento import bento_with
+    from pairwright.flows.champion import bento_folder as bento_of
+    from pairwright.serving.packed_captioner import captioner_to_serve
+
+    shutil.copytree(release["home"], tmp_path / "bentoml")
+    environment = Environment(workspace=str(tmp_path), device="cpu")
+    storage.write_json(f"{tmp_path}/bentoml/champion.json", {"tag": release["tag"], "version": 1})
+    captioner = captioner_to_serve(release["kept"] / "captioner")
+    made = bento_with(captioner, environment)
+    assert re.fullmatch(r"pairwright:1-captioner-[0-9a-f]{8}", made["tag"])
+    facts = storage.read_json(str(bento_of(environment, made["tag"]) / "src" / "bento.json"))
+    assert facts["model_digest"] == release["about"]["model_digest"]
+    assert facts["captioner_digest"] == captioner.digest
+    assert facts["index_inside"]
+    receipt = storage.read_json(str(bento_of(environment, made["tag"]) / "src" / "receipt.json"))
+    assert receipt["model"] == RECEIPT["model"]
+    before = (bento_of(environment, made["tag"]) / "bento.yaml").stat().st_mtime_ns
+    assert bento_with(captioner, environment) == made
+    assert (bento_of(environment, made["tag"]) / "bento.yaml").stat().st_mtime_ns == before
+
+
 @functools.cache
 def refusals():
     fine = base64_of(corpus.encoded(0))
@@ -191,6 +270,23 @@ def refusals():
         "an unknown key": ("embed_text", {"text": ["a"]}, 422, 'unknown key "text"; did you mean "texts"?'),
         "neither text nor image": ("search", {"k": 3}, 422, 'give either "text" or "image"'),
         "k out of range": ("search", {"text": "a", "k": 0}, 422, '"k"'),
+        "more captions than there are": ("caption", {"image": fine, "captions": 9}, 422, '"captions"'),
+        "too many forbidden strings": (
+            "caption",
+            {"image": fine, "forbidden": ["a"] * 17},
+            413,
+            "17 items; at most 16",
+        ),
+        "a language it was not taught": ("caption", {"image": fine, "language": "fr"}, 422, "it speaks en, de"),
+        "a level it was not taught": ("caption", {"image": fine, "level": 9}, 422, "up to 3"),
+        "a prompt of nothing": ("caption", {"image": fine, "prompt": " "}, 422, "the text is empty"),
+        "no picture to caption": ("caption", {"image": base64_of(b"<html>")}, 422, "this is not an image"),
+        "a picture to caption that is cut": (
+            "caption",
+            {"image": base64_of(corpus.encoded(0)[:-99])},
+            422,
+            "cut short",
+        ),
         "a template without a place": ("classify", {"image": fine, "templates": ["a photo"]}, 422, "has no {}"),
     }
 
@@ -236,6 +332,31 @@ def test_curl_needs_no_header(endpoint):
         check=True,
     )
     assert len(json.loads(done.stdout)["results"][0]["vector"]) == 16
+
+
+def printed_curls():
+    """Every curl of the docs that asks this machine."""
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    return re.findall(r"^curl .*localhost:3000.*$", page, re.MULTILINE)
+
+
+def test_the_docs_show_curls_of_every_route():
+    assert {route for line in printed_curls() for route in re.findall(r"3000/(\w+)", line)} == {
+        *(operation.route for operation in OPERATIONS),
+        "openapi",
+    }
+
+
+@pytest.mark.parametrize("line", printed_curls())
+def test_a_curl_of_the_docs_is_answered(endpoint, tmp_path, line):
+    for name, number in (("cat", 3), ("dog", 4)):
+        (tmp_path / f"{name}.jpg").write_bytes(corpus.encoded(number))
+        (tmp_path / f"{name}.png").write_bytes(corpus.encoded(number, form="PNG"))
+    words = shlex.split(line.replace("localhost:3000", endpoint.removeprefix("http://")), comments=True)
+    done = subprocess.run([*words, "--fail-with-body"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "event: error" not in done.stdout
+    assert "event: done" in done.stdout or json.loads(done.stdout)
 
 
 def test_every_route_is_in_openapi_with_an_example_that_works(client):

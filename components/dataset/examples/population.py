@@ -108,6 +108,10 @@ class Population(ABC):
             ColumnError: there is none of that name, or it holds no vectors.
         """
 
+    def made_by(self, column: str) -> Mapping[str, Any]:
+        """What its maker noted of a column beside its values (`Component.made_by`); {} where nothing was noted."""
+        return {}
+
     @abstractmethod
     def key(self, number: int) -> str:
         """An example's key."""

@@ -115,6 +115,11 @@ class ShardPopulation(Population):
             raise ColumnError(f'"{column}" is not among the vector columns read{nearest(column, self._widths)}')
         return self._widths[column]
 
+    def made_by(self, column: str) -> Mapping[str, Any]:
+        step, _ = self.view.split(column)
+        records = (self.view.store.record(step, shard.digest) for shard in self.view.dataset.shards[:1])
+        return dict(next((record["facts"] for record in records if record and "facts" in record), {}))
+
     def key(self, number: int) -> str:
         part = self._parts(np.array([number]))[0]
         return str(part.block.keys[int(part.places[0])].as_py())

@@ -8,7 +8,7 @@ After Mokady et al., 2021, "ClipCap": a vector is mapped to a few tokens, and a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,12 +87,14 @@ class Captioner(nn.Module):
         decoding: Decoding | None = None,
         required: Sequence[Sequence[int]] = (),
         seeds: Sequence[int] = (),
+        watch: Callable[[Session], Session] = lambda session: session,
     ) -> list[list[str]]:
         """Captions of each pair, as many as there are beams, the best (of each group) first.
 
         Args:
             required: tokens of a string that each pair's captions must hold (`tokens.string`), [] if none.
             seeds: one a pair, of what is drawn for it.
+            watch: stands before the session of each block: it may tell of what is said, or end it by an exception.
         """
         wish, captions = decoding or Decoding(), []
         longest = min(wish.most or self.longest, self.longest)
@@ -102,7 +104,7 @@ class Captioner(nn.Module):
             block = slice(first, first + BLOCK)
             session = self.session({name: value[block] for name, value in told.items()}, longest, wish.guidance)
             processors = wish.processors(self.tokens.end, self.tokens.never, pieces, required[block], longest)
-            found = wish.decode(session, self.tokens.end, longest, processors, seeds[block])
+            found = wish.decode(watch(session), self.tokens.end, longest, processors, seeds[block])
             captions += [[self.tokens.decode(text) for text in texts] for texts in found.tolist()]
         return captions
 

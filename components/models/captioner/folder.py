@@ -1,29 +1,73 @@
 """Captioners on disk: config.json, model.safetensors, card.md, and their words or their language model.
 
 A captioner with a language model keeps a copy of it in `language_model/`, as `transformers` writes it, so that the
-folder is all there is to a model.
+folder is all there is to a model, but for the tower whose features it reads: that is named, with its weights' hash.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from pairwright.components.errors import ModelError
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.decoder import SmallDecoder
 from pairwright.components.models.captioner.prefix import Part
 from pairwright.components.models.captioner.pretrained import PretrainedDecoder, load_pretrained
 from pairwright.components.models.captioner.tokens import PretrainedTokens, read_words
-from pairwright.components.models.model_folder import FolderFormat, damage_named
+from pairwright.components.models.model_folder import CONFIG, FolderFormat, damage_named
 
-FORMAT = FolderFormat("pairwright-captioner", 1, "captioner", "`captioner` trained")
+FORMAT = FolderFormat("pairwright-captioner", 2, "captioner", "`captioner` trained")
 LANGUAGE_MODEL, DECODER = "language_model", "decoder."
+TOWER = "tower"  # in config.json
 
 
-def save_captioner(model: Captioner, folder: Path, card: str) -> None:
+@dataclass(frozen=True)
+class TaughtOn:
+    """The tower whose features a captioner was taught on: what a new picture has to pass before it.
+
+    Attributes:
+        reference: as the recipe named it; `weights` is the hash of what that was.
+        side: of a dual encoder, "image" or "text".
+        precision: what the tower ran in.
+    """
+
+    reference: str
+    weights: str
+    side: str = "image"
+    precision: str = "float32"
+
+    @classmethod
+    def noted(cls, made_by: Mapping[str, Any]) -> TaughtOn | None:
+        """From what a column's record says of how it was made; None where that names no tower."""
+        if not made_by.get("tower_weights"):
+            return None
+        said = {"side": made_by.get("tower_side"), "precision": made_by.get("precision")}
+        return cls(made_by["tower"], made_by["tower_weights"], **{name: one for name, one in said.items() if one})
+
+
+def taught_on(folder: str | Path) -> TaughtOn | None:
+    """The tower a captioner's folder names; None where it names none.
+
+    Raises:
+        ModelError: the folder is missing, damaged or no captioner.
+    """
+    root = Path(folder)
+    with damage_named(root):
+        config = json.loads((root / CONFIG).read_text(encoding="utf-8"))
+        if config.get("format") != FORMAT.name:
+            raise ModelError(f"{root} is no {FORMAT.what}; name the folder or step that {FORMAT.made}")
+        return TaughtOn(**config[TOWER]) if config.get(TOWER) else None
+
+
+def save_captioner(model: Captioner, folder: Path, card: str, tower: TaughtOn | None = None) -> None:
     """Write the model's folder."""
     decoder, tensors = model.decoder, model.state_dict()
     config = {"longest": model.longest, "hidden": model.hidden, "parts": [asdict(part) for part in model.prefix.parts]}
+    config[TOWER] = asdict(tower) if tower else None
     if isinstance(decoder, SmallDecoder):
         sizes = {"width": decoder.width, "layers": len(decoder.layers), "heads": decoder.heads}
         FORMAT.write(folder, config | {"decoder": sizes | {"longest": decoder.longest}}, tensors, card)
@@ -45,6 +89,7 @@ def load_captioner(folder: str | Path, device: str = "cpu") -> Captioner:
     root = Path(folder)
     with damage_named(root):
         config, tensors = FORMAT.read(root)
+        config.pop(TOWER, None)
         sizes, parts = config.pop("decoder"), [Part(**part) for part in config.pop("parts")]
         if sizes is not None:
             words = read_words(root)

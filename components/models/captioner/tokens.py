@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,9 +103,9 @@ class PretrainedTokens:
         self.vocabulary = vocabulary
         self.never = tuple(sorted({int(one) for one in tokenizer.all_special_ids} - {self.end} | set(spare)))
 
-    @property
+    @functools.cached_property
     def pieces(self) -> list[str]:
-        """As they read after another token, whose text is taken away again; special ones say nothing."""
+        """As they read after another token, whose text is taken away again; special ones say nothing. Made once."""
         silent, anchor = {self.end, *self.never}, self._ids("a")
         before = self._read(anchor)
         return [

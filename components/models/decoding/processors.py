@@ -148,6 +148,21 @@ class Including:
         return scores
 
 
+class EndWhereMute:
+    """Where nothing may be said at all, the text ends, whatever barred the end."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+
+    def __call__(self, scores: Tensor, said: Tensor, rows: Tensor) -> Tensor:
+        mute = scores.isneginf().all(1)
+        if not bool(mute.any()):
+            return scores
+        scores = scores.clone()
+        scores[mute, self.end] = 0.0
+        return scores
+
+
 def _holds(tokens: Sequence[int], string: Sequence[int]) -> bool:
     width = len(string)
     return any(list(tokens[at : at + width]) == string for at in range(len(tokens) - width + 1))

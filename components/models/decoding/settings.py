@@ -56,7 +56,8 @@ class Decoding(Settings):
         found += [of.NoRepeatedNgram(self.no_repeat)] if self.no_repeat else []
         found += [of.Forbidden(self.forbidden, pieces)] if self.forbidden else []
         found += [of.AtLeast(self.least, end)] if self.least else []
-        return found + ([of.Including(required, end, longest)] if any(required) else [])
+        found += [of.Including(required, end, longest)] if any(required) else []
+        return found + ([of.EndWhereMute(end)] if self.forbidden or self.least else [])
 
     def decode(
         self, session: Session, end: int, longest: int, processors: Sequence[Processor], seeds: Sequence[int] = ()

@@ -8,6 +8,8 @@ how near is in the columns' record, and a model trained on them should be asked 
 GPUs, and `compile: true` beside it; on a CPU it works and seldom pays.
 
 `tower` may be a dual encoder's folder, too (a public CLIP or SigLIP, a model of ours): then the side meant is read.
+
+The columns' record names the tower and its weights, so that what is taught on them can be shown a new picture.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from pairwright.components.component import Captions, Pixels, Scorer
-from pairwright.components.models.resolve import TOWER_LIBRARIES, feature_width, image_side
+from pairwright.components.models.resolve import TOWER_LIBRARIES, feature_width, image_side, resolve_model
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -82,15 +84,17 @@ class ImageFeatures(Scorer[ImageFeaturesSettings]):
         from pairwright.components.models.towers.towers import load_image_tower
 
         self.tower = load_image_tower(self.settings.tower, device)
+        self.made_by = made_of = _tower_of(self.settings.tower, "image")
         if self.settings.calibration is not None:
             from pairwright.components.models.towers.int8_tower import int8_tower
 
             self.tower = int8_tower(self.tower, str(self.settings.calibration))
-            self.made_by = {"precision": "int8", **self.tower.facts}
+            self.made_by = {**made_of, "precision": "int8", **self.tower.facts}
         elif self.settings.precision == "bfloat16":
             from pairwright.components.models.towers.bfloat16_tower import Bfloat16Images
 
             self.tower = Bfloat16Images(self.tower, self.settings.compile)
+            self.tower.halves.facts |= made_of  # more is noted there once it ran
             self.made_by = self.tower.facts
 
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
@@ -112,12 +116,19 @@ class TextFeatures(Scorer[TextFeaturesSettings]):
         from pairwright.components.models.towers.towers import load_text_tower
 
         self.tower = load_text_tower(self.settings.tower, device)
+        self.made_by = made_of = _tower_of(self.settings.tower, "text")
         if self.settings.precision == "bfloat16":
             from pairwright.components.models.towers.bfloat16_tower import Bfloat16Texts
 
             self.tower = Bfloat16Texts(self.tower, self.settings.compile)
+            self.tower.halves.facts |= made_of
             self.made_by = self.tower.facts
 
     def score(self, pairs: PairBatch) -> Mapping[str, Any]:
         texts = [text or "" for text in pairs.captions(self.settings.source)]
         return {"vector": self.tower.features(texts).half().cpu().numpy()}
+
+
+def _tower_of(tower: ModelFolder, side: str) -> dict[str, Any]:
+    found = tower if tower.resolved else resolve_model(tower.reference)
+    return {"tower": found.reference, "tower_weights": found.weights, "tower_side": side}

@@ -258,7 +258,7 @@ def test_a_folder_gives_the_captions_back_and_a_damaged_or_newer_one_is_refused(
     assert captions(load_captioner(tmp_path), features, 2) == captions(model, features, 2)
     config = json.loads((tmp_path / "config.json").read_text())
     for change, said in (
-        ({"format_version": 2}, "newer release"),
+        ({"format_version": 99}, "newer release"),
         ({"format": "pairwright-codebook"}, "no captioner"),
         ({"hidden": 64}, "damaged"),
         ({"unknown": 1}, "damaged"),

@@ -1,0 +1,141 @@
+"""The captioner behind the route `caption`: a picture in, captions as they are said.
+
+    captioning = Captioning(folder)                          # captioner/ and tower/, as packed_captioner.py lays them
+    generation = await captioning.begin(picture, wish)       # refused here, before anything is answered
+
+Warm start: nothing heavy is imported before a `Captioning` is made.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pairwright.components.artifact import check_committed
+from pairwright.serving.caption_wire import Caption
+from pairwright.serving.controls import Controls
+from pairwright.serving.generation import Asked, Generation
+from pairwright.serving.limits import MAX_GENERATIONS, Refusal, check_text
+from pairwright.serving.outcomes import outcome_of, result_of
+from pairwright.serving.packed_captioner import CAPTIONER, TOWER
+from pairwright.serving.pictures import Pictures
+from pairwright.serving.turns import Turns
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pairwright.components.models.decoding.settings import Decoding
+
+MIN_SIDE = 224  # px; pictures are decoded no smaller than this, or than the tower's input if that is larger
+BATCH = 32  # pictures
+UNSAYABLE = "string_not_known"  # a caption's note: what it had to hold is no word of the model's, or is too long
+
+
+class Captioning:
+    """A captioner, and the tower whose features it was taught on.
+
+    Raises:
+        ModelError: the folder holds none.
+        WorkspaceError: a file of it is not what was committed.
+    """
+
+    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+        import torch
+
+        from pairwright.components.models.captioner.folder import load_captioner
+        from pairwright.components.models.towers.packed_tower import load_packed_tower
+
+        root = Path(folder)
+        check_committed(root / CAPTIONER)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device
+        self.model = load_captioner(root / CAPTIONER, device)
+        self.tower = load_packed_tower(root / TOWER, device)
+        self.controls = Controls.of(self.model)
+        self._pictures = Pictures(max(MIN_SIDE, self.tower.side))
+        self._features = Turns[Any, Any]("features", self._seen, most_items=BATCH)
+        self._free = BoundedSemaphore(MAX_GENERATIONS)
+        self._threads = ThreadPoolExecutor(MAX_GENERATIONS, thread_name_prefix="caption")
+        self._steps = ThreadPoolExecutor(1, thread_name_prefix="caption-steps")
+
+    async def begin(self, image: str | bytes, wish: Caption) -> Generation:
+        """The captions, being said.
+
+        Raises:
+            Refusal: 413 or 422 for a picture or a control that is not taken, 429 where too much is under way.
+        """
+        self.controls.check(wish)
+        for text in (wish.prompt, wish.include, *(wish.forbidden or ())):
+            if text is not None:
+                check_text(text)
+        [decoded] = await self._pictures.decoded([image])
+        [vector] = await self._features.ask([result_of(decoded)])
+        asked = self._asked(result_of(vector), wish)
+        if not self._free.acquire(blocking=False):
+            raise Refusal(429, "too many captions are being said; ask again in a moment")
+        generation = Generation(self._steps, self.model, asked, self._free.release)
+        generation.start(self._threads)
+        return generation
+
+    def warm_up(self) -> None:
+        """The first pass of either model may make graphs; no caller should wait for them."""
+        picture = np.zeros((self.tower.side, self.tower.side, 3), np.uint8)
+        [vector] = self._seen([picture])
+        self.model.generate({"image": result_of(vector)[None]})
+
+    def _seen(self, pictures: list[np.ndarray]) -> list[Tensor | Refusal]:
+        """Features as the columns hold them, in half precision; one by one, where a batch fails."""
+        try:
+            return list(self._features_of(pictures))
+        except Exception:
+            return [outcome_of(lambda one: self._features_of([one])[0], picture) for picture in pictures]
+
+    def _features_of(self, pictures: list[np.ndarray]) -> Tensor:
+        return self.tower.features(pictures).half().float()
+
+    def _asked(self, vector: Tensor, wish: Caption) -> Asked:
+        rows = wish.captions if wish.search == "nucleus" else 1
+        told = {name: value.expand(rows, *value.shape[1:]) for name, value in self._told(vector, wish).items()}
+        required = self.model.tokens.string(wish.include) if wish.include is not None else []
+        longest = min(wish.most, self.model.longest)
+        sayable = required is not None and len(required) <= longest and bool(required or wish.include is None)
+        seeds = [wish.seed + row for row in range(rows)]
+        note = None if sayable else UNSAYABLE
+        return Asked(told, decoding_of(wish), wish.captions, (required or ()) if sayable else (), seeds, note)
+
+    def _told(self, vector: Tensor, wish: Caption) -> dict[str, Tensor]:
+        """What the model is told, a row; the level is the best one where none is said, and 0 is none."""
+        import torch
+
+        from pairwright.components.models.captioner.tokens import prompts_of
+
+        controls = self.controls
+        level = (controls.levels if wish.level is None else wish.level) or None
+        language = controls.languages.index(wish.language) + 1 if wish.language is not None else None
+        told = {"image": vector[None]}
+        for part, value in (("control", level), ("length", wish.length), ("language", language)):
+            if value is not None:
+                told[part] = torch.tensor([value])
+        if wish.prompt is not None:
+            told["prompt"] = prompts_of(self.model.tokens, [wish.prompt], self.model.parts["prompt"].size)
+        return {name: value.to(self.device) for name, value in told.items()}
+
+
+def decoding_of(wish: Caption) -> Decoding:
+    """The route's search as a recipe would say it. `beam` keeps at least as many beams as captions are wanted."""
+    from pairwright.components.models.decoding.settings import Decoding
+
+    said: dict[str, Any] = {"guidance": wish.guidance, "least": wish.least, "most": wish.most}
+    said["forbidden"] = tuple(wish.forbidden or ())
+    if wish.search == "beam":
+        said |= {"search": "beam", "beams": max(wish.beams, wish.captions)}
+    elif wish.search == "diverse":
+        said |= {"search": "beam", "beams": wish.captions, "groups": wish.captions, "diversity": wish.diversity}
+    elif wish.search == "nucleus":
+        said |= {"search": "nucleus", "top_p": wish.top_p, "temperature": wish.temperature}
+    return Decoding(**said)

@@ -1,0 +1,59 @@
+"""What the captioner that is served can be told: it says so itself, and what it never learnt is refused.
+
+Kept with the Bento's facts, shown by `/lineage`, and narrowed to in `/openapi.json`, so that neither a caller nor the
+page offers what would be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, Field
+
+from pairwright.serving.limits import Refusal
+
+if TYPE_CHECKING:
+    from pairwright.components.models.captioner.captioner import Captioner
+    from pairwright.components.models.captioner.prefix import Part
+
+
+class Controls(BaseModel):
+    tokens: int = Field(description="of a caption, at most")
+    levels: int = Field(0, description="the highest level of alignment; 0 where it learnt none")
+    lengths: int = Field(0, description="the longest length it can be told, in words; 0 where it learnt none")
+    languages: list[str] = Field([], description="what it can be told to speak, BCP 47; empty where it learnt one")
+    prompt: bool = Field(False, description="whether it can be told words: a question, a user's own")
+
+    @classmethod
+    def of(cls, model: Captioner) -> Self:
+        parts: Mapping[str, Part] = model.parts
+
+        def size(name: str) -> int:
+            return parts[name].size if name in parts else 0
+
+        languages = list(parts["language"].names) if "language" in parts else []
+        found = {"levels": size("control"), "lengths": size("length"), "languages": languages}
+        return cls(tokens=model.longest, prompt="prompt" in parts, **found)
+
+    @property
+    def unknown(self) -> set[str]:
+        """Controls of the route that this captioner has not."""
+        has = {"level": self.levels, "length": self.lengths, "language": self.languages, "prompt": self.prompt}
+        return {name for name, there in has.items() if not there}
+
+    def check(self, wish: Any) -> None:
+        """Nothing.
+
+        Raises:
+            Refusal: 422 for what this captioner was not taught.
+        """
+        for name in sorted(self.unknown):
+            if getattr(wish, name) is not None:
+                raise Refusal(422, f'this captioner was taught without a {name}; leave "{name}" out')
+        for name, most in (("level", self.levels), ("length", self.lengths)):
+            if (asked := getattr(wish, name)) is not None and asked > most:
+                raise Refusal(422, f'"{name}" is {asked}; this captioner knows them up to {most}')
+        if wish.language is not None and wish.language not in self.languages:
+            known = ", ".join(self.languages)
+            raise Refusal(422, f'this captioner was not taught "{wish.language[:20]}"; it speaks {known}')

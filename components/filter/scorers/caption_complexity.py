@@ -7,7 +7,7 @@ The C and A of CAT filtering (Radenovic et al., 2023, "Filtering, Distillation, 
 Vision-Language Pre-Training"): in the graph of a caption's entities, complexity is the largest number
 of attributes and relations of any one object ("a black cat is chasing a small, brown bird" is 3, by
 the bird), and action asks for at least one verb of action. The paper parses with a trained
-parser; here a chunker over closed-class words does (components/filter/words/english.py), for English
+parser; here a chunker over closed-class words does (components/dataset/captions/english.py), for English
 captions only. Its T, text spotting, is `ocr_text`. Mechanism verified by test, figure not reproduced.
 """
 
@@ -20,8 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairwright.components.component import Captions, Scorer
-from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.filter.words.english import (
+from pairwright.components.dataset.captions.english import (
     ADJ,
     ADV,
     AUX,
@@ -35,6 +34,7 @@ from pairwright.components.filter.words.english import (
     VERB,
     tagged,
 )
+from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.registry import scorer
 from pairwright.components.settings import Settings
 

@@ -19,9 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairwright.components.component import Captions, Scorer
-from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.filter.scorers.caption_text import WORD, repetition
-from pairwright.components.filter.words.english import (
+from pairwright.components.dataset.captions.english import (
     ADJ,
     ADV,
     AUX,
@@ -38,6 +36,8 @@ from pairwright.components.filter.words.english import (
     tagged,
     tokens,
 )  # fmt: skip
+from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.filter.scorers.caption_text import WORD, repetition
 from pairwright.components.registry import scorer
 from pairwright.components.settings import Settings
 

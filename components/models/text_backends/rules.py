@@ -1,9 +1,12 @@
 """The rule engine: English from evidence, by grammar alone, so the same evidence is always the same text.
 
-Evidence (JSON, see `with_evidence`): `caption` str, `objects` [str], `text` str, `colours` [str].
+Evidence (JSON, see `with_evidence`): `caption` str, `boxes` [{`label` str, `attributes` [str]}], `objects` [str],
+`text` str, `colours` [str].
 
     {"caption": "red fire truck", "objects": ["ladder"], "text": "STOP", "colours": ["red", "white"]}
     -> 'red fire truck with a ladder, with "STOP" on it, in red and white'
+    {"caption": "a dog", "boxes": [{"label": "dog", "attributes": ["red"]}, {"label": "cat", "attributes": ["blue"]}]}
+    -> 'a red dog with a blue cat'
 
 It adds function words only: every content word of its answer stands in the evidence (FuseCap's
 hallucination is 0 by construction, tests/unit/recaption/test_fuse.py).
@@ -11,16 +14,12 @@ hallucination is 0 by construction, tests/unit/recaption/test_fuse.py).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pairwright.components.models.text_backends.binding import Box, bound
+from pairwright.components.models.text_backends.phrases import join_and, quoted, with_article, words_of
 from pairwright.components.models.text_backends.protocol import Completion, Rules, evidence_of
-
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-# Nouns that begin with a vowel's letter but not with its sound, and the reverse.
-_NOT_VOWEL = re.compile(r"(uni([^mn]|$)|eu|one\b|once\b|use|usual|uk)", re.IGNORECASE)
-_VOWEL = re.compile(r"([aeiou]|hour|honest|heir)", re.IGNORECASE)
 
 
 class RuleWriter:
@@ -41,10 +40,11 @@ def compose(evidence: dict[str, Any]) -> str:
     """One English phrase or sentence from the evidence; "" if there is nothing to say."""
     caption = " ".join(str(evidence.get("caption") or "").split())
     text = " ".join(str(evidence.get("text") or "").split())
-    said = words_of(caption) | words_of(text)
-    objects = _unsaid(evidence.get("objects") or [], said)
-    for label in objects:
-        said |= words_of(label)
+    boxes = [Box(str(one["label"]), [str(name) for name in one["attributes"]]) for one in evidence.get("boxes") or []]
+    caption, objects = bound(caption, boxes)
+    said = words_of(" ".join([caption, text, *objects]))
+    objects = objects + _unsaid(evidence.get("objects") or [], said)
+    said |= words_of(" ".join(objects))
     colours = list(dict.fromkeys(str(name) for name in evidence.get("colours") or []))
     if all(words_of(name) <= said for name in colours):
         colours = []
@@ -60,33 +60,7 @@ def compose(evidence: dict[str, Any]) -> str:
     return body
 
 
-def words_of(text: str) -> set[str]:
-    """Its words, in lower case."""
-    return {word.casefold() for word in _WORD.findall(text)}
-
-
 def _unsaid(labels: Iterable[Any], said: set[str]) -> list[str]:
     """Labels with a word not yet said, each once."""
     distinct = dict.fromkeys(" ".join(str(label).split()) for label in labels)
     return [label for label in distinct if label and not words_of(label) <= said]
-
-
-def quoted(text: str) -> str:
-    """In double quotes, or in single ones where it has double ones of its own."""
-    return f"'{text}'" if '"' in text else f'"{text}"'
-
-
-def join_and(items: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def with_article(label: str) -> str:
-    """`a fire truck`, `an umbrella`; plurals ("sunglasses") stand alone."""
-    last = label.split()[-1].casefold()
-    if last.endswith("s") and not last.endswith(("ss", "us", "is", "as", "os")):
-        return label
-    vowel = bool(_VOWEL.match(label)) and not _NOT_VOWEL.match(label)
-    return f"{'an' if vowel else 'a'} {label}"

@@ -8,6 +8,10 @@ for an answer that is refused.
     recaption:
       fused: {uses: fuse, with: {source: alt, tags: tags.tags, probabilities: tags.probabilities,
               ocr: ocr.text, ocr_confidence: ocr.confidence, colours: colours.names, text_model: {uses: rules}}}
+
+Of boxes each one's attributes go to its own label:
+
+      fused: {uses: fuse, with: {labels: seen.labels, label_scores: seen.scores, attributes: painted.names}}
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings
 
 _WORD = re.compile(r"[^\W_]{2}")
+SAYABLE = ("caption", "boxes", "objects", "text")  # evidence that makes a caption; colours alone make none
 
 
 class FuseSettings(Settings):
@@ -40,6 +45,10 @@ class FuseSettings(Settings):
     probabilities: str | None = Field(None, description="step.column of their probabilities, list<float>")
     min_probability: float = Field(0.5, ge=0, le=1, description="labels below it are not used")
     most_tags: int = Field(5, ge=0, description="labels used at most, the likeliest first")
+    labels: str | None = Field(None, description="step.column of the labels of boxes, list<string>")
+    label_scores: str | None = Field(None, description="step.column of how sure each box is, list<float>")
+    attributes: str | None = Field(None, description="step.column of the attributes of each box, list<list<string>>")
+    most_boxes: int = Field(20, ge=0, description="boxes used at most, the likeliest first; the least sure stay out")
     ocr: str | None = Field(None, description="step.column of text read in the picture")
     ocr_confidence: str | None = Field(None, description="step.column of how sure the reader is, 0..1")
     min_ocr_confidence: float = Field(0.8, ge=0, le=1, description="text read with less is not used")
@@ -55,7 +64,9 @@ class FuseSettings(Settings):
 class Fuse(Captioner[FuseSettings]):
     """Caption, with a note where the original stands in: "budget", "empty", "refusal", "unreachable:...", ..."""
 
-    requires = Captions("source") + Columns("tags", "probabilities", "ocr", "ocr_confidence", "colours")
+    requires = Captions("source") + Columns(
+        "tags", "probabilities", "labels", "label_scores", "attributes", "ocr", "ocr_confidence", "colours"
+    )
     sees_failures = True  # a pair without alt-text, or whose expert failed, is captioned all the same
 
     def setup(self, device: str) -> None:
@@ -63,8 +74,7 @@ class Fuse(Captioner[FuseSettings]):
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         evidence = self.evidence(pairs)
-        # Colours alone are no caption: something must have them.
-        asked = [i for i, facts in enumerate(evidence) if facts["caption"] or facts["objects"] or facts["text"]]
+        asked = [i for i, facts in enumerate(evidence) if any(facts[name] for name in SAYABLE)]
         prompts = [self.settings.prompt.about(evidence[i]) for i in asked]
         completions = dict(zip(asked, self.text_model.complete(prompts), strict=True))
         originals = pairs.captions(self.settings.source)
@@ -82,6 +92,7 @@ class Fuse(Captioner[FuseSettings]):
         return [
             {
                 "caption": captions[i],
+                "boxes": self._boxes(pairs, i),
                 "objects": self._labels(_value(pairs, settings.tags, i), _value(pairs, settings.probabilities, i)),
                 "text": self._written(_value(pairs, settings.ocr, i), _value(pairs, settings.ocr_confidence, i)),
                 "colours": list(_value(pairs, settings.colours, i) or [])[: settings.most_colours],
@@ -92,11 +103,22 @@ class Fuse(Captioner[FuseSettings]):
     def _labels(self, tags: list[str] | None, probabilities: list[float] | None) -> list[str]:
         if not tags:
             return []
-        likely = list(zip(tags, probabilities or [1.0] * len(tags), strict=True))
-        likely = sorted(
-            (pair for pair in likely if pair[1] >= self.settings.min_probability), key=lambda pair: -pair[1]
-        )
-        return [label for label, _ in likely[: self.settings.most_tags]]
+        return [tags[at] for at in self._likeliest(probabilities or [1.0] * len(tags), self.settings.most_tags)]
+
+    def _boxes(self, pairs: PairBatch, i: int) -> list[dict[str, Any]]:
+        """Label and attributes of each box that is likely enough, the surest first."""
+        labels = _value(pairs, self.settings.labels, i)
+        if not labels:
+            return []
+        scores = _value(pairs, self.settings.label_scores, i) or [1.0] * len(labels)
+        attributes = _value(pairs, self.settings.attributes, i) or [[]] * len(labels)
+        likely = self._likeliest(scores, self.settings.most_boxes)
+        return [{"label": labels[at], "attributes": list(attributes[at] or [])} for at in likely]
+
+    def _likeliest(self, probabilities: Sequence[float], most: int) -> list[int]:
+        """Positions of those at or over the threshold, by falling probability."""
+        likely = [at for at, value in enumerate(probabilities) if value >= self.settings.min_probability]
+        return sorted(likely, key=lambda at: -probabilities[at])[:most]
 
     def _written(self, text: str | None, confidence: float | None) -> str:
         """The text if it is short, surely read, and has a word of two letters (lone ones are strokes)."""
@@ -111,6 +133,7 @@ class Fuse(Captioner[FuseSettings]):
         reason = completion.problem
         if reason is None:
             seen = [evidence["caption"], evidence["text"], *evidence["objects"], *evidence["colours"]]
+            seen += [word for box in evidence["boxes"] for word in (box["label"], *box["attributes"])]
             told = "" if by_rules else self.settings.prompt.text
             reason = problem_with(text, instruction=told, allowed=seen, limits=self.settings.limits)
         if reason is None:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pairwright.components.dataset.captions.english import ADJ, NOUN, VERB, tagged
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.filter.scorers.caption_complexity import (
     CaptionComplexity,
     CaptionComplexitySettings,
     caption_graph,
 )
-from pairwright.components.filter.words.english import ADJ, NOUN, VERB, tagged
 
 # caption: objects, attributes, relations, actions, complexity
 KNOWN = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.recaption.colours import Colours, ColoursSettings
+from pairwright.components.recaption.experts.colours import Colours, ColoursSettings
 
 RED, BLUE, WHITE, BLACK = (210, 25, 30), (30, 70, 200), (255, 255, 255), (0, 0, 0)
 

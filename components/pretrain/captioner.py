@@ -83,6 +83,7 @@ class CaptionerTask(Task[CaptionerSettings]):
 
     requires = Columns("features", "control", "box") + Captions("source", "prompt")
     libraries = ("torch", "transformers")
+    speaks = ("captioner",)
 
     def reads(self) -> Reads:
         wish = self.settings

@@ -97,8 +97,12 @@ class Captions(Benchmark[CaptionsSettings]):
         against = f'against the {sum(map(len, held)):,} captions "{self.settings.source}" of {len(held):,} pictures'
         counts = bleu(said, held, BLEU_N)
         for n in range(BLEU_N):
+
+            def of_all(weight: np.ndarray, n: int = n) -> float:
+                return float(counts.corpus(weight)[n])
+
             told = f"BLEU-{n + 1} of all captions together, {against}; paired by each caption's own BLEU."
-            found.of_all(f"bleu_{n + 1}", lambda w, n=n: float(counts.corpus(w)[n]), counts.each()[:, n], told)
+            found.of_all(f"bleu_{n + 1}", of_all, counts.each()[:, n], told)
         for name, values in {
             "rouge_l": rouge_l(said, held),
             "cider_d": cider_d(said, held),

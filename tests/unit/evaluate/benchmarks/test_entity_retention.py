@@ -26,7 +26,9 @@ def data(tmp_path: Path) -> Dataset:
         for number, text in enumerate(TEXTS):
             stream = io.BytesIO()
             Image.new("RGB", (64, 64), (40 * number, 90, 200)).save(stream, "PNG")
-            writer.add(str(number), [("image", "image", "png", stream.getvalue())], [caption(text, lang="en")])
+            writer.add(
+                str(number), [("image", "image", "png", stream.getvalue())], [caption(text, lang="en")], meta=b"{}"
+            )
     return writer.dataset
 
 

@@ -10,60 +10,35 @@ judged do not vote.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
-from pairwright.components.component import Benchmark, Measured, Metric
-from pairwright.components.errors import InvalidRecipe
-from pairwright.components.evaluate.labelled import Labelled, apart, balanced, hits_of, labelled
-from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean
+from pairwright.components.component import Measured
+from pairwright.components.evaluate.labelled import Labelled, hits_of
+from pairwright.components.evaluate.taught_by_labels import LabelSettings, TaughtByLabels
 from pairwright.components.registry import benchmark
-from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
     from pairwright.components.dataset.dataset import Dataset
-    from pairwright.components.dataset.facts import DataFacts
     from pairwright.components.models.protocols import DualEncoder
 
 QUERIES_AT_ONCE = 1024
 
 
-class KnnSettings(Settings):
-    undigested = frozenset(("train",))  # its bytes are digested, by `datasets`
-
-    train: str = Field(description="the dataset of the neighbours, e.g. data/raw")
-    label: str = Field("category", description="the sidecar label that is predicted, of both datasets")
-    of: Literal["embedding", "tower"] = Field(
-        "embedding",
-        description="where they are near: in the shared space, or in the image tower's before its projection",
-    )
+class KnnSettings(LabelSettings):
     k: int = Field(20, ge=1, description="neighbours that vote")
     temperature: float = Field(0.07, gt=0, description="T; the smaller, the more the nearest decide")
-    seed: int = Field(0, ge=0, description="of the bootstrap")
 
 
 @benchmark("knn")
-class Knn(Benchmark[KnnSettings]):
+class Knn(TaughtByLabels[KnnSettings]):
     """Metrics: `accuracy` (over pictures), `balanced_accuracy` (mean over classes)."""
 
-    def datasets(self) -> tuple[str, ...]:
-        return (self.settings.train,)
-
-    def check_data(self, facts: DataFacts) -> None:
-        if lacks := facts.lacks_label(self.settings.label):
-            raise InvalidRecipe(f"{lacks}; name one in `label`")
-
     def measure(self, model: DualEncoder, dataset: Dataset) -> Measured:
-        """Items are the split's pictures that have the label, hits as 0 or 1, shared out where classes tie."""
-        from pairwright.components.dataset.dataset import open_dataset
-
         wish = self.settings
-        judged = labelled(model, dataset, wish.label, wish.of)
-        taught = apart(labelled(model, open_dataset(wish.train), wish.label, wish.of), judged)
-        hits = voted(taught, judged, wish.k, wish.temperature)
-        items = {"accuracy": hits, "balanced_accuracy": balanced(hits, judged.classes)}
+        taught, judged = self.both(model, dataset)
         about = (
             f"the {wish.k} nearest of {len(taught.classes):,} pictures of {wish.train} ({wish.of}, cosine, weights "
             f"exp(cosine / {wish.temperature:g})) vote for their {wish.label}, of {len(set(judged.classes))} classes"
@@ -72,11 +47,7 @@ class Knn(Benchmark[KnnSettings]):
             "accuracy": f"Share of pictures for which {about}; classes that tie share a hit.",
             "balanced_accuracy": f"Mean over classes of the share of their pictures for which {about}.",
         }
-        metrics = []
-        for name, text in texts.items():
-            found = bootstrap_mean(items[name], list(judged.groups), seed=wish.seed)
-            metrics.append(Metric(name, found.value, len(hits), found.low, found.high, text))
-        return Measured(metrics, items | {"groups": judged.groups})
+        return self.told(voted(taught, judged, wish.k, wish.temperature), judged, texts)
 
 
 def voted(taught: Labelled, judged: Labelled, k: int, temperature: float) -> np.ndarray:

@@ -10,74 +10,47 @@ a group that is judged do not teach, and the split's own labels choose nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
-from pairwright.components.component import Benchmark, Measured, Metric
-from pairwright.components.errors import InvalidRecipe
-from pairwright.components.evaluate.labelled import Labelled, apart, balanced, hits_of, labelled
-from pairwright.components.evaluate.statistics.bootstrap import bootstrap_mean
+from pairwright.components.component import Measured
+from pairwright.components.evaluate.labelled import Labelled, hits_of
+from pairwright.components.evaluate.taught_by_labels import LabelSettings, TaughtByLabels
 from pairwright.components.registry import benchmark
-from pairwright.components.settings import Settings
 
 if TYPE_CHECKING:
     from pairwright.components.dataset.dataset import Dataset
-    from pairwright.components.dataset.facts import DataFacts
     from pairwright.components.models.protocols import DualEncoder
 
 HELD_OUT = 5  # one group in so many chooses the penalty
 
 
-class LinearProbeSettings(Settings):
-    undigested = frozenset(("train",))  # its bytes are digested, by `datasets`
-
-    train: str = Field(description="the dataset the probe is fitted on, e.g. data/raw")
-    label: str = Field("category", description="the sidecar label that is predicted, of both datasets")
-    of: Literal["embedding", "tower"] = Field(
-        "embedding", description="what it is fitted on: the shared space, or the image tower before its projection"
-    )
+class LinearProbeSettings(LabelSettings):
     strengths: tuple[float, ...] = Field(
         (0.01, 0.1, 1.0, 10.0, 100.0), min_length=1, description="C, the inverse of the penalty; the best one is taken"
     )
-    seed: int = Field(0, ge=0, description="of the bootstrap and of what is held out")
 
 
 @benchmark("linear_probe")
-class LinearProbe(Benchmark[LinearProbeSettings]):
+class LinearProbe(TaughtByLabels[LinearProbeSettings]):
     """Metrics: `accuracy` (over pictures), `balanced_accuracy` (mean over classes)."""
 
-    def datasets(self) -> tuple[str, ...]:
-        return (self.settings.train,)
-
-    def check_data(self, facts: DataFacts) -> None:
-        if lacks := facts.lacks_label(self.settings.label):
-            raise InvalidRecipe(f"{lacks}; name one in `label`")
-
     def measure(self, model: DualEncoder, dataset: Dataset) -> Measured:
-        """Items are the split's pictures that have the label, hits as 0 or 1, shared out where classes tie."""
-        from pairwright.components.dataset.dataset import open_dataset
-
         wish = self.settings
-        judged = labelled(model, dataset, wish.label, wish.of)
-        taught = apart(labelled(model, open_dataset(wish.train), wish.label, wish.of), judged)
+        taught, judged = self.both(model, dataset)
         hits, strength = probed(taught, judged, wish.strengths, wish.seed)
-        items = {"accuracy": hits, "balanced_accuracy": balanced(hits, judged.classes)}
-        classes = len(set(judged.classes))
         about = (
             f"logistic regression on {len(taught.classes):,} pictures of {wish.train} ({wish.of}, L2, C = "
-            f"{strength:g} / n chosen on a held-out fifth of them) says their {wish.label}, of {classes} classes"
+            f"{strength:g} / n chosen on a held-out fifth of them) says their {wish.label}, of "
+            f"{len(set(judged.classes))} classes"
         )
         texts = {
             "accuracy": f"Share of pictures of which a {about}; classes that tie share a hit.",
             "balanced_accuracy": f"Mean over classes of the share of their pictures of which a {about}.",
         }
-        metrics = []
-        for name, text in texts.items():
-            found = bootstrap_mean(items[name], list(judged.groups), seed=wish.seed)
-            metrics.append(Metric(name, found.value, len(hits), found.low, found.high, text))
-        return Measured(metrics, items | {"groups": judged.groups})
+        return self.told(hits, judged, texts)
 
 
 def probed(taught: Labelled, judged: Labelled, strengths: tuple[float, ...], seed: int = 0) -> tuple[np.ndarray, float]:

@@ -16,42 +16,36 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from PIL import Image
-from pydantic import Field
 
-from pairwright.components.dataset.captions.text import as_json, parse_json
+from pairwright.components.dataset.captions.text import as_json
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.media.image_type import image_suffix
-from pairwright.components.dataset.shards import storage
 from pairwright.components.dataset.shards.tar_index import EMPTY_IMAGE
 from pairwright.components.dataset.sources.folder import Folder
-from pairwright.components.dataset.sources.source import (
-    FolderOptions,
-    Progress,
-    absolute,
-    list_files,
-    picture,
-    write_pairs,
+from pairwright.components.dataset.sources.published.json_layout import (
+    JsonLayoutOptions,
+    images_folder,
+    is_layout,
+    json_files,
 )
-from pairwright.components.errors import DatasetError
+from pairwright.components.dataset.sources.source import Progress, picture, write_pairs
 
 FIELDS = {"reference", "condition", "target", "gallery"}
 AROUND = 0.7  # of a box's width and height, on either side
+LAYOUT = f"GeneCIS's layout ({', '.join(sorted(FIELDS))})"
 NAMES = ("val_image_id", "image_id", "filepath", "filename")
 
 
-class GenecisOptions(FolderOptions):
-    images: str | None = Field(None, description="folder of the pictures; default: `images` or `val2017` beside")
+class GenecisOptions(JsonLayoutOptions):
+    pass
 
 
 def looks_like_genecis(source: str) -> bool:
-    try:
-        return bool(_files(source))
-    except DatasetError:
-        return False
+    return is_layout(source, _entries)
 
 
 def genecis_inputs(source: str, options: GenecisOptions) -> list[str]:
-    return [*(path for path, _ in _files(source)), _images(source, options)]
+    return [*(path for path, _ in json_files(source, _entries, LAYOUT)), images_folder(source, options)]
 
 
 def read_genecis(source: str, dest: str, options: GenecisOptions, progress: Progress) -> Dataset:
@@ -60,8 +54,8 @@ def read_genecis(source: str, dest: str, options: GenecisOptions, progress: Prog
     Raises:
         DatasetError: no file is of this layout, or the pictures' folder is not there.
     """
-    files = _files(source)
-    folder = Folder(_images(source, options), options.follow_links)
+    files = json_files(source, _entries, LAYOUT)
+    folder = Folder(images_folder(source, options), options.follow_links)
     pictures: dict[str, Mapping[str, Any]] = {}
     asked: dict[str, list[dict[str, Any]]] = {}
     for path, entries in files:
@@ -75,40 +69,10 @@ def read_genecis(source: str, dest: str, options: GenecisOptions, progress: Prog
     return write_pairs(source, dest, options, pairs, len(pictures), progress, facts)
 
 
-def _files(source: str) -> list[tuple[str, list[Any]]]:
-    """(path, entries) of each JSON of the layout, by path.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    found = []
-    for path in list_files(source, (".json",)):
-        try:
-            said = parse_json(storage.read_bytes(path))
-        except ValueError:
-            continue
-        entries = said if isinstance(said, list) else []
-        if entries and all(isinstance(one, dict) and set(one) >= FIELDS for one in entries):
-            found.append((path, entries))
-    if not found:
-        raise DatasetError(f"{source} holds no JSON of GeneCIS's layout ({', '.join(sorted(FIELDS))}); check the path")
-    return found
-
-
-def _images(source: str, options: GenecisOptions) -> str:
-    """The pictures' folder: the one named, or one of the usual names beside the files.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    if options.images is not None:
-        return absolute(options.images)
-    base = absolute(source)
-    base = posixpath.dirname(base) if base.lower().endswith(".json") else base
-    for name in ("images", "val2017"):
-        if storage.exists(f"{base}/{name}"):
-            return f"{base}/{name}"
-    raise DatasetError(f"{source}: no folder images or val2017 beside it; name the pictures' folder with `images`")
+def _entries(said: Any) -> list[Any]:
+    """The entries of a file of this layout, [] of another."""
+    entries = said if isinstance(said, list) else []
+    return entries if all(isinstance(one, dict) and set(one) >= FIELDS for one in entries) else []
 
 
 def _key(said: Any, pictures: dict[str, Mapping[str, Any]]) -> str:

@@ -14,43 +14,36 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import Field
-
-from pairwright.components.dataset.captions.text import as_json, parse_json, storable
+from pairwright.components.dataset.captions.text import as_json, storable
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.media.image_type import image_suffix
-from pairwright.components.dataset.shards import storage
 from pairwright.components.dataset.shards.keys import Keys
 from pairwright.components.dataset.shards.sidecar import caption
 from pairwright.components.dataset.shards.tar_index import EMPTY_IMAGE
 from pairwright.components.dataset.sources.folder import UNSAFE_PATH, Folder
-from pairwright.components.dataset.sources.source import (
-    FolderOptions,
-    Progress,
-    absolute,
-    list_files,
-    picture,
-    write_pairs,
+from pairwright.components.dataset.sources.published.json_layout import (
+    JsonLayoutOptions,
+    images_folder,
+    is_layout,
+    json_files,
 )
-from pairwright.components.errors import DatasetError
+from pairwright.components.dataset.sources.source import Progress, picture, write_pairs
 
 TEXTS = {"caption": "alt", "caption2": "paraphrase", "negative_caption": "negative"}
 BAD_ENTRY = "bad_entry"
+LAYOUT = "SugarCrepe's layout (filename, caption, negative_caption)"
 
 
-class SugarCrepeOptions(FolderOptions):
-    images: str | None = Field(None, description="folder of the pictures; default: `images` or `val2017` beside")
+class SugarCrepeOptions(JsonLayoutOptions):
+    pass
 
 
 def looks_like_sugarcrepe(source: str) -> bool:
-    try:
-        return bool(_files(source))
-    except DatasetError:
-        return False
+    return is_layout(source, _entries)
 
 
 def sugarcrepe_inputs(source: str, options: SugarCrepeOptions) -> list[str]:
-    return [*(path for path, _ in _files(source)), _images(source, options)]
+    return [*(path for path, _ in json_files(source, _entries, LAYOUT)), images_folder(source, options)]
 
 
 def read_sugarcrepe(source: str, dest: str, options: SugarCrepeOptions, progress: Progress) -> Dataset:
@@ -59,50 +52,18 @@ def read_sugarcrepe(source: str, dest: str, options: SugarCrepeOptions, progress
     Raises:
         DatasetError: no file is of this layout, or the pictures' folder is not there.
     """
-    files = _files(source)
-    folder = Folder(_images(source, options), options.follow_links)
+    files = json_files(source, _entries, LAYOUT)
+    folder = Folder(images_folder(source, options), options.follow_links)
     kinds = {posixpath.splitext(posixpath.basename(path))[0]: len(entries) for path, entries in files}
     pairs = _pairs(files, folder)
     return write_pairs(source, dest, options, pairs, sum(kinds.values()), progress, {"entries": kinds})
 
 
-def _files(source: str) -> list[tuple[str, list[Any]]]:
-    """(path, entries) of each JSON of the layout, by path.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    found = []
-    for path in list_files(source, (".json",)):
-        try:
-            said = parse_json(storage.read_bytes(path))
-        except ValueError:
-            continue
-        entries = list(said.values()) if isinstance(said, dict) else said if isinstance(said, list) else []
-        if entries and isinstance(entries[0], dict) and {"filename", "caption", "negative_caption"} <= set(entries[0]):
-            found.append((path, entries))
-    if not found:
-        raise DatasetError(
-            f"{source} holds no JSON of SugarCrepe's layout (filename, caption, negative_caption); check the path"
-        )
-    return found
-
-
-def _images(source: str, options: SugarCrepeOptions) -> str:
-    """The pictures' folder: the one named, or one of the usual names beside the files or above.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    if options.images is not None:
-        return absolute(options.images)
-    base = absolute(source)
-    base = posixpath.dirname(base) if base.lower().endswith(".json") else base
-    for folder in (base, posixpath.dirname(base)):
-        for name in ("images", "val2017"):
-            if storage.exists(f"{folder}/{name}"):
-                return f"{folder}/{name}"
-    raise DatasetError(f"{source}: no folder images or val2017 beside it; name the pictures' folder with `images`")
+def _entries(said: Any) -> list[Any]:
+    """The entries of a file of this layout, [] of another."""
+    entries = list(said.values()) if isinstance(said, dict) else said if isinstance(said, list) else []
+    mine = entries and isinstance(entries[0], dict) and {"filename", "caption", "negative_caption"} <= set(entries[0])
+    return entries if mine else []
 
 
 def _pairs(files: list[tuple[str, list[Any]]], folder: Folder) -> Iterator[dict[str, Any]]:

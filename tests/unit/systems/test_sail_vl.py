@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from learning import tiny_settings
 from populations import view_of
 
@@ -95,6 +96,8 @@ def trained(columns: Mapping[str, np.ndarray], folder: Path, seed: int, **more: 
     wish: dict[str, Any] = {"objective": {"uses": "clip"}, "captions": {"told": 1.0}, "text_features": COLUMNS}
     settings = tiny_settings(dim=32, batch_size=64, warmup_steps=2, seed=seed, **wish, **more)
     task = FitDualEncoder(settings)
+    task.device = torch.device("cpu")
+    task.prepare()
     fit_here(task, ArrayPopulation(dict(columns)), "cpu")
     task.encoder.save(folder)
     return folder

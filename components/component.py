@@ -129,6 +129,11 @@ class Component(Generic[S]):
         """Shortest image side needed with these settings, in pixels."""
         return self.requires.pixels
 
+    @property
+    def at_once(self) -> int:
+        """Pairs it would like to be given at once where memory is not full of pictures; 0: as many as all are."""
+        return 0
+
     def caption_sources(self) -> tuple[str, ...]:
         """The caption sources these settings name."""
         names: list[str] = []
@@ -184,11 +189,18 @@ class Selection(Component[S]):
 
 @dataclass(frozen=True)
 class Caption:
-    """One generated caption; `note` says why a fallback was taken ("empty", "refusal", ...)."""
+    """One generated caption.
+
+    Attributes:
+        note: why a fallback was taken ("empty", "refusal", ...).
+        status: what became of the pair's prompt, where a text model was asked: "ok", "invalid" (a validator refused the
+            answer), "refused", "blocked", "truncated", "budget" or "error".
+    """
 
     text: str
     lang: str = "en"
     note: str | None = None
+    status: str | None = None
 
 
 class Captioner(Component[S]):

@@ -102,6 +102,7 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
                 on_progress=lambda p: stage.progress(p.done, p.total, speed(p)),
             )
         stage.facts(pairs=sum(report.rows - report.spared for report in reports), shards=len(reports))
+        stage.facts(**asked_models(run, steps))
         for text in (*said_halved(reports), *said_raised(reports)):
             run.console.say(text)
         if lazy:
@@ -112,6 +113,19 @@ def score_pass(run: Run, name: str, steps: list[PlannedStep], lazy: LazyPass | N
 
     run_stage(run, name, digest, reuse=reuse, work=work)
     run.made |= {step.name for step in steps}
+
+
+def asked_models(run: Run, steps: list[PlannedStep]) -> dict[str, float]:
+    """What became of the prompts of each step that asks a text model, over all its shards: `STEP.status.budget`, ..."""
+    from pairwright.components.dataset.shards.columns import ColumnsView
+    from pairwright.components.recaption.notes import count_fallbacks
+
+    facts: dict[str, float] = {}
+    for step in steps:
+        if step.kind == "captioner":
+            found = count_fallbacks(ColumnsView(run.dataset, run.store, {step.name: step.columns}), step.name)
+            facts |= {f"{step.name}.{name}": n for name, n in found.metrics().items() if found.by_status}
+    return facts
 
 
 def global_step(run: Run, step: PlannedStep) -> None:

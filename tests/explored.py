@@ -66,6 +66,7 @@ def planted(pairs: int) -> dict[str, dict[str, pa.Array]]:
             "text": pa.array([f"fused {caption_text(i)}" if i % 3 else None for i in range(pairs)], pa.string()),
             "lang": pa.array(["en"] * pairs),
             "note": pa.nulls(pairs, pa.string()),
+            "status": pa.nulls(pairs, pa.string()),
         },
         "emb": {
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(random.normal(size=pairs * 4).astype(np.float32)), 4)

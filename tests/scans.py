@@ -57,6 +57,6 @@ def scored(root: Path, dataset: Dataset, *steps: tuple[str, dict[str, Any]]) -> 
 def columns_of(name: str, options: Mapping[str, Any] | None = None) -> list[str]:
     cls = find(name)
     if issubclass(cls, Captioner):
-        return ["text", "lang", "note"]
+        return ["text", "lang", "note", "status"]
     assert issubclass(cls, Scorer)
     return list(cls(cls.settings_model().parse(options, name)).schema())

@@ -1,20 +1,26 @@
-"""How often a fallback stood in for a generated caption, and why."""
+"""What became of a captioner's rows: its own captions, originals that stood in and why, and a text model's prompts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pairwright.components.dataset.shards.columns import ColumnsView
 
 
 @dataclass(frozen=True)
 class Fallbacks:
-    """Counts over a captioner's rows: captions it wrote, originals that stood in (by reason), and rows without any."""
+    """Counts over a captioner's rows.
+
+    Attributes:
+        written: captions of its own. by_reason: originals that stood in. without: rows without any caption.
+        by_status: rows whose prompt a text model was asked, by what became of it.
+    """
 
     written: int
     by_reason: dict[str, int]
     without: int
+    by_status: dict[str, int] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -25,6 +31,7 @@ class Fallbacks:
     def metrics(self) -> dict[str, float]:
         """Flat names for a tracker."""
         named = {f"fallback.{reason}": float(n) for reason, n in sorted(self.by_reason.items())}
+        named |= {f"status.{status}": float(n) for status, n in sorted(self.by_status.items())}
         return {"written": float(self.written), "without": float(self.without), "fallback_share": self.share} | named
 
 
@@ -36,12 +43,14 @@ def count_fallbacks(view: ColumnsView, step: str) -> Fallbacks:
     """
     written, without = 0, 0
     reasons: Counter[str] = Counter()
-    for _, table in view.iter_shards([f"{step}.text", f"{step}.note"]):
-        for text, note in zip(table[0].to_pylist(), table[1].to_pylist(), strict=True):
+    statuses: Counter[str] = Counter()
+    for _, table in view.iter_shards([f"{step}.text", f"{step}.note", f"{step}.status"]):
+        for text, note, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            statuses.update([status] if status is not None else [])
             if text is None:
                 without += 1
             elif note is None:
                 written += 1
             else:
                 reasons[note.partition(":")[0]] += 1
-    return Fallbacks(written, dict(reasons), without)
+    return Fallbacks(written, dict(reasons), without, dict(statuses))

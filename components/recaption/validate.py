@@ -19,7 +19,8 @@ from pydantic import Field
 
 from pairwright.components.settings import Settings
 
-_REFUSAL = re.compile(
+REFUSAL = "refusal"
+_REFUSES = re.compile(
     r"\b(?:i['’]?m sorry|i am sorry|i apologi[sz]e|as an? (?:ai|artificial intelligence|(?:large )?language model)"
     r"|i (?:can(?:no|['’])t|am (?:not able|unable)|['’]?m (?:not able|unable)) "
     r"(?:to )?(?:help|assist|provide|describe|create|generate|comply|fulfil|write|see|view)"
@@ -64,8 +65,8 @@ def problem_with(
     words = text.casefold().split()
     if not any(character.isalnum() for character in text):
         return "empty"
-    if _REFUSAL.search(text):
-        return "refusal"
+    if _REFUSES.search(text):
+        return REFUSAL
     if _shared_run(words, instruction.casefold().split(), limits.longest_echo):
         return "echo"
     if _most_repeated(words) > limits.most_repeated or _stuck(words):

@@ -20,7 +20,7 @@ from pairwright.components.recipe import Recipe
 if TYPE_CHECKING:
     from pairwright.components.filter.rules.expression import Rule
 
-CAPTIONER_COLUMNS: dict[str, pa.DataType] = {"text": pa.string(), "lang": pa.string(), "note": pa.string()}
+CAPTIONER_COLUMNS: dict[str, pa.DataType] = {name: pa.string() for name in ("text", "lang", "note", "status")}
 COLUMN_KINDS = ("scorer", "selection", "captioner")
 STEP_KINDS = (*COLUMN_KINDS, "fit")
 GLOBAL_KINDS = ("selection", "fit")  # they see every shard, so that what reads them comes in a later pass

@@ -176,7 +176,7 @@ def _is_score(name: str, kind: Any) -> bool:
 
 
 def _caption_counts(run: Run, captioners: list[str]) -> dict[str, int]:
-    """How many captions each step wrote, and how many times it fell back, by the reason."""
+    """How many captions each step wrote, how many times it fell back, by the reason, and what became of its prompts."""
     import pyarrow.compute as pc
 
     counts: dict[str, int] = {}
@@ -186,6 +186,8 @@ def _caption_counts(run: Run, captioners: list[str]) -> dict[str, int]:
         for entry in pc.value_counts(view.column(f"{step}.note").filter(written)).to_pylist():
             name = f"{step}: {entry['values'] or 'written'}"
             counts[name] = counts.get(name, 0) + entry["counts"]
+        for entry in pc.value_counts(view.column(f"{step}.status").drop_null()).to_pylist():
+            counts[f"{step}: prompts {entry['values']}"] = entry["counts"]
     return counts
 
 

@@ -1,97 +1,46 @@
 """Text models against a real HTTP server on loopback, and real transformers folders made on the spot."""
 
+import asyncio
 import json
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from text_server import Reply, Server, answer, chatting
 
 from pairwright.components.component import Caption
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.digest import op_digest
-from pairwright.components.errors import ModelError, TextModelError
+from pairwright.components.errors import InvalidRecipe, ModelError, TextModelError
+from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.models.text_backends import Completion, LocalTextModel, OpenAITextModel, open_text_model
+from pairwright.components.models.text_backends.budget import Spent, most_of
+from pairwright.components.models.text_backends.chat import digest_of
 from pairwright.components.models.text_backends.protocol import evidence_of
 from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
+from pairwright.components.recaption.prompts.prompt import Prompt
 from pairwright.components.settings import ModelFolder
 
 SECRET = "sk-never-written-anywhere"
-Reply = tuple[int, dict[str, str], bytes]
-
-
-def answer(text: str, tokens: int = 10) -> Reply:
-    body = {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": {"total_tokens": tokens}}
-    return 200, {}, json.dumps(body).encode()
-
-
-@dataclass
-class Server:
-    """Answers each request by `reply(number, prompt)` and remembers what it was asked."""
-
-    url: str = ""
-    reply: Callable[[int, str], Reply] = lambda number, prompt: answer(f"a caption of {prompt}")
-    requests: list[dict] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)
-    most_at_once: int = 0
-    now: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def prompts(self) -> list[str]:
-        return [request["messages"][-1]["content"] for request in self.requests]
+PRICED = json.dumps(
+    {
+        "choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 30, "completion_tokens": 10, "total_tokens": 40},
+    }
+).encode()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with state.lock:
-                state.requests.append(body)
-                state.keys.append(self.headers.get("authorization"))
-                state.at.append(time.monotonic())
-                number = len(state.requests)
-                state.now += 1
-                state.most_at_once = max(state.most_at_once, state.now)
-            known = self.path == "/v1/chat/completions"
-            status, headers, content = state.reply(number, body["messages"][-1]["content"]) if known else (404, {}, b"")
-            with state.lock:
-                state.now -= 1
-            try:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the client gave up waiting, as it should
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    state.url = f"http://127.0.0.1:{http.server_port}/v1"
-    yield state
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    with chatting() as state:
+        yield state
 
 
 @pytest.fixture
@@ -210,11 +159,141 @@ def test_the_budget_is_never_exceeded_and_the_rest_have_a_reason(server, model) 
     assert [completion.problem for completion in found].count("budget") == 6
 
 
-def test_a_token_budget_stops_asking_once_it_is_spent(server, model) -> None:
-    server.reply = lambda number, prompt: answer("fine", tokens=40)
-    found = model(max_tokens=100, concurrency=1).complete([f"p{i}" for i in range(10)])
-    assert len(server.requests) == 3  # 40, 80, 120: the third passes the mark
-    assert [completion.problem for completion in found].count("budget") == 7
+def test_a_token_budget_is_never_passed_and_is_used_up(server, model) -> None:
+    server.reply = lambda number, prompt: (time.sleep(0.01), answer("fine", tokens=40))[1]
+    one = most_of("p0", 40)
+    assert one.completion + one.prompt > 100  # that much is taken before asking
+    found = model(max_tokens=500, max_new_tokens=40, concurrency=8).complete([f"p{i}" for i in range(30)])
+    answered = [completion for completion in found if completion.text]
+    assert 40 * len(answered) <= 500
+    assert len(answered) == (500 - sum(one)) // 40 + 1  # of what is in flight it is waited for what that gives back
+    assert [completion.problem for completion in found].count("budget") == 30 - len(answered)
+
+
+def test_a_budget_in_money_is_never_passed_and_goes_on_once_it_is_raised(server, model) -> None:
+    prices = {"prompt_price": 1.0, "completion_price": 4.0, "max_new_tokens": 20}
+    server.reply = lambda number, prompt: (200, {}, PRICED)
+    prompts = [f"p{i}" for i in range(20)]
+    opened = model(max_money=0.0009, **prices)
+    found = opened.complete(prompts)
+    answered = [completion.text for completion in found].count("fine")
+    spent = opened.answers.spent
+    assert (spent.prompt, spent.completion) == (30 * answered, 10 * answered)
+    assert 70e-6 * answered <= 0.0009 < 70e-6 * (answered + 4)  # 30 tokens at 1 and 10 at 4 for a million
+    again = model(max_money=0.01, **prices).complete(prompts)
+    assert {completion.text for completion in again} == {"fine"}
+    assert [completion.cached for completion in again].count(True) == answered
+    assert sorted(server.prompts) == sorted(prompts)
+
+
+def test_money_without_a_price_is_refused() -> None:
+    with pytest.raises(InvalidRecipe, match="max_money says nothing without prompt_price"):
+        OpenAITextModel.parse({"uses": "openai", "url": "http://a/v1", "model": "m", "max_money": 1}, "text_model")
+
+
+def test_an_answer_that_may_have_been_paid_for_counts_as_spent(server, model) -> None:
+    server.reply = lambda number, prompt: (time.sleep(1), answer("late"))[1]
+    opened = model(timeout_s=0.3, retries=1, max_requests=10)
+    assert opened.complete(["p"]) == [Completion(None, "timeout")]
+    assert opened.answers.spent.requests == 2
+    server.reply = lambda number, prompt: (503, {}, b"")
+    opened.complete(["q"])
+    assert opened.answers.spent.requests == 2
+
+
+def test_requests_are_no_more_often_than_the_rate_whoever_asks(server, model) -> None:
+    openeds = [model(requests_per_minute=1200), model(requests_per_minute=1200)]
+    started = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda one: one[1].complete([f"{one[0]}{i}" for i in range(6)]), enumerate(openeds)))
+    assert len(server.requests) == 12
+    assert time.monotonic() - started >= 11 * 0.05
+    gaps = np.diff(sorted(server.at))
+    assert np.median(gaps) > 0.03
+
+
+def test_a_dear_answer_takes_more_of_the_token_rate(server, model) -> None:
+    started = time.monotonic()
+    model(tokens_per_minute=60_000, max_new_tokens=200).complete(["p", "q", "r"])
+    assert time.monotonic() - started >= 0.4  # a thousand tokens a second, two hundred an answer
+
+
+def test_what_an_older_release_paid_for_is_still_known(server, model, tmp_path: Path) -> None:
+    asked = {"model": "tiny", "revision": "", "temperature": 0.0, "seed": 0, "max_tokens": 96}
+    with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as old, old:
+        old.execute("create table answers (prompt text primary key, answer text not null, tokens integer not null)")
+        old.execute("create table spent (job text primary key, requests integer not null, tokens integer not null)")
+        old.execute("insert into answers values (?, 'kept', 7)", (digest_of(asked, "p"),))
+        old.execute("insert into spent values (?, 1, 7)", (sha256_text(canonical(asked)),))
+    opened = model()
+    assert opened.complete(["p"]) == [Completion("kept", cached=True)]
+    assert opened.answers.spent == Spent(1, 0, 7)
+    assert server.requests == []
+
+
+def test_a_file_of_a_newer_release_is_left_alone(model, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as newer, newer:
+        newer.execute("pragma user_version = 99")
+    with pytest.raises(TextModelError, match="newer release"):
+        model()
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem", "status"),
+    [
+        (answer("half a sen", ended="length"), "truncated", "truncated"),
+        (answer(None, ended="content_filter"), "blocked:content_filter", "blocked"),
+        (answer(None, refusal="I won't."), "refused:model", "refused"),
+        ((400, {}, b'{"error": {"code": "content_policy_violation"}}'), "blocked:400", "blocked"),
+        ((400, {}, b'{"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}}}'), "blocked:400", "blocked"),
+        ((422, {}, b"<html>"), "refused:422", "refused"),
+        ((500, {}, b""), "http:500", "error"),
+    ],
+)
+def test_every_prompt_has_a_status_and_is_asked_once_whatever_it_is(server, model, reply, problem, status) -> None:
+    server.reply = lambda number, prompt: reply if prompt == "bad" else answer("fine")
+    found = model(retries=0, concurrency=1).complete(["good", "bad"])
+    assert (found[0].status, found[1].status, found[1].problem) == ("ok", status, problem)
+    again = model(retries=0).complete(["good", "bad"])
+    assert [one.problem for one in again] == [None, problem]
+    assert server.prompts.count("bad") == (2 if status == "error" else 1)
+
+
+def test_a_server_that_turns_down_every_prompt_ends_the_job_and_is_asked_again(server, model) -> None:
+    server.reply = lambda number, prompt: (400, {}, b'{"error": {"message": "no such parameter"}}')
+    with pytest.raises(TextModelError, match="refused:400"):
+        model(give_up_after=3, concurrency=1).complete([f"p{i}" for i in range(9)])
+    server.reply = lambda number, prompt: answer("fine")
+    assert set(texts(model().complete([f"p{i}" for i in range(9)]))) == {"fine"}
+
+
+def test_recipes_that_ask_the_same_pay_once(server, tmp_path: Path) -> None:
+    """Two captioners of other recipes, other prompts' files of the same text: the payload is what counts."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text(f"version: 7\n\n{Prompt.model_validate('fuse').text}\n")
+    text_model = {"uses": "openai", "url": server.url, "model": "m", "cache": str(tmp_path / "a.sqlite")}
+    sidecar = [{"captions": [{"source": "alt", "text": "red truck", "lang": "en", "ordinal": 0}]}]
+    pairs = PairBatch(np.arange(1, dtype=np.int32), ["a"], sidecar)
+    for prompt, limits in (("fuse", {}), (str(mine), {"longest_words": 200})):
+        fuse = Fuse(FuseSettings.parse({"text_model": text_model, "prompt": prompt, "limits": limits}, "fused"))
+        fuse.setup("cpu")
+        fuse.caption(pairs)
+    assert len(server.requests) == 1
+
+
+def test_a_wait_before_a_retry_holds_nobody_up(server, model) -> None:
+    server.reply = lambda number, prompt: (503, {}, b"") if number <= 2 else answer("fine")
+    found = model(concurrency=2, retries=1, first_wait_s=1.0, longest_wait_s=2.0).complete([f"p{i}" for i in range(20)])
+    assert set(texts(found)) == {"fine"}
+    assert sorted(server.prompts[:2]) == ["p0", "p1"]
+    assert not {"p0", "p1"} & set(server.prompts[2:12])  # others took their place while they waited
+
+
+def test_whoever_asks_may_be_in_a_loop_of_its_own(server, model) -> None:
+    async def notebook() -> list[Completion]:
+        return model().complete(["p"])
+
+    assert asyncio.run(notebook()) == [Completion("a caption of p")]
 
 
 def test_a_spent_budget_can_stop_the_job_and_a_larger_one_goes_on(server, model) -> None:
@@ -310,11 +389,11 @@ def test_fusion_over_http_keeps_good_answers_and_falls_back_from_bad_ones(server
     sidecar = [{"captions": [{"source": "alt", "text": alt, "lang": "en", "ordinal": 0}]} for alt in alts]
     pairs = PairBatch(np.arange(5, dtype=np.int32), alts, sidecar)
     assert list(fuse.caption(pairs)) == [
-        Caption("A red truck that says STOP."),
-        Caption("blue boat", note="refusal"),
-        Caption("old house", note="empty"),
-        Caption("small dog", note="repeats"),
-        Caption("green tree", note="refused:422"),
+        Caption("A red truck that says STOP.", status="ok"),
+        Caption("blue boat", note="refusal", status="refused"),
+        Caption("old house", note="empty", status="invalid"),
+        Caption("small dog", note="repeats", status="invalid"),
+        Caption("green tree", note="refused:422", status="refused"),
     ]
 
 

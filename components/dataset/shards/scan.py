@@ -191,7 +191,9 @@ class ScanTask:
         seen = Seen.of(self.store, self.spared, shard) if self.spared else None
         nothing = seen is not None and not len(seen.rows)  # then no weights are loaded, either
         components = [self._component(job) if nothing else self._ready(job) for job in jobs]
-        runs = [JobRun(job.step, one, shard, self._most) for job, one in zip(jobs, components, strict=True)]
+        runs = [
+            JobRun(job.step, one, shard, self._most, self.batch_size) for job, one in zip(jobs, components, strict=True)
+        ]
         decoded = 0 if nothing else self._scan(shard, runs, seen)
         self._commit(shard, jobs, runs, seen)
         return ShardReport(
@@ -233,11 +235,13 @@ class ScanTask:
         pixels = pixels if any(one.component.pixels for one in runs) else 0
         raw = any(one.component.requires.raw for one in runs)
         stored = _Stored(self, shard, runs, seen)
+        # Texts are small: a step that waits for a server is given all it would like, and has more of them in flight.
+        wanted = 0 if pixels or raw else max(one.component.at_once for one in runs)
         batches = read_pairs(
             shard,
             pixels=pixels,
             raw=raw,
-            batch_size=self.batch_size,
+            batch_size=max(self.batch_size, wanted),
             rows=seen.rows if seen else None,
             decode_threads=self.decode_threads,
             batch_bytes=self.batch_bytes,

@@ -24,7 +24,7 @@ from pairwright.components.dataset.shards.columns import ERROR, to_arrow, to_num
 from pairwright.components.errors import ColumnError, ComponentFailed, PairwrightError
 from pairwright.components.finite import finite_rows
 
-CAPTION_COLUMNS: Mapping[str, pa.DataType] = {"text": pa.string(), "lang": pa.string(), "note": pa.string()}
+CAPTION_COLUMNS: Mapping[str, pa.DataType] = {name: pa.string() for name in ("text", "lang", "note", "status")}
 ERROR_CHARS = 200
 MANY = 10  # a component that raises on all of this many pairs is broken, not the pairs
 
@@ -40,9 +40,10 @@ class JobRun:
         most: step -> pairs at once that memory holds, once it did not hold a batch; kept from shard to shard.
     """
 
-    def __init__(self, step: str, component: Component, shard: Shard, most: dict[str, int]) -> None:
+    def __init__(self, step: str, component: Component, shard: Shard, most: dict[str, int], batch_size: int) -> None:
         self.step = step
         self.component = component
+        self.at_once = max(batch_size, component.at_once)
         self.most = most
         self.schema = CAPTION_COLUMNS if isinstance(component, Captioner) else _scorer_schema(component)
         self.failed = self.tried = self.raised = 0
@@ -72,7 +73,7 @@ class JobRun:
                 part.extra_captions = {s: [v[i] for i in which] for s, v in batch.extra_captions.items()}
                 part.columns = {name: [values[i] for i in which] for name, values in batch.columns.items()}
             started = time.perf_counter()
-            made, own_errors = self._in_parts(part, self.most.get(self.step, len(part)))
+            made, own_errors = self._in_parts(part, self.most.get(self.step, self.at_once))
             self.seconds += time.perf_counter() - started
             self.tried += len(which)
             self.raised += sum(error is not None for error in own_errors)
@@ -200,11 +201,7 @@ def _scorer_schema(component: Component) -> Mapping[str, pa.DataType]:
 
 
 def _caption_values(captions: Sequence[Caption | None]) -> dict[str, list[str | None]]:
-    return {
-        "text": [one.text if one else None for one in captions],
-        "lang": [one.lang if one else None for one in captions],
-        "note": [one.note if one else None for one in captions],
-    }
+    return {name: [getattr(one, name) if one else None for one in captions] for name in CAPTION_COLUMNS}
 
 
 def _finite(columns: dict[str, pa.Array], size: int) -> tuple[dict[str, pa.Array], list[str | None]]:

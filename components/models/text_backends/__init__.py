@@ -3,6 +3,7 @@
     text_model: {uses: rules}                                        deterministic, offline, the default
     text_model: {uses: local, model: ./my-llm}                       a transformers folder
     text_model: {uses: openai, url: http://host/v1, model: my-llm}   any OpenAI-compatible server
+    text_model: {uses: openai_batch, url: ..., model: ...}           the same by the provider's batches
 
 A completion that could not be had is not an exception but a reason (`problem`), so that a million
 captions do not fall over one; only what would spoil all of them raises `TextModelError`.
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 from pairwright.components.models.text_backends.protocol import Completion, TextModel
 from pairwright.components.models.text_backends.settings import (
+    AnyTextModel,
     LocalTextModel,
+    OpenAIBatchTextModel,
     OpenAITextModel,
     RuleTextModel,
     TextModelSettings,
@@ -20,8 +23,10 @@ from pairwright.components.models.text_backends.settings import (
 )
 
 __all__ = [
+    "AnyTextModel",
     "Completion",
     "LocalTextModel",
+    "OpenAIBatchTextModel",
     "OpenAITextModel",
     "RuleTextModel",
     "TextModel",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pairwright.components.component import batches
 from pairwright.components.errors import ModelError
-from pairwright.components.models.text_backends.protocol import Completion
+from pairwright.components.models.text_backends.protocol import TRUNCATED, Completion
 from pairwright.components.models.text_backends.settings import LocalTextModel
 
 LONGEST_PROMPT_TOKENS = 2048
@@ -30,7 +30,7 @@ class LocalModel:
     def complete(self, prompts: Sequence[str]) -> list[Completion]:
         answers: list[Completion] = []
         for batch in batches([self._as_chat(prompt) for prompt in prompts], self.settings.batch_size):
-            answers.extend(Completion(text) for text in self._decode(list(batch)))
+            answers.extend(self._decode(list(batch)))
         return answers
 
     def _as_chat(self, prompt: str) -> str:
@@ -39,7 +39,7 @@ class LocalModel:
         turn = [{"role": "user", "content": prompt}]
         return str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
 
-    def _decode(self, prompts: list[str]) -> list[str]:
+    def _decode(self, prompts: list[str]) -> list[Completion]:
         import torch
 
         inputs = self.tokenizer(
@@ -52,7 +52,17 @@ class LocalModel:
             )
         if not self.model.config.is_encoder_decoder:
             tokens = tokens[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [
+            Completion(text.strip(), None if self._ended(row) else TRUNCATED)
+            for text, row in zip(texts, tokens.tolist(), strict=True)
+        ]
+
+    def _ended(self, tokens: list[int]) -> bool:
+        """Whether an answer came to its end, where the model knows one."""
+        ends = self.model.generation_config.eos_token_id
+        known = set(ends if isinstance(ends, list) else [ends]) - {None}
+        return not known or not known.isdisjoint(tokens[1:] if self.model.config.is_encoder_decoder else tokens)
 
     def _room(self) -> int:
         """Tokens left for the prompt once the answer has its own."""

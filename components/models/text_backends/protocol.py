@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 EVIDENCE = "EVIDENCE: "
+# A row's status: what became of its prompt. A reason begins with it, e.g. "refused:400"; any other is an error.
+OK, REFUSED, BLOCKED, TRUNCATED, BUDGET, ERROR = "ok", "refused", "blocked", "truncated", "budget", "error"
 Rules = Callable[[dict[str, Any]], str]
 
 
@@ -16,14 +18,22 @@ class Completion:
     """A prompt's answer, or the reason why there is none.
 
     Attributes:
-        text: the answer as the model gave it; None if there is none.
-        problem: "budget", "refused:400", "unreachable", ...; None for an answer.
+        text: the answer as the model gave it, of "truncated" as far as it goes; None if there is none.
+        problem: "budget", "refused:400", "blocked:content_filter", "truncated", "unreachable:…"; None for an answer.
         cached: the answer was kept from an earlier run and cost nothing now.
     """
 
     text: str | None
     problem: str | None = None
     cached: bool = False
+
+    @property
+    def status(self) -> str:
+        """ "ok", "refused", "blocked", "truncated", "budget" or "error"."""
+        if self.problem is None:
+            return OK
+        head = self.problem.partition(":")[0]
+        return head if head in (REFUSED, BLOCKED, TRUNCATED, BUDGET) else ERROR
 
 
 class TextModel(Protocol):

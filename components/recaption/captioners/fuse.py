@@ -27,7 +27,7 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
 from pairwright.components.recaption.captioners.clean import clean_caption
 from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
-from pairwright.components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.recaption.validator import Draft, Validator, Validators
 from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings
 
@@ -57,7 +57,7 @@ class FuseSettings(Settings):
     most_colours: int = Field(3, ge=0)
     text_model: TextModelSettings = RuleTextModel()
     prompt: Prompt = prompt_field("fuse")
-    limits: Limits = Limits()
+    limits: Validators = Validators()
 
 
 @captioner("fuse")
@@ -69,8 +69,16 @@ class Fuse(Captioner[FuseSettings]):
     )
     sees_failures = True  # a pair without alt-text, or whose expert failed, is captioned all the same
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.text_model = open_text_model(self.settings.text_model, device)
+        by_rules = self.settings.text_model.uses == "rules"  # rules make no preamble and cannot say the prompt back
+        told = "" if by_rules else self.settings.prompt.text
+        self.validator = Validator(self.settings.limits, told, tidies=not by_rules)
+        self.validator.setup(device)
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         evidence = self.evidence(pairs)
@@ -78,10 +86,9 @@ class Fuse(Captioner[FuseSettings]):
         prompts = [self.settings.prompt.about(evidence[i]) for i in asked]
         completions = dict(zip(asked, self.text_model.complete(prompts), strict=True))
         originals = pairs.captions(self.settings.source)
-        return [
-            self._judge(completions.get(i, Completion(None, "no_evidence")), evidence[i], originals[i])
-            for i in range(len(pairs))
-        ]
+        return self.validator.captions(
+            [_draft(completions.get(i), facts, originals[i]) for i, facts in enumerate(evidence)]
+        )
 
     def evidence(self, pairs: PairBatch) -> list[dict[str, Any]]:
         """What is known of each pair; an expert that is not named, or saw nothing, leaves its field empty."""
@@ -126,19 +133,11 @@ class Fuse(Captioner[FuseSettings]):
         sure = confidence is None or confidence >= self.settings.min_ocr_confidence
         return line if sure and len(line) <= self.settings.longest_ocr and _WORD.search(line) else ""
 
-    def _judge(self, completion: Completion, evidence: dict[str, Any], original: str | None) -> Caption | None:
-        """The model's caption if it is fit to be one; else the original, with the reason."""
-        by_rules = self.settings.text_model.uses == "rules"  # rules make no preamble and cannot say the prompt back
-        text = (completion.text or "") if by_rules else tidy(completion.text or "")
-        reason = completion.problem
-        if reason is None:
-            seen = [evidence["caption"], evidence["text"], *evidence["objects"], *evidence["colours"]]
-            seen += [word for box in evidence["boxes"] for word in (box["label"], *box["attributes"])]
-            told = "" if by_rules else self.settings.prompt.text
-            reason = problem_with(text, instruction=told, allowed=seen, limits=self.settings.limits)
-        if reason is None:
-            return Caption(text)
-        return Caption(original, note=reason) if original else None
+
+def _draft(completion: Completion | None, facts: dict[str, Any], original: str | None) -> Draft:
+    seen = [facts["caption"], facts["text"], *facts["objects"], *facts["colours"]]
+    seen += [word for box in facts["boxes"] for word in (box["label"], *box["attributes"])]
+    return Draft(completion, original, seen, web=facts["caption"])
 
 
 def _value(pairs: PairBatch, column: str | None, position: int) -> Any:

@@ -29,4 +29,9 @@ def test_fusion_reads_the_experts_of_the_same_pass(shapes, tmp_path) -> None:
         assert facts_of(number)[0] in colours
         assert text.startswith(caption_text(number))
         assert all(colour in text for colour in colours)
-    assert count_fallbacks(view, "fused").metrics() == {"written": 48.0, "without": 0.0, "fallback_share": 0.0}
+    assert count_fallbacks(view, "fused").metrics() == {
+        "written": 48.0,
+        "without": 0.0,
+        "fallback_share": 0.0,
+        "status.ok": 48.0,
+    }

@@ -12,7 +12,8 @@ from pairwright.components.component import Metric
 from pairwright.components.report.data import (
     Ablation,
     Arm,
-    CaptionChange,
+    CaptionedPair,
+    CaptionLine,
     Check,
     Composition,
     Curve,
@@ -24,6 +25,7 @@ from pairwright.components.report.data import (
     Sample,
     StageCost,
 )
+from pairwright.components.report.word_changes import word_changes
 
 HOSTILE = '<script>window.hacked=1</script><img src=x onerror="window.hacked=1">\'"&{{7*7}}'
 Picture = Callable[[int], tuple[bytes | None, str]]
@@ -66,8 +68,8 @@ def synthetic_run(picture: Picture = shape, **changes: Any) -> ReportData:
             bell("ocr_text.share", 0, 1, None),
         ],
         "gallery": samples(picture),
-        "captions": changes_of(picture),
-        "caption_counts": {"written": 5_204, "original_kept": 387, "without": 0},
+        "captions": captioned(picture),
+        "caption_ends": {"fused": {"written": 5_204, "refusal": 387, "none": 12}, "chosen": {"from:fused": 41}},
         "curves": [curve for metric in ("loss", "dev_recall_at_1") for curve in training(metric)],
         "metrics": {"dev": metrics(0.0), "test, reported only": metrics(-0.03)},
         "ablations": [
@@ -161,17 +163,22 @@ def samples(picture: Picture) -> list[Sample]:
     return found
 
 
-def changes_of(picture: Picture) -> list[CaptionChange]:
-    changes = []
+def captioned(picture: Picture) -> list[CaptionedPair]:
+    pairs = []
     for i in range(8):
         image, text = picture(60 + i)
-        changes.append(
-            CaptionChange(f"clip-{i:05d}", text, f'{text} with a traffic light, with "STOP" on it', "fused", "", image)
-        )
+        fused = f'{text} with a traffic light, with "STOP" on it'
+        lines = [
+            CaptionLine("alt", text, {"align_alt.score": 0.21}),
+            CaptionLine("fused", fused, {"align_fused.score": 0.34}, "", word_changes(text, fused)),
+        ]
+        pairs.append(CaptionedPair(f"clip-{i:05d}", image, lines))
     image, text = picture(70)
-    changes.append(CaptionChange("clip-00070", text, text, "fused", "refusal", image))
-    changes.append(CaptionChange("clip-00071", HOSTILE, "سيارة حمراء", "fused", "", picture(71)[0]))
-    return changes
+    kept = CaptionLine("fused", text, {}, "refusal", word_changes(text, text))
+    pairs.append(CaptionedPair("clip-00070", image, [CaptionLine("alt", text), kept]))
+    other = CaptionLine("fused", "سيارة حمراء", {}, "", word_changes(HOSTILE, "سيارة حمراء"))
+    pairs.append(CaptionedPair("clip-00071", picture(71)[0], [CaptionLine("alt", HOSTILE), other]))
+    return pairs
 
 
 def training(metric: str) -> list[Curve]:

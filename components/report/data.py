@@ -101,15 +101,31 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class CaptionChange:
-    """A caption before and after recaptioning; `note` says why the original stood in."""
+class CaptionLine:
+    """One caption of a picture.
+
+    Attributes:
+        source: who wrote it: a source of the sidecar, or a step.
+        scores: by `step.column`.
+        note: why another caption stood in, or what was chosen; "" for one that was written as asked.
+        changes: (kind, words) against the caption it was made of, kind being "same", "ins" or "del"; empty for the
+            original, and where the two have nothing in common.
+    """
+
+    source: str
+    text: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    changes: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class CaptionedPair:
+    """A picture with all its captions."""
 
     key: str
-    before: str
-    after: str
-    source: str = "fused"
-    note: str = ""
     image_jpeg: bytes | None = None
+    captions: Sequence[CaptionLine] = ()
 
 
 @dataclass(frozen=True)
@@ -244,8 +260,8 @@ class ReportData:
     funnel: Sequence[FunnelRow] = ()
     distributions: Sequence[Distribution] = ()
     gallery: Sequence[Sample] = ()
-    captions: Sequence[CaptionChange] = ()
-    caption_counts: Mapping[str, int] = field(default_factory=dict)
+    captions: Sequence[CaptionedPair] = ()
+    caption_ends: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     curves: Sequence[Curve] = ()
     metrics: Mapping[str, Sequence[Metric]] = field(default_factory=dict)
     ablations: Sequence[Ablation] = ()

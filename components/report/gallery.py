@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pairwright.components.dataset.dataset import Dataset, Shard
+from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards.columns import ColumnsView
 from pairwright.components.hashing import sha256_text
 from pairwright.components.report.charts import number
-from pairwright.components.report.data import CaptionChange, Sample
-from pairwright.components.report.pictures import thumbnail_of
+from pairwright.components.report.data import Sample
+from pairwright.components.report.rows import Rows, first_texts
 
 SHOWN_SOURCES = ("alt", "keywords", "file_name")
 
@@ -44,71 +44,9 @@ def gallery(
     chosen: list[dict[str, Any]] = []
     for group in _groups(verdicts):
         chosen.extend(_drawn(verdicts, group, 2 * per_rule if group[0] == "kept" else per_rule, seed))
-    rows = _Rows(dataset, view, caption_steps)
+    rows = Rows(dataset, view, [f"{step}.text" for step in caption_steps])
     keys = _places(verdicts, [_neighbour_key(verdict) for verdict in chosen])
     return [_sample(verdict, rows, keys, sources) for verdict in chosen]
-
-
-def caption_changes(
-    dataset: Dataset, view: ColumnsView, step: str, *, before: str = "alt", count: int = 24, seed: int = 0
-) -> list[CaptionChange]:
-    """A draw of pairs whose caption a step changed, and, for a quarter, of those where the original stood in."""
-    changed: list[dict[str, Any]] = []
-    fallen: list[dict[str, Any]] = []
-    for shard, table in view.iter_shards([f"{step}.text", f"{step}.note"]):
-        texts, notes = table[0].to_pylist(), table[1].to_pylist()
-        originals = [_texts(captions, (before,)).get(before, "") for captions in _captions(shard)]
-        for row, (text, note, original) in enumerate(zip(texts, notes, originals, strict=True)):
-            if text is not None and (note is not None or text != original):
-                entry = {"shard": shard.digest, "row": row, "before": original, "after": text, "note": note or ""}
-                (changed if note is None else fallen).append(entry)
-        changed, fallen = _first(changed, count, seed), _first(fallen, count, seed)
-    shown = _first(fallen, count // 4, seed)
-    shown = _first(changed, count - len(shown), seed) + shown
-    rows = _Rows(dataset, None, ())
-    return [
-        CaptionChange(
-            rows.key(entry),
-            entry["before"],
-            entry["after"],
-            step,
-            entry["note"],
-            rows.picture(entry["shard"], entry["row"]),
-        )
-        for entry in shown
-    ]
-
-
-class _Rows:
-    """Sidecar rows and pictures by (shard digest, row); one sidecar is read once."""
-
-    def __init__(self, dataset: Dataset, view: ColumnsView | None, steps: Sequence[str]) -> None:
-        self.shards = {shard.digest: shard for shard in dataset.shards}
-        self.view, self.steps = view, steps
-        self._sidecars: dict[str, pa.Table] = {}
-        self._made: dict[str, pa.Table] = {}
-
-    def row(self, shard: str, row: int) -> dict[str, Any]:
-        if shard not in self._sidecars:
-            self._sidecars[shard] = self.shards[shard].read_sidecar(["key", "media", "captions"])
-        found: dict[str, Any] = self._sidecars[shard].slice(row, 1).to_pylist()[0]
-        return found
-
-    def key(self, entry: Mapping[str, Any]) -> str:
-        return str(self.row(entry["shard"], entry["row"])["key"])
-
-    def picture(self, shard: str, row: int) -> bytes | None:
-        return thumbnail_of(self.shards[shard], self.row(shard, row))
-
-    def made_captions(self, shard: str, row: int) -> dict[str, str]:
-        """Captions that steps wrote for the row, by step."""
-        if self.view is None or not self.steps:
-            return {}
-        if shard not in self._made:
-            names = [f"{step}.text" for step in self.steps]
-            self._made[shard] = self.view.read_shard(self.shards[shard], names)
-        texts = zip(self.steps, (column[row].as_py() for column in self._made[shard].columns), strict=True)
-        return {step: text for step, text in texts if text}
 
 
 def _plain(verdicts: pa.Table) -> pa.Table:
@@ -150,11 +88,6 @@ def _draw_order(shards: pa.ChunkedArray, rows: np.ndarray, seed: int) -> np.ndar
     return order
 
 
-def _first(entries: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
-    """`count` entries in the order of their digests."""
-    return sorted(entries, key=lambda entry: sha256_text(f"{seed}/{entry['shard']}/{entry['row']}"))[:count]
-
-
 def _neighbour_key(verdict: Mapping[str, Any]) -> str:
     detail = str(verdict.get("detail") or "")
     return detail.rpartition("of:")[2] if "duplicate_of:" in detail else ""
@@ -177,7 +110,7 @@ def _places(verdicts: pa.Table, keys: Sequence[str]) -> dict[str, tuple[str, int
 
 
 def _sample(
-    verdict: Mapping[str, Any], rows: _Rows, places: Mapping[str, tuple[str, int]], sources: Sequence[str]
+    verdict: Mapping[str, Any], rows: Rows, places: Mapping[str, tuple[str, int]], sources: Sequence[str]
 ) -> Sample:
     shard, row = verdict["shard"], verdict["row"]
     neighbour = _neighbour_key(verdict)
@@ -185,7 +118,7 @@ def _sample(
         key=str(verdict["key"]),
         status=verdict["status"],
         image_jpeg=rows.picture(shard, row),
-        captions=_texts(rows.row(shard, row)["captions"], sources) | rows.made_captions(shard, row),
+        captions=_captions(rows, shard, row, sources),
         rule=str(verdict.get("rule") or ""),
         value=_shown(verdict.get("value")),
         threshold=_shown(verdict.get("threshold")),
@@ -193,6 +126,13 @@ def _sample(
         neighbour_jpeg=rows.picture(*places[neighbour]) if neighbour in places else None,
         neighbour_key=neighbour,
     )
+
+
+def _captions(rows: Rows, shard: str, row: int, sources: Sequence[str]) -> dict[str, str]:
+    """The sidecar's of these sources, then those that steps wrote, by step."""
+    found = first_texts(rows.row(shard, row)["captions"])
+    made = {name.partition(".")[0]: text for name, text in rows.made(shard, row).items() if text}
+    return {source: found[source] for source in sources if source in found} | made
 
 
 def _shown(value: Any) -> str:
@@ -207,16 +147,3 @@ def _shown(value: Any) -> str:
         entries = [(name, entry) for name, entry in found.items() if not name.endswith(".of")]
         return ", ".join(f"{name.rpartition('.')[2]} {_shown(entry) or 'missing'}" for name, entry in entries)
     return number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
-
-
-def _texts(captions: Sequence[Mapping[str, Any]] | None, sources: Sequence[str]) -> dict[str, str]:
-    """First caption of each source that the row has."""
-    found: dict[str, str] = {}
-    for caption in captions or ():
-        if caption["source"] in sources and caption["text"]:
-            found.setdefault(caption["source"], caption["text"])
-    return {source: found[source] for source in sources if source in found}
-
-
-def _captions(shard: Shard) -> list[Any]:
-    return list(shard.read_sidecar(["captions"])["captions"].to_pylist())

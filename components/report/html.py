@@ -186,7 +186,7 @@ def _flags(run: ReportData) -> Mapping[str, bool]:
         "funnel": bool(run.funnel or run.ledger),
         "scores": bool(run.distributions),
         "pictures": bool(run.gallery),
-        "captions": bool(run.captions or run.caption_counts),
+        "captions": bool(run.captions or run.caption_ends),
         "training": bool(run.curves),
         "evaluation": bool(run.metrics),
         "ablation": bool(run.ablations),

@@ -28,6 +28,7 @@ from pairwright.components.report.data import (
     Spared,
 )
 from pairwright.flows.planning.digests import report_digest
+from pairwright.flows.planning.plan import PlannedStep
 from pairwright.flows.running.run import Run
 from pairwright.flows.running.stage import Stage, run_stage
 from pairwright.flows.running.stage_costs import stage_costs
@@ -136,8 +137,9 @@ def _composition(run: Run) -> tuple[Composition, ...]:
 
 def _curation(run: Run, folder: Path) -> dict[str, Any]:
     from pairwright.components.filter.rules.selection import load_selection
+    from pairwright.components.report.captions import caption_ends, captioned_pairs
     from pairwright.components.report.distributions import distributions
-    from pairwright.components.report.gallery import caption_changes, gallery
+    from pairwright.components.report.gallery import gallery
 
     selected = load_selection(folder)
     verdicts = selected.verdicts
@@ -145,16 +147,15 @@ def _curation(run: Run, folder: Path) -> dict[str, Any]:
     captioners = [s.name for s in run.plan.steps.values() if s.kind == "captioner"]
     scores = [name for name, kind in run.plan.column_types().items() if _is_score(name, kind)]
     ledger = selected.ledger
-    changes = [
-        change for step in captioners for change in caption_changes(run.dataset, view, step, seed=run.recipe.seed)
-    ]
+    originals = {step: _original(run.plan.steps[step]) for step in captioners}
+    judged = _scores_of_sources(run)
     return {
         "ledger": LedgerCounts(ledger.pairs_in, ledger.kept, ledger.dropped, ledger.failed, ledger.unknown),
         "funnel": [_funnel_row(row, selected.thresholds) for row in selected.funnel],
         "distributions": distributions(view, scores, verdicts, thresholds=_cuts(selected.thresholds)),
         "gallery": gallery(run.dataset, verdicts, view, seed=run.recipe.seed, caption_steps=captioners),
-        "captions": changes,
-        "caption_counts": _caption_counts(run, captioners),
+        "captions": captioned_pairs(run.dataset, view, originals, judged, seed=run.recipe.seed),
+        "caption_ends": caption_ends(view, captioners),
     }
 
 
@@ -175,20 +176,24 @@ def _is_score(name: str, kind: Any) -> bool:
     return pa.types.is_floating(kind) or (pa.types.is_integer(kind) and name.endswith(("words", "quality", "width")))
 
 
-def _caption_counts(run: Run, captioners: list[str]) -> dict[str, int]:
-    """How many captions each step wrote, how many times it fell back, by the reason, and what became of its prompts."""
-    import pyarrow.compute as pc
+def _original(step: PlannedStep) -> str:
+    """The source that a captioner's captions are held against: the first it reads."""
+    from pairwright.components.report.captions import SOURCE
 
-    counts: dict[str, int] = {}
-    view = run.view()
-    for step in captioners:
-        written = pc.is_valid(view.column(f"{step}.text"))  # of a spared pair there is none
-        for entry in pc.value_counts(view.column(f"{step}.note").filter(written)).to_pylist():
-            name = f"{step}: {entry['values'] or 'written'}"
-            counts[name] = counts.get(name, 0) + entry["counts"]
-        for entry in pc.value_counts(view.column(f"{step}.status").drop_null()).to_pylist():
-            counts[f"{step}: prompts {entry['values']}"] = entry["counts"]
-    return counts
+    return next(iter(step.component.caption_sources()), SOURCE)
+
+
+def _scores_of_sources(run: Run) -> dict[str, list[str]]:
+    """By caption source, the columns of scorers that read it and no other."""
+    import pyarrow as pa
+
+    found: dict[str, list[str]] = {}
+    for step in run.plan.steps.values():
+        sources = set(step.component.caption_sources()) if step.kind == "scorer" else set()
+        if len(sources) == 1:
+            columns = [f"{step.name}.{name}" for name, kind in step.schema().items() if pa.types.is_floating(kind)]
+            found.setdefault(sources.pop(), []).extend(columns)
+    return found
 
 
 def _funnel_row(row: dict[str, Any], thresholds: dict[str, Any]) -> FunnelRow:

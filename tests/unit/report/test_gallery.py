@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.report.captions import caption_ends, captioned_pairs
 from pairwright.components.report.distributions import distributions
-from pairwright.components.report.gallery import caption_changes, gallery
+from pairwright.components.report.gallery import gallery
 from pairwright.components.report.pictures import SIDE, thumbnail
 
 
@@ -118,7 +119,10 @@ def scored(shapes, tmp_path):
         alts = [captions[0]["text"] for captions in shard.read_sidecar(["captions"])["captions"].to_pylist()]
         texts = [alt if n % 2 else f"{alt}, in red" for n, alt in zip(numbers, alts, strict=True)]
         notes = ["budget" if n % 8 == 1 else None for n in numbers]
-        store.write(fused, shard.digest, {"text": pa.array(texts), "note": pa.array(notes, pa.string())}, shard.rows)
+        asked = [None if n % 2 else "ok" for n in numbers]
+        made = {"text": texts, "note": notes, "status": asked}
+        columns = {name: pa.array(values, pa.string()) for name, values in made.items()}
+        store.write(fused, shard.digest, columns, shard.rows)
     return ColumnsView(dataset, store, {"align": score, "fused": fused})
 
 
@@ -135,14 +139,33 @@ def test_a_histogram_counts_every_pair_once(scored) -> None:
     assert not any(shown[0].kept[:15])
 
 
-def test_caption_changes_show_what_changed_and_what_fell_back(scored) -> None:
-    shown = caption_changes(scored.dataset, scored, "fused", count=12)
-    changed = [c for c in shown if not c.note]
-    assert len(shown) == 12
-    assert len(changed) == 9
-    assert all(c.after == f"{c.before}, in red" and int(c.key) % 2 == 0 for c in changed)
-    assert all(c.note == "budget" and c.before == c.after for c in shown if c.note)
-    assert all(c.image_jpeg for c in shown)
+def test_pictures_are_drawn_evenly_over_how_their_captions_came_to_be(scored) -> None:
+    shown = captioned_pairs(scored.dataset, scored, {"fused": "alt"}, {"fused": ["align.score"]}, count=12)
+    lines = [{line.source: line for line in pair.captions} for pair in shown]
+    assert len({pair.key for pair in shown}) == len(shown) == 12
+    assert sum(line["fused"].note == "budget" for line in lines) == 6  # of 6 there are
+    assert all(pair.image_jpeg for pair in shown)
+    assert all(list(line)[:2] == ["alt", "keywords"] and list(line)[-1] == "fused" for line in lines)
+    again = captioned_pairs(scored.dataset, scored, {"fused": "alt"}, {"fused": ["align.score"]}, count=12)
+    assert [pair.key for pair in again] == [pair.key for pair in shown]
+
+
+def test_each_caption_shows_its_scores_and_what_it_added(scored) -> None:
+    shown = captioned_pairs(scored.dataset, scored, {"fused": "alt"}, {"fused": ["align.score"]}, count=48)
+    assert len(shown) == 48
+    for pair in shown:
+        number, lines = int(pair.key), {line.source: line for line in pair.captions}
+        assert lines["alt"].changes == ()
+        assert lines["alt"].scores == {}
+        scores = {} if number in (3, 4, 5) else {"align.score": pytest.approx(number / 48, abs=1e-6)}
+        assert lines["fused"].scores == scores
+        added = [text for kind, text in lines["fused"].changes if kind == "ins"]
+        assert added == ([] if number % 2 else [", in red"])
+
+
+def test_ends_count_every_pair_once(scored) -> None:
+    ends = {"fused": {"written": 42, "budget": 6}, "fused: prompts": {"ok": 24}}
+    assert caption_ends(scored, ["fused"]) == ends
 
 
 def test_captions_made_by_steps_stand_under_the_picture(scored) -> None:

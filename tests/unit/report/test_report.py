@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from report_data import FUNNEL, HOSTILE, synthetic_run, texts_of
 
-from pairwright.components.report.data import CaptionChange, LedgerCounts, ReportData, Sample, Spared
+from pairwright.components.report.data import CaptionedPair, LedgerCounts, ReportData, Sample, Spared
 from pairwright.components.report.html import PICTURE_BYTES, duration, render, within_size, write_report
 
 
@@ -109,6 +109,20 @@ def test_every_picture_of_the_run_is_shown_with_a_description(page: Page) -> Non
     assert len([1 for _, attributes in page.elements if "data-sample" in attributes]) == len(run.gallery)
 
 
+def test_what_a_caption_added_and_lost_is_marked_and_its_scores_and_reasons_stand_beside_it(page: Page) -> None:
+    text = render(synthetic_run())
+    section = text[text.index('<section id="captions"') :].partition("</section>")[0]
+    assert "<ins>with a traffic light, with &#34;STOP&#34; on it</ins>" in section
+    assert "align_fused.score <b>0.340</b>" in section
+    assert '<span class="note">refusal</span>' in section
+    assert "5,204" in section
+    assert "93.0%" not in section.partition("387")[0].partition("5,204")[0]
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    for mark, line in (("ins", "underline"), ("del", "line-through")):  # read without colour, too
+        rule = style.partition(f"\n{mark} {{")[2].partition("}")[0]
+        assert f"text-decoration: {line}" in rule
+
+
 def test_the_pictures_follow_the_order_of_the_funnel() -> None:
     run = synthetic_run()
     page = render(synthetic_run(gallery=list(reversed(run.gallery))))
@@ -144,7 +158,7 @@ def test_the_file_stays_small_and_each_rule_keeps_pictures() -> None:
     gallery = [
         Sample(f"k{rule}-{i}", "dropped", big, {"alt": "x"}, rule) for rule in ("a", "b", "c") for i in range(60)
     ]
-    captions = [CaptionChange(f"c{i}", "x", "y", image_jpeg=big) for i in range(60)]
+    captions = [CaptionedPair(f"c{i}", big) for i in range(60)]
     shown = within_size(ReportData("big", gallery=gallery, captions=captions))
     assert sum(len(s.image_jpeg or b"") for s in (*shown.gallery, *shown.captions)) <= PICTURE_BYTES
     counts = [sum(s.rule == rule for s in shown.gallery) for rule in ("a", "b", "c")]

@@ -1,4 +1,4 @@
-"""The six kinds of component, and what a component declares it needs.
+"""The seven kinds of component, and what a component declares it needs.
 
 A component is a small class with a typed settings model, registered by name:
 
@@ -84,7 +84,7 @@ def RawBytes() -> Requires:  # noqa: N802
 
 
 class Component(Generic[S]):
-    """What all six kinds share: a registered name, settings, declared needs and libraries.
+    """What all seven kinds share: a registered name, settings, declared needs and libraries.
 
     `libraries` are distributions whose version changes the result (they enter the digest).
     """
@@ -301,6 +301,46 @@ class Objective(Component[S]):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state_dict`."""
+
+
+class Reward(Component[S]):
+    """What a captioner is tuned for: a number for each caption it says (docs/tasks.md), higher is better.
+
+    No gradient reaches it; its modules are frozen, proven by hash. Captions are C of each of n pictures.
+
+    Attributes:
+        population: what is trained on; there before `modules`.
+        device: where to compute; there before `modules`.
+    """
+
+    kind = "reward"
+
+    population: Any
+    device: Any
+
+    def reads(self) -> Reads:
+        """What it reads of a pair beside what the captioner does."""
+        return Reads()
+
+    def modules(self) -> nn.Module | None:
+        """What it judges by, loaded once, none of it requiring a gradient."""
+        return None
+
+    def collate(self, examples: Examples) -> Mapping[str, Any]:
+        """Further fields of a batch, a row an example; runs in the loader's threads."""
+        return {}
+
+    def encode(self, batch: Any, captions: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        """Of this rank's n rows and their captions, n of C each: tensors with a row an example."""
+        raise NotImplementedError
+
+    def score(self, outputs: Mapping[str, Tensor], batch: Any, progress: float) -> Tensor:
+        """(N, C) of the joint batch, from what `encode` gave of all its rows; `each` (N, C) where it gave that.
+
+        Args:
+            progress: share of the training that is done, 0..1: for schedules.
+        """
+        return outputs["each"]
 
 
 @dataclass(frozen=True)

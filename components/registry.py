@@ -17,7 +17,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pairwright.components.component import Benchmark, Captioner, Component, Fit, Objective, Scorer, Selection
+from pairwright.components.component import (
+    Benchmark,
+    Captioner,
+    Component,
+    Fit,
+    Objective,
+    Reward,
+    Scorer,
+    Selection,
+)
 from pairwright.components.errors import UnknownComponent, nearest
 from pairwright.components.plug_ins import COMPONENTS, broken_plug_ins, imported, plug_ins
 from pairwright.components.settings import Named
@@ -31,10 +40,10 @@ STAGE_PACKAGES = (
     "pairwright.components.models",
 )
 
-DECORATED = re.compile(r'^@(scorer|selection|captioner|fit|task|objective|benchmark)\("([^"]+)"\)', re.MULTILINE)
+DECORATED = re.compile(r'^@(scorer|selection|captioner|fit|task|objective|reward|benchmark)\("([^"]+)"\)', re.MULTILINE)
 
 _registered: dict[tuple[str, str], type[Component]] = {}
-KINDS = tuple(kind.kind for kind in (Scorer, Selection, Captioner, Fit, Objective, Benchmark))
+KINDS = tuple(kind.kind for kind in (Scorer, Selection, Captioner, Fit, Objective, Reward, Benchmark))
 
 C = TypeVar("C", bound=type[Component])
 
@@ -76,6 +85,10 @@ def task(name: str) -> Callable[[C], C]:
 
 def objective(name: str) -> Callable[[C], C]:
     return _register(Objective, name)
+
+
+def reward(name: str) -> Callable[[C], C]:
+    return _register(Reward, name)
 
 
 def benchmark(name: str) -> Callable[[C], C]:

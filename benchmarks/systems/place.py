@@ -129,7 +129,11 @@ class Place:
 
 
 def _resolved(value: Any) -> Any:
-    """`builtin:NAME`, or a model's folder, as the folder and hash that a component takes."""
+    """`builtin:NAME`, or a model's folder, as the folder and hash that a component takes, however deep it stands."""
+    if isinstance(value, dict):
+        return {name: _resolved(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_resolved(one) for one in value]
     if isinstance(value, str) and value.startswith("builtin:"):
         return resolve_model(value).model_dump(mode="json")
     if isinstance(value, str) and (Path(value) / "config.json").exists():

@@ -28,6 +28,22 @@ def svg_axes(x_label: str, y_label: str) -> tuple[Any, Any]:
     return figure, axes
 
 
+def svg_panels(count: int, columns: int, *, width: float = 7.2, height: float = 1.5) -> tuple[Any, list[Any]]:
+    """A figure with that many axes in rows of `columns`, each row `height` inches high."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width, rows * height), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in panels[count:]:
+        spare.set_axis_off()
+    for axes in panels[:count]:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels[:count]
+
+
 def save_svg(figure: Any, path: Path) -> None:
     """The figure as SVG; the same figure gives the same bytes."""
     import matplotlib

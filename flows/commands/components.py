@@ -7,7 +7,7 @@ from textwrap import shorten
 import click
 
 WIDTH = 100
-KINDS = ("scorer", "selection", "captioner", "fit", "objective", "benchmark")
+KINDS = ("scorer", "selection", "captioner", "fit", "objective", "reward", "benchmark")
 
 
 @click.command("components")

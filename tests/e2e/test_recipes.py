@@ -41,6 +41,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "prefix_conditioning": {"pretrain.with.batch_size": 8},  # of one artist each
     "sail_vl": {"filter.select.stages.with.shares": [1.0, 0.8, 0.65]},  # of a tenth a pair is over 1% of its budget
 }
+TASKS = ("captioner", "dual_encoder", "grammar_head", "self_critical")  # cut as those of `train` are
 MOST = {"steps": 6, "warmup_steps": 2, "batch_size": 32, "micro_batch": 8, "epochs": 1}
 
 
@@ -59,7 +60,7 @@ def cut_short(name: str) -> dict[str, Any]:
     if "release" in said:
         said["release"]["seed"] = 0
     for step in said["filter"].get("fit", {}).values():
-        most = MOST if step["uses"] == "captioner" else {"steps": 30}
+        most = MOST if step["uses"] in TASKS else {"steps": 30}
         most_of = {} if step["uses"] == "ngram_model" else {"steps": most["steps"]}
         step["with"] = most_of | fewer(step.get("with", {}), most)
     for path, value in SMALLER.get(name, {}).items():

@@ -140,6 +140,10 @@ class Population(ABC):
             ColumnError, DataChanged: a column file or sidecar is damaged.
         """
 
+    @abstractmethod
+    def beside(self, reads: Reads) -> Population:
+        """The same examples by the same numbers, of which `reads` is read instead; they may lack any of it."""
+
     def hold(self, shards: Sequence[int]) -> None:  # noqa: B027  # what is in memory already has nothing to do
         """Have the facts of these shards, which will be asked for soon, side by side in memory; a hint."""
 
@@ -188,6 +192,9 @@ class ArrayPopulation(Population):
 
     def groups(self) -> np.ndarray:
         return self._groups
+
+    def beside(self, reads: Reads) -> Population:
+        return self  # it reads all it holds
 
     def read(
         self, numbers: np.ndarray, epoch: int, seed: int, pool: Executor | None = None, clock: Clock | None = None

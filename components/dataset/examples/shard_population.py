@@ -141,6 +141,10 @@ class ShardPopulation(Population):
         ]
         return np.concatenate(parts)
 
+    def beside(self, reads: Reads) -> ShardPopulation:
+        optional = replace(reads, optional=frozenset(reads.names))
+        return ShardPopulation(self.view, self._rows, optional, self.memory, budget=1.0)
+
     def hold(self, shards: Sequence[int]) -> None:
         if self._whole is None and shards:
             self._held.join(shards)

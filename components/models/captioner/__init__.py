@@ -13,7 +13,7 @@
 | `folder.py` | to disk and back |
 
 What a pair lacks is masked, and takes no place: a prefix with holes says what the same prefix without them says.
-How published systems fall into this (31 and 14 stand; the others are plans):
+How published systems fall into this (31, 14 and 27 stand; the others are plans):
 
 - NoC (31): the picture, and a level (`control`, a number).
 - Guided captioning (14): the picture, left out for a share of the pairs; `Guided` decoding.
@@ -23,5 +23,6 @@ How published systems fall into this (31 and 14 stand; the others are plans):
 - PromptCap (48): the question as `prompt`, after a filter of its data.
 - CNM (52): a `Decoder` of its own that fuses four modules' parts at each word.
 - CLOSE (57): `image` is a caption's text embedding, with noise drawn in `encode`; afterwards a picture's.
-- CLIP reward (12): `encode` decodes by nucleus at top_p 1 and greedily; its loss is over `logits` of what was said.
+- Tuned by rewards (12, 13, 27): a task of its own, `self_critical`, decodes by nucleus at top_p 1 and greedily; its
+  loss is over `logits` of what was said.
 """

@@ -1,4 +1,9 @@
-"""Captions by any `transformers` image-to-text model from a folder: BLIP, GIT, vision-encoder-decoder, LLaVA-like.
+"""Captions by any `transformers` image-to-text model from a folder: BLIP, GIT, vision-encoder-decoder, LLaVA, Qwen2-VL.
+
+    recaption: {blip:  {uses: image_to_text, with: {model: ./blip-image-captioning-base, prompt: a picture of}}}
+    recaption: {dense: {uses: image_to_text, with: {model: ./llava, prompt: "Describe the picture in detail."}}}
+
+    recaption: {face: {uses: image_to_text, with: {model: ./llava, boxes: route.face, prompt: "Describe this face."}}}
 
 Beam search without sampling, so one picture is always one caption.
 """
@@ -6,12 +11,11 @@ Beam search without sampling, so one picture is always one caption.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from pairwright.components.component import Caption, Captioner, Captions, Pixels
+from pairwright.components.component import Caption, Captioner, Captions, Columns, Pixels
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import ModelError
 from pairwright.components.recaption.validate import Limits, problem_with, tidy
@@ -27,14 +31,17 @@ class ImageToTextSettings(Settings):
     fallback: str = Field("alt", description="caption source that stands in for a refused caption")
     lang: str = Field("en", description="language the model writes, BCP 47")
     size: int = Field(384, ge=16, description="pixels; shorter side the model is given, where the picture has it")
+    boxes: str | None = Field(
+        None, description="step.column of boxes; of each picture the first one's crop is captioned"
+    )
     limits: Limits = Limits()
 
 
 @captioner("image_to_text")
 class ImageToText(Captioner[ImageToTextSettings]):
-    """Caption, with a note where the fallback stands in; None for a picture that did not decode."""
+    """Caption, with a note where the fallback stands in; None for a picture that did not decode, or lacks the box."""
 
-    requires = Pixels(size=384) + Captions("fallback")
+    requires = Pixels(size=384) + Captions("fallback") + Columns("boxes")
     sees_failures = True  # a pair without alt-text is captioned all the same
     runs_model = True
     libraries = ("transformers",)
@@ -44,39 +51,30 @@ class ImageToText(Captioner[ImageToTextSettings]):
         return self.settings.size
 
     def setup(self, device: str) -> None:
+        from pairwright.components.models.image_to_text import load_image_to_text
+
         if self.settings.model.path is None:
             raise ModelError(f"{self.settings.model.reference} is not resolved to a folder; run it through a recipe")
-        self.device = device
-        self.processor, self.model = load_image_to_text(self.settings.model.path, device)
+        self.model = load_image_to_text(self.settings.model.path, device)
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
-        decoded = [i for i, image in enumerate(pairs.images) if image is not None]
-        texts = dict(zip(decoded, self._write([pairs.images[i] for i in decoded]), strict=True))  # type: ignore[misc]
-        originals = pairs.captions(self.settings.fallback)
+        wish = self.settings
+        views = [self._view(pairs, i) for i in range(len(pairs))]
+        decoded = [(i, view) for i, view in enumerate(views) if view is not None]
+        said = self.model.write(
+            [image for _, image in decoded], wish.prompt, max_new_tokens=wish.max_new_tokens, num_beams=wish.num_beams
+        )
+        texts = {i: self._after_prompt(text) for (i, _), text in zip(decoded, said, strict=True)}
+        originals = pairs.captions(wish.fallback)
         return [self._judge(texts[i], originals[i]) if i in texts else None for i in range(len(pairs))]
 
-    def _write(self, images: list[np.ndarray]) -> list[str]:
-        """RGB uint8 (h, w, 3) -> captions as the model wrote them."""
-        import torch
-        from PIL import Image
-
-        if not images:
-            return []
-        inputs = self._inputs([Image.fromarray(image) for image in images]).to(self.device)
-        with torch.inference_mode():
-            tokens = self.model.generate(
-                **inputs,
-                max_new_tokens=self.settings.max_new_tokens,
-                num_beams=self.settings.num_beams,
-                do_sample=False,
-            )
-        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [self._after_prompt(text) for text in texts]
-
-    def _inputs(self, images: list[Any]) -> Any:
-        if not self.settings.prompt:
-            return self.processor.pictures(images)
-        return self.processor.both(images, [self.settings.prompt] * len(images))
+    def _view(self, pairs: PairBatch, i: int) -> np.ndarray | None:
+        """What of the picture is captioned; None where there is nothing."""
+        image = pairs.images[i]
+        if image is None or self.settings.boxes is None:
+            return image
+        boxes = pairs.columns[self.settings.boxes][i]
+        return crop(image, boxes[0]) if boxes else None
 
     def _after_prompt(self, text: str) -> str:
         """Models that go on from the prompt give it back; it is kept only as the caption's beginning."""
@@ -95,43 +93,9 @@ class ImageToText(Captioner[ImageToTextSettings]):
         return Caption(original, note=reason) if original else None
 
 
-class _Processor:
-    """The image processor and the tokenizer of a folder, whether or not it has a joint processor."""
-
-    def __init__(self, joint: Any | None, image_processor: Any, tokenizer: Any) -> None:
-        self.joint, self.image_processor, self.tokenizer = joint, image_processor, tokenizer
-
-    def pictures(self, images: list[Any]) -> Any:
-        return self.image_processor(images=images, return_tensors="pt")
-
-    def both(self, images: list[Any], prompts: list[str]) -> Any:
-        if self.joint is not None:
-            return self.joint(images=images, text=prompts, return_tensors="pt", padding=True)
-        inputs = self.pictures(images)
-        ids = self.tokenizer(prompts, add_special_tokens=False, return_tensors="pt").input_ids
-        inputs["decoder_input_ids"] = ids
-        return inputs
-
-
-def load_image_to_text(folder: str, device: str) -> tuple[_Processor, Any]:
-    """(processor, model in eval mode on `device`); safetensors only, no code of the folder's.
-
-    Raises:
-        ModelError: the folder holds no image-to-text model.
-    """
-    import torch
-    from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
-
-    safe = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **safe)
-        joint = AutoProcessor.from_pretrained(folder, **safe)
-        if hasattr(joint, "tokenizer") and hasattr(joint, "image_processor"):
-            processor = _Processor(joint, joint.image_processor, joint.tokenizer)
-        else:
-            images = AutoImageProcessor.from_pretrained(folder, **safe)
-            processor = _Processor(None, images, AutoTokenizer.from_pretrained(folder, **safe))
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{folder} holds no image-to-text model that transformers can load: {reason}") from None
-    return processor, model.eval().to(torch.device(device))
+def crop(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """RGB (h, w, 3) -> what is in a box of shares, of at least one pixel."""
+    height, width = image.shape[:2]
+    x0, y0 = min(int(box[0] * width), width - 1), min(int(box[1] * height), height - 1)
+    x1, y1 = max(round(box[2] * width), x0 + 1), max(round(box[3] * height), y0 + 1)
+    return image[y0:y1, x0:x1]

@@ -18,6 +18,7 @@ from pairwright.components.dataset.shards import storage
 from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
 from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
 from pairwright.components.dataset.sources.emoji.emoji import EmojiOptions, read_emoji
+from pairwright.components.dataset.sources.figures.figures import FiguresOptions, read_figures
 from pairwright.components.dataset.sources.folder import reaching
 from pairwright.components.dataset.sources.imagefolder import (
     ImageFolderOptions,
@@ -260,6 +261,14 @@ SOURCES: dict[str, Source] = {
             ScenesOptions,
             needs_no_source=True,
             captions="made by a grammar: alt, paraphrase, negative and modification",
+        ),
+        Source(
+            "figures",
+            "charts of another dataset's labels, with captions good and poor and the paragraphs that cite them",
+            lambda source: False,
+            read_figures,
+            FiguresOptions,
+            captions="made by templates: alt and paragraph",
         ),
         Source(
             "demo-shop",

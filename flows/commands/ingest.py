@@ -64,6 +64,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       debian-clipart the demo corpus, from Debian's packages (no SOURCE needed)
       emoji          the emoji corpus, from npm and Debian (no SOURCE needed)
       scenes         composed of emoji (or of SOURCE's things), with boxes, attributes, relations, negatives
+      figures        charts of SOURCE's labels, with captions and citing paragraphs
       demo-shop      a made shop, written from the demo corpus's stamps
 
     \b

@@ -7,6 +7,7 @@ from typing import Any
 
 # (folder, dataset) -> (kind of source, what it is made from, where it goes), beside the pinned data.
 MADE = {("build", "demo-shop"): ("demo-shop", "data/raw", "build/demo-shop")}
+MADE |= {("build", "figures"): ("figures", "data/emoji", "build/figures")}
 MADE |= {("build", f"scenes{ending}"): ("scenes", "data/emoji", "build") for ending in ("", "-dev", "-test")}
 
 

@@ -90,6 +90,7 @@ def place(tmp_path_factory):
     in_miniature(open_dataset(str(corpus / "raw")), folder / "data" / "raw")
     for split in ("emoji", "emoji-dev", "emoji-test"):
         first_pairs(open_dataset(str(corpus / split)), folder / "data" / split)
+    ingest_all("figures", f"{folder}/data/emoji", f"{folder}/build/figures", count=30)
     ingest_all("scenes", f"{folder}/data/emoji", f"{folder}/build", count=120, evaluation_count=60)
     shutil.copy(REPOSITORY / "data.dvc", folder)  # as beside a clone's data, where the demo shop is made by itself
     return folder

@@ -2,7 +2,7 @@
 
     recaption:
       votes:  {uses: caption_votes, with: {sources: [looked, read, cited], ocr: ocr.text, paragraph: paragraph}}
-      picked: {uses: chosen, with: {choice: votes.source, sources: [looked, read, cited], fallback: null}}
+      picked: {uses: chosen, with: {choice: votes.source, sources: [looked, read, cited], fallback: cited}}
 
 After MLBCAP's judge, which picks among the captions of several models. Each criterion is a question of its own to the
 text model, which answers with a letter; every ballot and every count stays as a column. The default counts by

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pairwright.components.models.captioner.captioner import Captioner
     from pairwright.components.models.captioner.folder import TaughtOn
     from pairwright.components.models.captioner.prefix import Part
+    from pairwright.components.models.captioner.tokens import WordTokens
 
 READ_AT_ONCE = 1024  # examples
 COUNTED = 200_000  # examples whose words make the vocabulary, evenly over the population
@@ -57,6 +58,10 @@ class CaptionerSettings(TrainerSettings):
     box: str | None = Field(None, description="step.column of 4 numbers: the part of the picture that is spoken of")
     prefix: int = Field(4, ge=1, le=64, description="tokens a picture")
     decoder: ModelFolder | None = Field(None, description="language model of transformers, frozen; none: from nothing")
+    lora_rank: int = Field(
+        0, ge=0, le=1024, description="of adapters beside the decoder, which is locked then; 0: none"
+    )
+    lora_alpha: float = Field(16.0, ge=0, description="adapters are scaled by this over their rank")
     width: int = Field(128, ge=8, description="of a decoder from nothing; a multiple of its heads")
     heads: int = Field(4, ge=1)
     layers: int = Field(6, ge=1, le=48, description="of a decoder from nothing")
@@ -108,21 +113,43 @@ class CaptionerTask(Task[CaptionerSettings]):
         from pairwright.components.models.captioner.captioner import Captioner
         from pairwright.components.models.captioner.decoder import SmallDecoder
         from pairwright.components.models.captioner.pretrained import load_pretrained
-        from pairwright.components.models.captioner.tokens import PretrainedTokens, WordTokens
-        from pairwright.components.models.words import vocabulary_of
+        from pairwright.components.models.captioner.tokens import PretrainedTokens
 
         wish, parts = self.settings, self.parts()
         if wish.decoder is not None:
             assert wish.decoder.path is not None
             decoder, tokenizer = load_pretrained(wish.decoder.path)
             tokens = PretrainedTokens(tokenizer, decoder.vocabulary)
-            return Captioner(parts, decoder, tokens, wish.max_words).train()
+            return self._adapted(Captioner(parts, decoder, tokens, wish.max_words))
+        longest = sum(part.length for part in parts) + wish.max_words + 1
+        words = self._words()
+        small = SmallDecoder(len(words.words), longest, wish.width, wish.layers, wish.heads)
+        return self._adapted(Captioner(parts, small, words, wish.max_words))
+
+    def _words(self) -> WordTokens:
+        """Of a decoder from nothing: those of the model it starts from, else the commonest of the captions."""
+        from pairwright.components.models.captioner.tokens import WordTokens, read_words
+        from pairwright.components.models.model_folder import damage_named
+        from pairwright.components.models.words import vocabulary_of
+
+        wish = self.settings
+        if wish.init is not None and wish.init.path is not None:
+            with damage_named(Path(wish.init.path)):
+                return read_words(Path(wish.init.path))
         sources = [wish.source, *([wish.prompt] if wish.prompt else [])]
         texts = (t for some in _spread(self.population, COUNTED) for source in sources for t in some.texts(source))
-        words = WordTokens(vocabulary_of(texts, wish.vocabulary, wish.least))
-        longest = sum(part.length for part in parts) + wish.max_words + 1
-        small = SmallDecoder(len(words.words), longest, wish.width, wish.layers, wish.heads)
-        return Captioner(parts, small, words, wish.max_words).train()
+        return WordTokens(vocabulary_of(texts, wish.vocabulary, wish.least))
+
+    def _adapted(self, model: Captioner) -> Captioner:
+        """The model with adapters beside the decoder's attention, and all else of the decoder locked, if so wished."""
+        from pairwright.components.models.lora import ATTENTION_LAYERS, adapt
+
+        wish = self.settings
+        if wish.lora_rank:
+            model.decoder.requires_grad_(False)
+            layers = (*ATTENTION_LAYERS, "mix")
+            adapt(model.decoder, rank=wish.lora_rank, alpha=wish.lora_alpha, layers=layers, seed=wish.seed)
+        return model.train()
 
     def collate(self, examples: Examples) -> Mapping[str, Any]:
         import torch
@@ -149,7 +176,11 @@ class CaptionerTask(Task[CaptionerSettings]):
 
     def save(self, folder: Path, trained: Trained) -> Mapping[str, Any]:
         from pairwright.components.models.captioner.folder import TaughtOn, save_captioner
+        from pairwright.components.models.lora import merge, save_adapter
 
+        if self.settings.lora_rank:
+            save_adapter(self.model, folder)  # with the hash of what it was trained beside
+            merge(self.model)
         measured = measure(self.model, self.population, self.settings)
         tower = TaughtOn.noted(self.population.made_by(self.settings.features))
         save_captioner(self.model, folder, _card(self.settings, measured, trained, tower), tower)

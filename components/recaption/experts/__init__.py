@@ -4,6 +4,7 @@
 |---|---|
 | `detector` | boxes with their labels, by a model of `transformers` |
 | `regions` | ... as the sidecar has them: what people marked, or what is known of a composed scene |
+| `foreground` | ... of the one thing on a plain ground, called by the pair's label |
 | `region_colours` | the colours of what stands in each box |
 | `colours` | the colours of the whole picture |
 | `caption_words` | nouns, phrases and names of a caption |

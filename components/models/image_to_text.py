@@ -127,14 +127,16 @@ def _joint_processor(folder: str, config: Any, safe: dict[str, bool]) -> Any:
     from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-    joins = PROCESSOR_MAPPING.get(type(config), None)
+    joins: Any = PROCESSOR_MAPPING.get(type(config), None)  # a class
     if joins is None or "video_processor" not in joins.get_attributes():
         return AutoProcessor.from_pretrained(folder, **safe)
-    open_by = {"image_processor": AutoImageProcessor, "tokenizer": AutoTokenizer}
+    open_by: dict[str, Any] = {"image_processor": AutoImageProcessor, "tokenizer": AutoTokenizer}
     parts = [
         open_by[name].from_pretrained(folder, **safe) if name in open_by else None for name in joins.get_attributes()
     ]
     # The class refuses a part that is missing, and asks none for videos where it is given none.
-    pictures_only = type(joins.__name__, (joins,), {"check_argument_for_proper_class": lambda self, name, part: None})
+    pictures_only: Any = type(
+        joins.__name__, (joins,), {"check_argument_for_proper_class": lambda self, name, part: None}
+    )
     said, _ = joins.get_processor_dict(folder, **safe)
     return pictures_only.from_args_and_dict(parts, said)

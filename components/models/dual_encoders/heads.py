@@ -29,7 +29,14 @@ class Projection(nn.Module):
         nn.init.normal_(self.map.weight, std=width**-0.5)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.normalize(self.map(self.norm(features.float())).float(), dim=-1)
+        x = features.float()
+        if x.requires_grad or not torch.is_grad_enabled():
+            return F.normalize(self.map(self.norm(x)).float(), dim=-1)
+        # W (g * z + b) = (W g) z + W b: cached features need no gradient, so with scale and shift in the map none is
+        # sent back through it, which is one of three products of a step.
+        z = F.layer_norm(x, self.norm.normalized_shape, eps=self.norm.eps)
+        folded = F.linear(z, self.map.weight * self.norm.weight, self.map.weight @ self.norm.bias)
+        return F.normalize(folded.float(), dim=-1)
 
 
 class Heads(nn.Module):

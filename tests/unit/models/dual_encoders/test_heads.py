@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairwright.components.models.dual_encoders.heads import Heads
+from pairwright.components.models.dual_encoders.heads import Heads, Projection
 from pairwright.components.training.heads import fit_heads
 from pairwright.components.training.parameters import parameter_groups
 from pairwright.components.training.schedule import learning_rate
@@ -88,3 +88,24 @@ def test_norms_biases_and_the_temperature_do_not_decay() -> None:
     assert [g["weight_decay"] for g in groups] == [0.1, 0.0]
     assert [p.ndim for p in groups[0]["params"]] == [2, 2]
     assert len(groups[1]["params"]) == 5  # two norms of weight and bias, one temperature
+
+
+def test_scale_and_shift_folded_into_the_map_give_the_same_vectors_and_gradients() -> None:
+    torch.manual_seed(0)
+    head = Projection(24, 8)
+    with torch.no_grad():
+        head.norm.weight.uniform_(0.5, 1.5)
+        head.norm.bias.normal_()
+    x, pull = torch.randn(10, 24), torch.randn(10, 8)
+    found = []
+    for features in (x, x.clone().requires_grad_()):  # of a locked tower, and of one in training
+        head.zero_grad()
+        vectors = head(features)
+        (vectors * pull).sum().backward()
+        found.append([vectors.detach(), *(p.grad.clone() for p in head.parameters() if p.grad is not None)])
+    with torch.no_grad():
+        found.append([head(x)])
+    assert len(found[0]) == 4
+    for folded, plain in zip(found[0], found[1], strict=True):
+        assert torch.allclose(folded, plain, atol=1e-5)
+    assert torch.equal(found[1][0], found[2][0])

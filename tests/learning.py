@@ -8,6 +8,7 @@ from typing import Any
 
 from pairwright.components.component import FitInputs
 from pairwright.components.dataset.dataset import Dataset
+from pairwright.components.dataset.examples.population import Population
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
 from pairwright.components.digest import op_digest
@@ -74,3 +75,17 @@ def tiny_model(view: ColumnsView, root: Path, **changes: Any) -> Path:
     folder = root / "model"
     FitDualEncoder(tiny_settings(**changes)).fit(FitInputs(view), folder)
     return folder
+
+
+def heads_on(population: Population, **changes: Any) -> Any:
+    """A dual encoder whose heads learnt from columns of features, in this process."""
+    import torch
+
+    from pairwright.components.training.here import fit_here
+
+    task = FitDualEncoder(tiny_settings(**changes))
+    task.device = torch.device("cpu")
+    torch.manual_seed(task.settings.seed)
+    task.prepare()
+    fit_here(task, population)
+    return task.model

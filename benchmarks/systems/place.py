@@ -9,12 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairwright.components.component import Benchmark, Measured
+from pairwright.components.component import Benchmark, Component, Measured
 from pairwright.components.dataset.dataset import Dataset, open_dataset
 from pairwright.components.dataset.ingest import ingest_all
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
 from pairwright.components.digest import op_digest
+from pairwright.components.errors import UnknownComponent
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.models.formats import load_model
 from pairwright.components.models.resolve import resolve_model
@@ -71,17 +72,22 @@ class Place:
         return open_dataset(str(at / "scenes")), open_dataset(str(at / "scenes-test"))
 
     def view(self, dataset: Dataset, steps: Steps) -> ColumnsView:
-        """Columns of every pair of a dataset; those missing are scored in this process."""
-        store, jobs, places = ColumnStore(str(self.folder / "columns")), [], {}
+        """Columns of every pair of a dataset, by scorers and captioners; those missing are made in this process.
+
+        A step may read the columns and the captions of those before it.
+        """
+        store, places = ColumnStore(str(self.folder / "columns")), {}
+        jobs: list[ColumnJob] = []
         for step, (uses, said) in steps.items():
-            cls = component_class("scorer", uses)
-            settings = {name: _resolved(value) if name == "tower" else value for name, value in said.items()}
-            place = StepColumns(uses, op_digest(cls(cls.settings_model().parse(settings, step))))
-            places[step] = place
-            jobs.append(ColumnJob(step, "scorer", uses, settings, place, cls.__module__))
-        missing = [job for job in jobs if store.missing(job.columns, dataset.shards)]
-        if missing:
-            task = ScanTask(tuple(missing), str(self.folder / "columns"), captions={}, inputs={})
+            cls = _scans(uses)
+            settings = {name: _resolved(value) for name, value in said.items()}
+            made = cls(cls.settings_model().parse(settings, step))
+            reads = {*(name.partition(".")[0] for name in made.column_names()), *made.caption_sources()} & places.keys()
+            digest = op_digest(made, inputs={name: places[name].digest for name in sorted(reads)})
+            places[step] = StepColumns(uses, digest)
+            jobs.append(ColumnJob(step, cls.kind, uses, settings, places[step], cls.__module__))
+        if any(store.missing(job.columns, dataset.shards) for job in jobs):
+            task = ScanTask(tuple(jobs), str(self.folder / "columns"), captions={}, inputs={})
             task.setup()
             run_local(task, dataset.shards)
         return ColumnsView(dataset, store, places)
@@ -126,6 +132,14 @@ class Place:
         made: Any = cls(cls.settings_model().parse(settings, uses))
         assert isinstance(made, Benchmark)
         return made.measure(load_model(model, cls.protocol), dataset)
+
+
+def _scans(uses: str) -> type[Component]:
+    """The scorer of that name, or the captioner."""
+    try:
+        return component_class("scorer", uses)
+    except UnknownComponent:
+        return component_class("captioner", uses)
 
 
 def _resolved(value: Any) -> Any:

@@ -116,7 +116,7 @@ class PrefixConditioning(FitDualEncoder):
     def texts(self, examples: Examples) -> tuple[list[str], list[bool]]:
         """A text a pair, and whether it is a prompt of a class."""
         wish = self.settings
-        captions = examples.captions(self.captions)
+        captions = examples.captions(self.captions, wish.mix)
         classes = examples.labels(wish.label)
         kinds = [wish.kinds.get(kind or "", CAPTION) for kind in examples.labels(wish.kind)]
         which = (examples.draw("template") * len(wish.templates)).astype(int)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
+from pairwright.components.dataset.captions.caption_mix import Mix, cycle_of
 from pairwright.components.settings import ModelFolder, Named, Settings
 from pairwright.components.training.settings import TrainerSettings
 
@@ -64,6 +65,11 @@ class DualEncoderSettings(TrainerSettings):
     captions: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {"alt": 1.0}, description="source -> weight in the caption mix, in the order of fallback"
     )
+    mix: Mix = Field(
+        "draw",
+        description="a pair's caption is drawn by these weights each epoch (VeCLIP), or taken by turns, so that they "
+        "hold exactly: of every pair over the epochs, and in every epoch over the pairs",
+    )
     image_features: str = Field("image_features.vector", description="column of the locked image tower's features")
     patch_features: str | None = Field(
         None, description="column of the locked image tower's patches, for objectives that look at them"
@@ -90,6 +96,8 @@ class DualEncoderSettings(TrainerSettings):
             raise ValueError("trainable: text is of two towers, and `tower` names a whole model; say all")
         if not any(self.captions.values()):
             raise ValueError("captions needs a source of weight above 0")
+        if self.mix == "cycle":
+            cycle_of(self.sources)
         if not any(one.weight for one in self.objective):
             raise ValueError("objective needs one of weight above 0")
         names = [one.name for one in self.objective]

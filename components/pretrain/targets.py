@@ -88,7 +88,7 @@ class Contrastive(Objective[T]):
             fields["teacher"] = torch.from_numpy(examples.column(self._teacher))
         if wish.hard_texts:
             fields["hard"] = self.towers.collate_texts(examples, wish.hard_texts)
-            said = {"caption": examples.captions(self.towers.settings.sources)}
+            said = {"caption": examples.captions(self.towers.settings.sources, self.towers.settings.mix)}
             said |= {f"hard{at}": examples.texts(source) for at, source in enumerate(wish.hard_texts)}
             for what, texts in said.items():
                 lacking = [f"{what} {number}" for number in examples.numbers.tolist()]

@@ -84,11 +84,12 @@ class TowersInTraining:
         return torch.from_numpy(examples.column(self.settings.patch_features))
 
     def collate_captions(self, examples: Examples, weights: Mapping[str, float]) -> Any:
-        """One text a pair, its source drawn anew each epoch: features (n, width), or tokens."""
+        """One text a pair, its source another each epoch (`mix`): features (n, width), or tokens."""
         if not self.settings.from_features:
-            return self.tokens(examples.captions(weights))
+            return self.tokens(examples.captions(weights, self.settings.mix))
         columns = {source: self.column_of(source) for source in weights}
-        chosen = examples.drawn_sources(weights, {source: examples.known(name) for source, name in columns.items()})
+        known = {source: examples.known(name) for source, name in columns.items()}
+        chosen = examples.drawn_sources(weights, known, self.settings.mix)
         features = [examples.column(name) for name in columns.values()]
         text = features[0].copy() if len(features) > 1 else features[0]
         for index, found in enumerate(features[1:], 1):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pairwright.components.dataset.captions.caption_mix import NONE, choose_sources, key_hashes
+from pairwright.components.dataset.captions.caption_mix import NONE, Mix, choose_sources, cycle_sources, key_hashes
 
 
 @dataclass(frozen=True)
@@ -151,20 +151,21 @@ class Examples(Sequence[Example]):
         return ((x >> np.uint64(11)) * 2.0**-53).reshape(len(self), *shape)
 
     def drawn_sources(
-        self, weights: Mapping[str, float], available: Mapping[str, np.ndarray] | None = None
+        self, weights: Mapping[str, float], available: Mapping[str, np.ndarray] | None = None, mix: Mix = "draw"
     ) -> np.ndarray:
-        """Index into `weights` of each pair's source this epoch, int64 (n,), among those it has (VeCLIP's mix)."""
+        """Index into `weights` of each pair's source this epoch, int64 (n,), among those it has (caption_mix.py)."""
         if available is None:
             available = {
                 source: np.array([bool(found and found[0].text) for found in self._texts[source]], bool)
                 for source in weights
             }
+        if mix == "cycle":
+            return cycle_sources(self.seed, self.epoch, self.numbers, weights, available)
         return choose_sources(self.seed, self.epoch, self.hashes, weights, available)
 
-    def captions(self, weights: Mapping[str, float]) -> list[str]:
-        """One caption a pair, its source drawn anew each epoch; "" where no source has one."""
+    def captions(self, weights: Mapping[str, float], mix: Mix = "draw") -> list[str]:
+        """One caption a pair, its source another each epoch; "" where no source has one."""
         names = list(weights)
         firsts = {source: self.texts(source) for source in names}
-        return [
-            "" if source == NONE else firsts[names[source]][at] for at, source in enumerate(self.drawn_sources(weights))
-        ]
+        chosen = self.drawn_sources(weights, mix=mix)
+        return ["" if source == NONE else firsts[names[source]][at] for at, source in enumerate(chosen)]

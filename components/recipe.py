@@ -29,9 +29,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.hashing import canonical, sha256_text
@@ -128,6 +128,26 @@ class CompressionSection(Settings):
     dim: int = Field(256, ge=2)
 
 
+class GridSection(Settings):
+    """Models of one kind of caption each, mixed with alt-text in each ratio (components/evaluate/caption_grid.py)."""
+
+    formats: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)] = Field(
+        description="caption sources, a row of the grid each; pretrain's text_features names their columns"
+    )
+    alt: str = Field("alt", description="the source they are mixed with")
+    shares: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2), AfterValidator(_once)] = (
+        Field((0.0, 0.25, 0.5, 0.75, 1.0), description="of alt-text, a column of the grid each; held exactly, by turns")
+    )
+    seeds: Seeds = (0, 1, 2)
+    metric: str = Field("retrieval.t2i_r5", description="BENCHMARK.METRIC that cells are compared by, on dev")
+
+    @model_validator(mode="after")
+    def _alt_is_no_format(self) -> Self:
+        if self.alt in self.formats:
+            raise ValueError(f'"{self.alt}" is what formats are mixed with, and no format')
+        return self
+
+
 class EvaluateSection(Settings):
     """Benchmarks on two splits: `dev` promotes and tunes, `test` only reports."""
 
@@ -138,6 +158,7 @@ class EvaluateSection(Settings):
         ("curated",), min_length=1, description="arms trained: curated, raw, random"
     )
     compression: CompressionSection | None = None
+    grid: GridSection | None = None
 
 
 class ReleaseSection(Settings):

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from pairwright.components.environment import Environment, silence
 from pairwright.flows.curate import curate_stages
+from pairwright.flows.grid import grid_stages
 from pairwright.flows.planning.asked import ask
 from pairwright.flows.recipes import recipe_names
 from pairwright.flows.release import release_stages
@@ -78,6 +79,7 @@ def _whole(
     with _opened(name, recipe, sets, limit, workspace, quiet) as run:
         selection = curate_stages(run)
         models = train_stages(run, selection)
+        grid_stages(run, selection)
         evaluate_stages(run, models)
         release_stages(run, selection, models)
         return _finish(run)
@@ -173,7 +175,9 @@ def train(
         quiet: Print nothing to the worker's terminal.
     """
     with _opened("train", recipe, _sets(data, labels, dev, test), limit, workspace, quiet) as run:
-        models = train_stages(run, curate_stages(run))
+        selection = curate_stages(run)
+        models = train_stages(run, selection)
+        grid_stages(run, selection)
         evaluate_stages(run, models)
         return _finish(run)
 
@@ -236,6 +240,7 @@ def search(
         selection = curate_stages(run)
         search_stages(run, wanted, selection)
         models = train_stages(run, selection)
+        grid_stages(run, selection)
         evaluate_stages(run, models)
         release_stages(run, selection, models)
         return _finish(run)

@@ -27,6 +27,7 @@ from pairwright.flows.running.stage import Stage, accelerator, run_stage
 from pairwright.flows.running.summary import rounded
 from pairwright.flows.stages.compress import check_compression, compression_stage
 from pairwright.flows.stages.gates import run_gate
+from pairwright.flows.stages.grid_cells import check_grid
 from pairwright.flows.stages.train_steps import check_train_steps, planned_step, train_steps
 from pairwright.flows.stages.training import pairs_of_arm, planned_fit, trained
 
@@ -95,6 +96,8 @@ def check_training(run: Run) -> None:
             )
         if recipe.evaluate.compression is not None:
             check_compression(run, recipe.evaluate.compression)
+        if recipe.evaluate.grid is not None:
+            check_grid(run, recipe.evaluate.grid)
     if recipe.release is not None:
         from pairwright.components.tracking.promotion import PromotionRule
 

@@ -12,9 +12,9 @@ cross-entropy. What a pair lacks, and a share of what it has, drawn anew each ep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pairwright.components.models.captioner.captioner import Captioner
     from pairwright.components.models.captioner.folder import TaughtOn
     from pairwright.components.models.captioner.prefix import Part
-    from pairwright.components.models.captioner.tokens import WordTokens
 
 READ_AT_ONCE = 1024  # examples
 COUNTED = 200_000  # examples whose words make the vocabulary, evenly over the population
@@ -77,8 +76,10 @@ class CaptionerSettings(TrainerSettings):
         return self
 
 
-@task("captioner")
-class CaptionerTask(Task[CaptionerSettings]):
+S = TypeVar("S", bound=CaptionerSettings)
+
+
+class Captioning(Task[S]):
     """Writes config.json, model.safetensors, its words or its language model, card.md and, with levels, their picture.
 
     Metrics, over pairs it was trained on: `nats_per_word` (of a language model: per token); with a control also
@@ -89,6 +90,13 @@ class CaptionerTask(Task[CaptionerSettings]):
     requires = Columns("features", "control", "box") + Captions("source", "prompt")
     libraries = ("torch", "transformers")
     speaks = ("captioner",)
+    grows: ClassVar[bool] = False  # whether words are learnt that what it starts from did not know
+    stops: ClassVar[bool] = False  # whether a decoder from nothing knows the ends of sentences
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Sources of the captions that are learnt."""
+        return (self.settings.source,)
 
     def reads(self) -> Reads:
         wish = self.settings
@@ -113,7 +121,7 @@ class CaptionerTask(Task[CaptionerSettings]):
         from pairwright.components.models.captioner.captioner import Captioner
         from pairwright.components.models.captioner.decoder import SmallDecoder
         from pairwright.components.models.captioner.pretrained import load_pretrained
-        from pairwright.components.models.captioner.tokens import PretrainedTokens
+        from pairwright.components.models.captioner.tokens import PretrainedTokens, WordTokens
 
         wish, parts = self.settings, self.parts()
         if wish.decoder is not None:
@@ -122,23 +130,9 @@ class CaptionerTask(Task[CaptionerSettings]):
             tokens = PretrainedTokens(tokenizer, decoder.vocabulary)
             return self._adapted(Captioner(parts, decoder, tokens, wish.max_words))
         longest = sum(part.length for part in parts) + wish.max_words + 1
-        words = self._words()
+        words = WordTokens(self.vocabulary())
         small = SmallDecoder(len(words.words), longest, wish.width, wish.layers, wish.heads)
         return self._adapted(Captioner(parts, small, words, wish.max_words))
-
-    def _words(self) -> WordTokens:
-        """Of a decoder from nothing: those of the model it starts from, else the commonest of the captions."""
-        from pairwright.components.models.captioner.tokens import WordTokens, read_words
-        from pairwright.components.models.model_folder import damage_named
-        from pairwright.components.models.words import vocabulary_of
-
-        wish = self.settings
-        if wish.init is not None and wish.init.path is not None:
-            with damage_named(Path(wish.init.path)):
-                return read_words(Path(wish.init.path))
-        sources = [wish.source, *([wish.prompt] if wish.prompt else [])]
-        texts = (t for some in _spread(self.population, COUNTED) for source in sources for t in some.texts(source))
-        return WordTokens(vocabulary_of(texts, wish.vocabulary, wish.least))
 
     def _adapted(self, model: Captioner) -> Captioner:
         """The model with adapters beside the decoder's attention, and all else of the decoder locked, if so wished."""
@@ -150,6 +144,34 @@ class CaptionerTask(Task[CaptionerSettings]):
             layers = (*ATTENTION_LAYERS, "mix")
             adapt(model.decoder, rank=wish.lora_rank, alpha=wish.lora_alpha, layers=layers, seed=wish.seed)
         return model.train()
+
+    def vocabulary(self) -> list[str]:
+        """Words of a decoder from nothing: of the model it starts from, in their places, and the captions' own.
+
+        The words of what it starts from are all there are, unless it `grows`.
+        """
+        from pairwright.components.models.captioner.tokens import read_words
+        from pairwright.components.models.model_folder import damage_named
+        from pairwright.components.models.words import vocabulary_of
+
+        wish, known = self.settings, list[str]()
+        if wish.init is not None and wish.init.path is not None:
+            with damage_named(folder := Path(wish.init.path)):
+                known = read_words(folder).words
+            if not self.grows:
+                return known
+        own = vocabulary_of(self.written(), wish.vocabulary, wish.least, self.stops)
+        return list(dict.fromkeys([*known, *own]))
+
+    def written(self) -> Iterator[str]:
+        """Texts whose words a decoder from nothing knows."""
+        sources = (*self.said, *([self.settings.prompt] if self.settings.prompt else []))
+        return (text for some in spread(self.population, COUNTED) for source in sources for text in some.texts(source))
+
+    def start_from(self, folder: Path) -> None:
+        from pairwright.components.models.captioner.folder import start_captioner
+
+        start_captioner(self.model, folder)
 
     def collate(self, examples: Examples) -> Mapping[str, Any]:
         import torch
@@ -174,6 +196,14 @@ class CaptionerTask(Task[CaptionerSettings]):
         """Words and ends to be said."""
         return float(self.model.counted(batch["tokens"]).sum())
 
+    def measured(self) -> dict[str, float]:
+        """What `save` tells of the model."""
+        return measure(self.model, self.population, self.settings)
+
+    def card(self, measured: Mapping[str, float], trained: Trained, tower: TaughtOn | None = None) -> str:
+        """What `save` writes for people."""
+        return _card(self.settings, self.said, measured, trained, tower)
+
     def save(self, folder: Path, trained: Trained) -> Mapping[str, Any]:
         from pairwright.components.models.captioner.folder import TaughtOn, save_captioner
         from pairwright.components.models.lora import merge, save_adapter
@@ -181,12 +211,19 @@ class CaptionerTask(Task[CaptionerSettings]):
         if self.settings.lora_rank:
             save_adapter(self.model, folder)  # with the hash of what it was trained beside
             merge(self.model)
-        measured = measure(self.model, self.population, self.settings)
+        measured = self.measured()
         tower = TaughtOn.noted(self.population.made_by(self.settings.features))
-        save_captioner(self.model, folder, _card(self.settings, measured, trained, tower), tower)
+        save_captioner(self.model, folder, self.card(measured, trained, tower), tower)
         if self.settings.control is not None:
             _draw_levels(measured, folder)
         return measured
+
+
+@task("captioner")
+class CaptionerTask(Captioning[CaptionerSettings]):
+    """Of pictures and their captions."""
+
+    grows = True
 
 
 def told_of(examples: Examples, wish: CaptionerSettings, model: Captioner) -> dict[str, Tensor]:
@@ -250,7 +287,7 @@ def measure(model: Captioner, population: Population, wish: CaptionerSettings) -
     nats: dict[str, list[Tensor]] = {"": [], "shuffled": [], "without_image": []}
     words, levels = [], []
     random = torch.Generator().manual_seed(wish.seed)
-    for examples in _spread(population, MEASURED):
+    for examples in spread(population, MEASURED):
         told = told_of(examples, wish, model)
         tokens = model.tokens.encode(examples.texts(wish.source), model.longest)
         ways = {"": told}
@@ -261,7 +298,7 @@ def measure(model: Captioner, population: Population, wish: CaptionerSettings) -
             order = torch.randperm(len(tokens), generator=random)
             ways["shuffled"] = told | {"control": told["control"][order]}
         for name, way in ways.items():
-            nats[name].append(_costs(model, way, tokens))
+            nats[name].append(nats_of(model, way, tokens))
         words.append(model.counted(tokens).double().sum(1))
     said = torch.cat(words)
     whole = {name: torch.cat(costs) for name, costs in nats.items() if costs}
@@ -274,7 +311,7 @@ def measure(model: Captioner, population: Population, wish: CaptionerSettings) -
     return found
 
 
-def _costs(model: Captioner, told: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
+def nats_of(model: Captioner, told: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
     """Nats of each caption, its end among them, float64 (n,)."""
     import torch
 
@@ -289,7 +326,7 @@ def _costs(model: Captioner, told: Mapping[str, Tensor], tokens: Tensor) -> Tens
     return torch.cat(found)
 
 
-def _spread(population: Population, most: int) -> Iterator[Examples]:
+def spread(population: Population, most: int) -> Iterator[Examples]:
     """At most so many examples, evenly over the population, in its order: the same ones in every run."""
     count = min(population.size, most)
     numbers = np.arange(count) * population.size // max(count, 1)
@@ -315,7 +352,11 @@ def _draw_levels(measured: Mapping[str, float], folder: Path) -> None:
 
 
 def _card(
-    wish: CaptionerSettings, measured: Mapping[str, float], trained: Trained, tower: TaughtOn | None = None
+    wish: CaptionerSettings,
+    said: Sequence[str],
+    measured: Mapping[str, float],
+    trained: Trained,
+    tower: TaughtOn | None = None,
 ) -> str:
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(measured.items()))
     levels = "none" if wish.control is None else f"`{wish.control}`, 1 to {wish.control_levels}, the last fits best"
@@ -329,7 +370,7 @@ A causal decoder ({decoder}) after {wish.prefix} tokens of a picture's features.
 | | |
 |---|---|
 | features | `{wish.features}`, of {seen_by}, locked |
-| captions | `{wish.source}` |
+| captions | {", ".join(f"`{source}`" for source in said)} |
 | control | {levels} |
 | picture left out | {dropped} |
 | pairs | {trained.pairs}, {trained.excluded} without features or caption left out |

@@ -193,6 +193,38 @@ class Compression:
 
 
 @dataclass(frozen=True)
+class GridCell:
+    """Models of one mix: captions of a format, `share` of them alt-text; the mean over seeds and its 95% interval.
+
+    Attributes:
+        to_format, to_alt: of a mix, the difference to the format alone and to alt-text alone, better being positive:
+            `value`, `low`, `high`, `decides`; None where there is none.
+    """
+
+    format: str
+    share: float
+    mean: float
+    low: float
+    high: float
+    values: Sequence[float] = ()
+    to_format: Mapping[str, Any] | None = None
+    to_alt: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A caption grid, row by row."""
+
+    cells: Sequence[GridCell]
+    metric: str
+    seeds: int
+    split: str
+    higher_is_better: bool = True
+    definition: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
 class Figure:
     """A picture a step drew of its own work, as SVG text."""
 
@@ -266,6 +298,7 @@ class ReportData:
     metrics: Mapping[str, Sequence[Metric]] = field(default_factory=dict)
     ablations: Sequence[Ablation] = ()
     compression: Compression | None = None
+    grid: Grid | None = None
     figures: Sequence[Figure] = ()
     gates: Sequence[Gate] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)

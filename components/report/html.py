@@ -23,6 +23,7 @@ from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.look import LOOK, arm_classes
 from pairwright.components.report import charts
 from pairwright.components.report.data import Ablation, ReportData, Sample, StageCost
+from pairwright.components.report.heat_map import heat_map
 from pairwright.components.report.shares import share_chart
 
 PICTURE_BYTES = 4_200_000  # JPEG bytes in all; base64 makes 5.6 MB of them
@@ -79,6 +80,7 @@ def render(run: ReportData) -> str:
         script_hash=policy,
         histogram=charts.histogram,
         share_chart=partial(share_chart, arms=arms),
+        heat_map=heat_map,
         curve_charts=_curve_charts(run, arms),
         scales=[_scale(ablation) for ablation in run.ablations],
         metric_scale=_metric_scale,
@@ -191,6 +193,7 @@ def _flags(run: ReportData) -> Mapping[str, bool]:
         "evaluation": bool(run.metrics),
         "ablation": bool(run.ablations),
         "compression": run.compression is not None,
+        "grid": run.grid is not None,
         "figures": bool(run.figures),
         "gates": bool(run.gates),
         "lineage": bool(run.lineage),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pairwright.components.dataset.dataset import Dataset, Shard
-    from pairwright.components.recipe import CompressionSection
+    from pairwright.components.recipe import CompressionSection, GridSection
     from pairwright.components.settings import Settings
     from pairwright.components.tracking.promotion import PromotionRule
     from pairwright.flows.planning.plan import PlannedStep
@@ -194,6 +194,16 @@ def curve_inputs(run: Run, section: CompressionSection) -> dict[str, Any]:
 def point_digest(inputs: Mapping[str, Any], seed: int, rows: np.ndarray) -> str:
     """One model of the curve: `rows` are numbers of usable pairs."""
     return digest_of("point", inputs=inputs, seed=seed, rows=sha256_text(rows.astype("<i8").tobytes().hex()))
+
+
+def grid_digest(section: GridSection, cells: Sequence[str]) -> str:
+    """A caption grid, by what would be trained and measured in each cell (`trial_digest`), row by row."""
+    return digest_of(
+        "grid",
+        section=digestible(section),
+        cells=list(cells),
+        source=[source_digest("pairwright.components.evaluate.caption_grid"), module_digest("pairwright.flows.grid")],
+    )
 
 
 def curve_digest(run: Run, section: CompressionSection) -> str:

@@ -13,7 +13,7 @@ from pairwright.flows.running.stage_record import StageRecord
 
 PHASES = {
     "train": ("train ",),
-    "evaluate": ("evaluate ", "ablation", "gate evaluation", "compression", "point "),
+    "evaluate": ("evaluate ", "ablation", "gate evaluation", "compression", "point ", "grid"),
     "release": ("version", "register", "index", "package"),
 }
 CURATE, REPORT = "curate", "report"

@@ -22,6 +22,8 @@ from pairwright.components.report.data import (
     Figure,
     FunnelRow,
     Gate,
+    Grid,
+    GridCell,
     LedgerCounts,
     ReportData,
     SharePoint,
@@ -101,6 +103,9 @@ def report_data(run: Run) -> ReportData:
     if "compression" in run.results:
         parts["compression"] = _compression(Path(run.results["compression"]))
         parts.setdefault("headline", parts["compression"].verdict)
+    if "grid" in run.results:
+        parts["grid"] = _grid(Path(run.results["grid"]))
+        parts.setdefault("headline", parts["grid"].verdict)
     parts["figures"] = [Figure(f["title"], f["svg"], f.get("caption", ""), f["step"]) for f in fitted_figures(run)]
     if "release" in run.results:
         parts["lineage"] = _chain(run)
@@ -242,6 +247,12 @@ def _compression(folder: Path) -> Compression:
     points = [SharePoint(**row) for row in found["rows"]]
     told = (found[name] for name in ("whole", "margin", "seeds", "definition", "verdict"))
     return Compression(points, *told)
+
+
+def _grid(folder: Path) -> Grid:
+    found = storage.read_json(str(folder / "grid.json"))
+    cells = [GridCell(**row) for row in found.pop("rows")]
+    return Grid(cells=cells, **found)
 
 
 def _decision(released: dict[str, Any]) -> str:

@@ -41,7 +41,13 @@ SMALLER: dict[str, dict[str, Any]] = {
     "prefix_conditioning": {"pretrain.with.batch_size": 8},  # of one artist each
     "sail_vl": {"filter.select.stages.with.shares": [1.0, 0.8, 0.65]},  # of a tenth a pair is over 1% of its budget
 }
-TASKS = ("captioner", "dual_encoder", "grammar_head", "self_critical")  # cut as those of `train` are
+TASKS = (
+    "captioner",
+    "dual_encoder",
+    "format_captioner",
+    "grammar_head",
+    "self_critical",
+)  # cut as those of `train` are
 MOST = {"steps": 6, "warmup_steps": 2, "batch_size": 32, "micro_batch": 8, "epochs": 1}
 
 
@@ -57,6 +63,9 @@ def cut_short(name: str) -> dict[str, Any]:
             said["evaluate"]["ablation"] = ["curated"]
         if "compression" in said["evaluate"]:
             said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
+        if "grid" in said["evaluate"]:
+            few = said["evaluate"]["grid"]["formats"][:1]
+            said["evaluate"]["grid"] |= {"formats": few, "shares": [0.0, 0.5], "seeds": [0]}
     if "release" in said:
         said["release"]["seed"] = 0
     for step in said["filter"].get("fit", {}).values():
@@ -185,6 +194,10 @@ def test_a_shipped_recipe_runs_to_its_report(name, place, runner):
         figures = ("bags.group_score", "robust.blur_cost", "robust.style_disagreement", "probe.accuracy", "Prompts: ")
         assert all(figure in page for figure in figures)
         assert "Pictures: whole, squashed to 224x224" in page
+    if name == "revisit_captions":
+        assert 'id="grid"' in page
+        assert 'class="chart heat"' in page
+        assert record["results"]["grid"]
     if name == "compress_and_align":
         assert 'id="compression"' in page
         assert 'id="figures"' in page  # what the reward measured of itself

@@ -23,6 +23,7 @@ from pairwright.components.models.model_folder import CONFIG, FolderFormat, dama
 FORMAT = FolderFormat("pairwright-captioner", 2, "captioner", "`captioner` trained")
 LANGUAGE_MODEL, DECODER = "language_model", "decoder."
 TOWER = "tower"  # in config.json
+GROWING = ("decoder.words.weight", "decoder.place")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,30 @@ def save_captioner(model: Captioner, folder: Path, card: str, tower: TaughtOn | 
     FORMAT.write(folder, config | {"decoder": None}, own, card)
     decoder.model.save_pretrained(folder / LANGUAGE_MODEL)
     model.tokens.save(folder / LANGUAGE_MODEL)
+
+
+def start_captioner(model: Captioner, folder: str | Path) -> None:
+    """Take over a captioner's weights; of words and places the first, as many as both have.
+
+    So a captioner may go on from one that knew fewer words and said shorter captions: what it does not know yet starts
+    anew. Word number n must be the same word in both, and the decoder as wide and as deep.
+
+    Raises:
+        ModelError: the folder is no captioner, or one of another shape.
+    """
+    root = Path(folder)
+    with damage_named(root):
+        _, tensors = FORMAT.read(root)
+    own = model.state_dict()
+    for name, value in tensors.items():
+        if name in own and (own[name].shape == value.shape or name in GROWING):
+            rows = min(len(own[name]), len(value)) if value.ndim else None
+            own[name][:rows] = value[:rows] if value.ndim else value
+        elif name in own:
+            raise ModelError(
+                f"init: {name} is {tuple(value.shape)} in {folder} and {tuple(own[name].shape)} here; give both the "
+                "same features, width, heads, layers and prefix"
+            )
 
 
 def load_captioner(folder: str | Path, device: str = "cpu") -> Captioner:

@@ -54,7 +54,7 @@ def prompts_of(tokens: Tokens, texts: Sequence[str], most: int) -> Tensor:
 
 
 class WordTokens:
-    """Words in lower case, numbered; what is unknown is said as no word."""
+    """Words in lower case, numbered, the ends of sentences among them where they were; what is unknown is no word."""
 
     start, end = of_words.START, of_words.END
     never: tuple[int, ...] = (of_words.PAD, of_words.START, of_words.UNKNOWN)
@@ -73,7 +73,7 @@ class WordTokens:
         return of_words.tokens_of(captions, self.number, most)
 
     def string(self, text: str) -> list[int] | None:
-        found = [self.number.get(word, UNKNOWN) for word in words_of(text)]
+        found = [self.number.get(word, UNKNOWN) for word in words_of(text, of_words.STOP in self.number)]
         return None if UNKNOWN in found else found
 
     def decode(self, tokens: Sequence[int]) -> str:

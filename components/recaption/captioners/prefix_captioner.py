@@ -2,6 +2,8 @@
 
     recaption: {told: {uses: prefix_captioner, with: {model: "step:captioner", level: top}}}                      # NoC
     recaption: {sharp: {uses: prefix_captioner, with: {model: "step:captioner", decoding: {guidance: 2}}}}
+    recaption: {dense: {uses: prefix_captioner, with: {model: "step:captioner", format: dense_told,
+                                                       form: {least_sentences: 2}}}}
     recaption: {other: {uses: prefix_captioner, with: {model: "step:captioner", pick: 1,
                                                        decoding: {search: beam, beams: 2, groups: 2}}}}
 
@@ -22,6 +24,7 @@ from pairwright.components.component import Caption, Captioner, Captions, Column
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.decoding.settings import Decoding
+from pairwright.components.recaption.formats import Form, problem_with_form
 from pairwright.components.registry import captioner
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -38,6 +41,9 @@ class PrefixCaptionerSettings(Settings):
         "top", description="how well captions should fit, as its training's control said: a level, the highest, or none"
     )
     length: Annotated[int, Field(ge=1)] | None = Field(None, description="words a caption should have, if it was told")
+    format: str | None = Field(None, description="source whose kind of caption it should be, of those it was taught")
+    form: Form = Field(Form(), description="bounds a caption must keep; one that breaks one gives way to `fallback`")
+    fallback: str | None = Field(None, description="caption source that stands in for it; none: the pair has none")
     prompt: str | None = Field(None, description="source of the words it is told before, if it was trained with some")
     box: str | None = Field(None, description="step.column of 4 numbers: the part of the picture to speak of")
     include: str | None = Field(None, description="source of a string each caption must hold, e.g. what is written")
@@ -57,7 +63,7 @@ class PrefixCaptionerSettings(Settings):
 class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
     """None where the model has nothing to say; of a captioner from nothing, in lower case without punctuation."""
 
-    requires = Columns("features", "box") + Captions("prompt", "include")
+    requires = Columns("features", "box") + Captions("prompt", "include", "fallback")
     libraries = ("torch", "transformers")
     runs_model = True
 
@@ -72,6 +78,7 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
         for part, given in (("prompt", self.settings.prompt), ("box", self.settings.box)):
             if given is not None and part not in self.model.parts:
                 raise InvalidRecipe(f"prefix_captioner: {self.settings.model.reference} was trained without a {part}")
+        self.format = self._named("format", self.settings.format)
         languages = list(self.model.parts["language"].names) if "language" in self.model.parts else []
         if languages and self.settings.lang not in languages:
             raise InvalidRecipe(f"prefix_captioner: lang {self.settings.lang} was not learnt; give one of {languages}")
@@ -89,6 +96,18 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
             )
         return known if wish == "top" else int(wish)
 
+    def _named(self, part: str, wish: str | None) -> int | None:
+        """The number of a name that is asked for of a part whose values have some, None where none is."""
+        names = list(self.model.parts[part].names) if part in self.model.parts else []
+        if wish is None:
+            return None
+        if wish not in names:
+            has = f"one of {names}" if names else f"none; leave {part} out"
+            raise InvalidRecipe(
+                f"prefix_captioner: {part} {wish} was not learnt by {self.settings.model.reference}: {has}"
+            )
+        return names.index(wish) + 1
+
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         if not len(pairs):
             return []
@@ -98,7 +117,15 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
         found = self.model.generate(self._told(pairs), wish.decoding, [one or [] for one in required], seeds)
         texts = [captions[wish.pick] for captions in found]
         notes = [UNSAYABLE if one is None else None for one in required]
-        return [Caption(text, wish.lang, note) if text else None for text, note in zip(texts, notes, strict=True)]
+        others = pairs.captions(wish.fallback) if wish.fallback else [None] * len(pairs)
+        return [self._formed(*one) for one in zip(texts, notes, others, strict=True)]
+
+    def _formed(self, text: str, note: str | None, other: str | None) -> Caption | None:
+        """The caption, or what stands in for one that is not of its form."""
+        problem = problem_with_form(text, self.settings.form) if text else "empty"
+        if problem is None:
+            return Caption(text, self.settings.lang, note)
+        return Caption(other, self.settings.lang, problem) if other else None
 
     def _told(self, pairs: PairBatch) -> dict[str, Tensor]:
         import torch
@@ -107,7 +134,13 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
 
         wish, model = self.settings, self.model
         told = {"image": torch.from_numpy(np.asarray(pairs.columns[wish.features], np.float32))}
-        for part, value in (("control", self.level), ("length", self.length), ("language", self.language)):
+        numbers = (
+            ("control", self.level),
+            ("length", self.length),
+            ("language", self.language),
+            ("format", self.format),
+        )
+        for part, value in numbers:
             if value is not None:
                 told[part] = torch.full((len(pairs),), value)
         if wish.box is not None:

@@ -113,10 +113,19 @@ class Retriever(Protocol):
         """The gallery's k best for each of q queries, best first: numbers int64 and scores float32, both (q, k)."""
 
 
+@runtime_checkable
+class PictureDecoder(Protocol):
+    """Draws what a text says."""
+
+    def draw(self, texts: Sequence[str]) -> np.ndarray:
+        """A picture of each of n texts: float32 (n, side, side, 3) in [0, 1]."""
+
+
 PROTOCOLS: dict[str, type] = {
     "dual_encoder": DualEncoder,
     "captioner": Captioner,
     "tagger": Tagger,
     "detector": Detector,
     "retriever": Retriever,
+    "picture_decoder": PictureDecoder,
 }

@@ -157,6 +157,7 @@ class ArrayPopulation(Population):
         groups: int64 (n,); each example is its own group if None.
         keys: "0", "1", ... if None.
         labels: by name, None where an example has none.
+        media: by role, decoded as whatever reads them wants them.
     """
 
     def __init__(
@@ -166,10 +167,13 @@ class ArrayPopulation(Population):
         groups: np.ndarray | None = None,
         keys: Sequence[str] | None = None,
         labels: Mapping[str, Sequence[str | None]] | None = None,
+        media: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> None:
-        self._columns, self._labels = dict(columns), dict(labels or {})
+        self._columns, self._labels, self._media = dict(columns), dict(labels or {}), dict(media or {})
         self._texts = {source: _all_texts(source, given) for source, given in (texts or {}).items()}
-        held = {**self._columns, **self._texts, **self._labels} | ({"keys": keys} if keys is not None else {})
+        held = {**self._columns, **self._texts, **self._labels, **self._media} | (
+            {"keys": keys} if keys is not None else {}
+        )
         lengths = {name: len(values) for name, values in held.items()}
         if len(set(lengths.values())) > 1:
             raise ColumnError(f"of one population, all have an entry an example; lengths differ: {lengths}")
@@ -206,6 +210,7 @@ class ArrayPopulation(Population):
             seed,
             epoch,
             self._groups[numbers],
+            _media={role: [found[number] for number in numbers] for role, found in self._media.items()},
             _texts={source: [found[number] for number in numbers] for source, found in self._texts.items()},
             _labels={name: [found[number] for number in numbers] for name, found in self._labels.items()},
             _columns={name: _entries(column, numbers) for name, column in self._columns.items()},

@@ -46,6 +46,7 @@ class TowerCaptionerTask(Captioning[TowerCaptionerSettings]):
     """Writes what the task `captioner` writes, and the tower in `tower/`. Metric: `nats_per_word`, as there."""
 
     requires = Captions("source")
+    speaks = ()  # the captioner's loader knows towers by their columns alone; the step `tower_captioner` captions by it
 
     def prepare(self) -> None:
         from pairwright.components.models.captioner.vision_tower import load_vision_tower

@@ -89,7 +89,7 @@ class Captioning(Task[S]):
 
     requires = Columns("features", "control", "box") + Captions("source", "prompt")
     libraries = ("torch", "transformers")
-    speaks = ("captioner",)
+    speaks: ClassVar[tuple[str, ...]] = ("captioner",)
     grows: ClassVar[bool] = False  # whether words are learnt that what it starts from did not know
     stops: ClassVar[bool] = False  # whether a decoder from nothing knows the ends of sentences
 
@@ -148,7 +148,7 @@ class Captioning(Task[S]):
     def vocabulary(self) -> list[str]:
         """Words of a decoder from nothing: of the model it starts from, in their places, and the captions' own.
 
-        The words of what it starts from are all there are, unless it `grows`.
+        The words of what it starts from are all there are, unless it `grows` and its decoder is trained as a whole.
         """
         from pairwright.components.models.captioner.tokens import read_words
         from pairwright.components.models.model_folder import damage_named
@@ -158,7 +158,7 @@ class Captioning(Task[S]):
         if wish.init is not None and wish.init.path is not None:
             with damage_named(folder := Path(wish.init.path)):
                 known = read_words(folder).words
-            if not self.grows:
+            if not self.grows or wish.lora_rank:
                 return known
         own = vocabulary_of(self.written(), wish.vocabulary, wish.least, self.stops)
         return list(dict.fromkeys([*known, *own]))

@@ -40,14 +40,10 @@ SMALLER: dict[str, dict[str, Any]] = {
     "compress_and_align": {"filter.select.silver.with.circle": 6},  # in circles of 16: too few groups to cross-fit on
     "prefix_conditioning": {"pretrain.with.batch_size": 8},  # of one artist each
     "sail_vl": {"filter.select.stages.with.shares": [1.0, 0.8, 0.65]},  # of a tenth a pair is over 1% of its budget
+    "sharegpt4v": {"filter.select.exchange.with.count": 10},  # of 20 scenes of a kind
 }
-TASKS = (
-    "captioner",
-    "dual_encoder",
-    "format_captioner",
-    "grammar_head",
-    "self_critical",
-)  # cut as those of `train` are
+# Cut as those of `train` are.
+TASKS = ("captioner", "dual_encoder", "format_captioner", "grammar_head", "self_critical")
 MOST = {"steps": 6, "warmup_steps": 2, "batch_size": 32, "micro_batch": 8, "epochs": 1}
 
 

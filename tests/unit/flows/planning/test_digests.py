@@ -71,6 +71,7 @@ def recipe_of(place: Any) -> dict[str, Any]:
     said["evaluate"] |= {
         "ablation": ["curated", "raw", "random"],
         "compression": {"order": "pdq.quality", "shares": [0.5], "seeds": [0], "steps": 3, "dim": 4, "batch_size": 4},
+        "grid": {"formats": ["keywords"], "shares": [0, 0.5], "seeds": [0]},
     }
     said["gates"] = {name: {} for name in SETTINGS}
     return said
@@ -138,6 +139,8 @@ def walk(world: dict[str, Any]) -> dict[str, str]:
     kept = {0: rows(world["kept"], world["dataset"])}
     dev = run.splits["dev"]
     found["trial"] = digests.trial_digest(run, {0: fit}, kept, benchmarks, dev, "retrieval.t2i_r1")
+    assert recipe.evaluate.grid is not None
+    found["grid"] = digests.grid_digest(recipe.evaluate.grid, [found["trial"]])
     found["ablation"] = digests.ablation_digest(run.results["metrics"])
     inputs = digests.curve_inputs(run, recipe.evaluate.compression)
     found["point"] = digests.point_digest(inputs, 0, np.array([1, 2]))
@@ -194,7 +197,7 @@ def environment(**changes: Any) -> Callable[[dict[str, Any], Any], None]:
 
 
 SELECTION = ("keep", "gate curated", "version")
-TRAIN = ("train curated", "train raw", "train random", "trial")
+TRAIN = ("train curated", "train raw", "train random", "trial", "grid")
 CURVE = ("compression", "point")
 METRICS = ("evaluate dev", "evaluate test")
 SELECTED = {*SELECTION, "report"}
@@ -243,7 +246,7 @@ CHANGES = {
         put("dataset", lambda p: p.grown),
         {*SELECTION, *TRAIN, *CURVE, "gate raw", "index", "report", "score", "step near", "step ngrams", "step same"},
     ),
-    "the kept pairs": (put("kept", [0, 2]), {"index", "train curated", "trial"}),
+    "the kept pairs": (put("kept", [0, 2]), {"index", "train curated", "trial", "grid"}),
     "the readable pairs": (put("readable", [0, 1, 2]), {"train raw"}),
     "the draw": (put("drawn", [0, 1, 5]), {"train random"}),
     "the model": (
@@ -254,13 +257,19 @@ CHANGES = {
     "no champion": (put("champion", None), {"register"}),
     "the data's version": (put("data_version", "another md5"), {"register"}),
     "the registered version": (put("version", 3), {"package"}),
-    "dev": (said("evaluate.dev", data("other")), HELD_OUT | {*CURVE, "evaluate dev", "index", "register", "trial"}),
+    "dev": (
+        said("evaluate.dev", data("other")),
+        HELD_OUT | {*CURVE, "evaluate dev", "index", "register", "trial", "grid"},
+    ),
     "test": (said("evaluate.test", data("other")), HELD_OUT | {*CURVE, "evaluate test"}),
     "a benchmark's setting": (
         said("evaluate.benchmarks.retrieval.with.seed", 1),
-        {*METRICS, "register", "report", "trial"},
+        {*METRICS, "register", "report", "trial", "grid"},
     ),
-    "a benchmark more": (said("evaluate.benchmarks.more", "retrieval"), {*METRICS, "register", "report", "trial"}),
+    "a benchmark more": (
+        said("evaluate.benchmarks.more", "retrieval"),
+        {*METRICS, "register", "report", "trial", "grid"},
+    ),
     "metrics on dev": (put("metrics", {"dev": "0.6", "test": "0.4"}), {"ablation", "gate evaluation", "report"}),
     "metrics on test": (put("metrics", {"dev": "0.5", "test": "0.6"}), {"ablation", "gate evaluation", "report"}),
     "the promotion's rule": (said("release.promote.min_gain", 0.01), {"register", "report"}),
@@ -271,6 +280,7 @@ CHANGES = {
     "the curve's order": (said("evaluate.compression.order", "caption_text.words"), {"compression", "report"}),
     "the curve's margin": (said("evaluate.compression.margin", 0.1), {"compression", "report"}),
     "the curve's heads": (said("evaluate.compression.dim", 8), {*CURVE, "report"}),
+    "the grid's shares": (said("evaluate.grid.shares", [0, 1]), {"grid", "report"}),
     "the index": (put("index", "other vectors"), {"package"}),
     "the registry": (environment(tracking_uri="http://mlflow:5000"), {"package", "register", "register fit"}),
     "the registered name": (environment(registered_model="mine"), {"package", "register"}),
@@ -304,13 +314,15 @@ EDITS = {
     "pairwright.components.models.towers.untrained": {*TRAIN, *CURVE},
     "pairwright.components.pretrain.objectives.siglip": set(),
     "pairwright.components.training.trainer": {*TRAIN, *CURVE},  # the curve fits heads by it, as cross-fits do
-    "pairwright.components.evaluate.benchmarks.retrieval": {*METRICS, *CURVE, "register", "trial"},
+    "pairwright.components.evaluate.benchmarks.retrieval": {*METRICS, *CURVE, "register", "trial", "grid"},
     "pairwright.components.evaluate.ablation": {"ablation"},
+    "pairwright.components.evaluate.caption_grid": {"grid"},
     "pairwright.components.evaluate.compression": {*CURVE},
     "pairwright.components.validation.gates": {"gate raw", "gate curated", "gate evaluation"},
     "pairwright.components.tracking.promotion": {"register"},
     "pairwright.components.versioning.curated": {"version"},
     "pairwright.components.report.gallery": {"report"},
+    "pairwright.flows.grid": {"grid"},
     "pairwright.flows.stages.compress": {"compression"},
     "pairwright.serving.packaging": {"package"},
     "pairwright.serving.service": {"package"},

@@ -454,6 +454,17 @@ def test_a_local_folder_answers_each_prompt_whatever_stands_beside_it(kind: str,
     assert any(together)
 
 
+def test_a_local_answer_that_did_not_end_is_truncated(causal_folder: Path) -> None:
+    reference = ModelFolder(reference=str(causal_folder), path=str(causal_folder), weights="w")
+    opened = open_text_model(LocalTextModel(uses="local", model=reference, max_new_tokens=6))
+    (cut,) = opened.complete(["a red truck"])
+    assert (cut.status, bool(cut.text)) == ("truncated", True)
+    last = opened.tokenizer(cut.text, add_special_tokens=False)["input_ids"][-1]  # type: ignore[attr-defined]
+    opened.model.generation_config.eos_token_id = last  # type: ignore[attr-defined]
+    (ended,) = opened.complete(["a red truck"])
+    assert (ended.status, ended.problem) == ("ok", None)
+
+
 def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
     empty = ModelFolder(reference="x", path=str(tmp_path), weights="w")
     with pytest.raises(ModelError, match="holds no text model"):

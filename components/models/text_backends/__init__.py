@@ -2,6 +2,7 @@
 
     text_model: {uses: rules}                                        deterministic, offline, the default
     text_model: {uses: local, model: ./my-llm}                       a transformers folder
+    text_model: {uses: student, model: "step:student"}               learnt of another's answers (fusion_student)
     text_model: {uses: openai, url: http://host/v1, model: my-llm}   any OpenAI-compatible server
     text_model: {uses: openai_batch, url: ..., model: ...}           the same by the provider's batches
 
@@ -18,6 +19,7 @@ from pairwright.components.models.text_backends.settings import (
     OpenAIBatchTextModel,
     OpenAITextModel,
     RuleTextModel,
+    StudentTextModel,
     TextModelSettings,
     open_text_model,
 )
@@ -29,6 +31,7 @@ __all__ = [
     "OpenAIBatchTextModel",
     "OpenAITextModel",
     "RuleTextModel",
+    "StudentTextModel",
     "TextModel",
     "TextModelSettings",
     "open_text_model",

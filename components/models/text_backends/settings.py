@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from pairwright.components.models.decoding.settings import Decoding
 from pairwright.components.models.text_backends.budget import Budget
 from pairwright.components.models.text_backends.protocol import Rules, TextModel
 from pairwright.components.settings import ModelFolder, Settings
@@ -43,6 +44,21 @@ class LocalTextModel(Settings):
 
     def open(self, device: str, rules: Rules | None = None) -> TextModel:
         return _module_of(self).LocalModel(self, device)  # type: ignore[no-any-return]
+
+
+class StudentTextModel(Settings):
+    """A small model that has learnt of another's answers, by the task `fusion_student`. It reads evidence alone."""
+
+    modules: ClassVar[tuple[str, ...]] = ("pairwright.components.models.text_backends.student",)
+    libraries: ClassVar[tuple[str, ...]] = ("torch",)
+    at_once: ClassVar[int] = 0
+
+    uses: Literal["student"]
+    model: ModelFolder
+    decoding: Decoding = Decoding(search="beam", beams=3, twice_running=True)
+
+    def open(self, device: str, rules: Rules | None = None) -> TextModel:
+        return _module_of(self).StudentModel(self, device)  # type: ignore[no-any-return]
 
 
 class OpenAITextModel(Settings):
@@ -134,7 +150,7 @@ class OpenAIBatchTextModel(OpenAITextModel):
         return _module_of(self).OpenAIBatchModel(self)  # type: ignore[no-any-return]
 
 
-AnyTextModel = RuleTextModel | LocalTextModel | OpenAITextModel | OpenAIBatchTextModel
+AnyTextModel = RuleTextModel | LocalTextModel | StudentTextModel | OpenAITextModel | OpenAIBatchTextModel
 TextModelSettings = Annotated[AnyTextModel, Field(discriminator="uses")]
 
 

@@ -8,6 +8,7 @@ that holds the last word has a head start, which is learnt and is all that a run
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,8 @@ class Copying(nn.Module):
         self.place = nn.Embedding(vocabulary.longest, width)
         self.time = nn.Embedding(longest + 1, width)
         self.flags = nn.Linear(FLAGS, width)
-        shape = {"d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.0}
-        common = {"activation": "gelu", "batch_first": True, "norm_first": True}
+        shape: dict[str, Any] = {"d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.0}
+        common: dict[str, Any] = {"activation": "gelu", "batch_first": True, "norm_first": True}
         self.reads = nn.ModuleList(nn.TransformerEncoderLayer(**shape, **common) for _ in range(layers))
         self.writes = nn.ModuleList(nn.TransformerDecoderLayer(**shape, **common) for _ in range(layers))
         self.read_norm, self.write_norm = nn.LayerNorm(width), nn.LayerNorm(width)

@@ -25,7 +25,7 @@ from pairwright.components.recaption.humans.human_router import HumanRouter, Hum
 from pairwright.components.recaption.humans.part_caption import PartCaption, PartCaptionSettings
 from pairwright.components.training.trainer import Trainer
 
-NAMES = {"Smileys & Emotion": "face", "People & Body": "person"}
+NAMES = {"face": "face", "person": "person", "family": "person"}
 ROUTE = {"boxes": "seen.boxes", "labels": "seen.labels", "scores": "seen.scores", "min_side": 32, "min_score": 0.9}
 SMALL: dict[str, Any] = {
     "features": "x.vector",
@@ -49,7 +49,7 @@ def people(dataset: Dataset) -> tuple[PairBatch, list[str], np.ndarray]:
             facts.append({"width": images[-1].shape[1], "height": images[-1].shape[0]})
     keys = [row["key"] for row in rows]
     pairs = PairBatch(np.arange(len(rows), dtype=np.int32), keys, rows, images=images, facts=facts)
-    seen = Foreground(ForegroundSettings(label="group", names=NAMES)).score(pairs)
+    seen = Foreground(ForegroundSettings(label="subgroup", names=NAMES)).score(pairs)
     pairs.columns |= {f"seen.{name}": values for name, values in seen.items()}
     routed = HumanRouter(HumanRouterSettings.parse(ROUTE, "claim")).score(pairs)
     which = np.array([reason is None for reason in routed["reason"]])

@@ -1,6 +1,6 @@
 """Foreground: the box of what stands on a plain ground, called by the pair's own label.
 
-    score: {seen: {uses: foreground, with: {label: group, names: {People & Body: person}}}}
+    recaption: {seen: {uses: foreground, with: {label: subgroup, names: {face: face, person: person, family: person}}}}
 
 A detector for pictures of one thing whose kind is known already (emoji, clip-art, product shots): the ground is what is
 like the border's own colour, and the box is of all the rest. How plain the border is, is how sure it is.
@@ -26,7 +26,9 @@ LEAST = 0.005  # of the picture: what takes less is no thing
 
 class ForegroundSettings(Settings):
     label: str = Field(description="label of the sidecar that says what the picture is of")
-    names: dict[str, str] = Field({}, description="value of that label -> what the box is called; others as they are")
+    names: dict[str, str] = Field(
+        {}, description="a value of that label, or how several begin, -> what the box is called; others as they are"
+    )
     tolerance: int = Field(16, ge=0, le=255, description="of 255: largest channel difference to the ground's colour")
 
 
@@ -50,7 +52,8 @@ class Foreground(Scorer[ForegroundSettings]):
     def _name(self, row: Mapping[str, Any]) -> str | None:
         values = {one["name"]: one["value"] for one in row.get("labels") or ()}
         value = values.get(self.settings.label)
-        return None if value is None else self.settings.names.get(value, value)
+        fitting = [start for start in self.settings.names if value is not None and value.startswith(start)]
+        return self.settings.names[max(fitting, key=len)] if fitting else value
 
 
 def box_of(square: np.ndarray, tolerance: int) -> tuple[list[float] | None, float]:

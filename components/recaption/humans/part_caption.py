@@ -5,7 +5,8 @@
       background: {uses: part_caption, with: {of: route.background, noun: background, attributes: scene.background}}
 
 `said` is a caption of the part or of the whole: of a model that looks at the crop (`image_to_text` with `boxes`), or
-the one the picture came with. Attributes are bound to the noun as fusion does it; no other content word is added.
+the one the picture came with. Attributes are bound to the noun as fusion does it, or follow a caption that has another
+word for it ("woman cook, in red"); no other content word is added.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pydantic import Field
 from pairwright.components.component import Caption, Captioner, Captions, Columns
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.text_backends import RuleTextModel, TextModelSettings, open_text_model
+from pairwright.components.models.text_backends.phrases import words_of
+from pairwright.components.models.text_backends.rules import compose
 from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
 from pairwright.components.recaption.validate import Limits, problem_with, tidy
 from pairwright.components.registry import captioner
@@ -42,7 +45,7 @@ class PartCaption(Captioner[PartCaptionSettings]):
     sees_failures = True
 
     def setup(self, device: str) -> None:
-        self.text_model = open_text_model(self.settings.text_model, device)
+        self.text_model = open_text_model(self.settings.text_model, device, rules=described)
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         wish = self.settings
@@ -61,6 +64,14 @@ class PartCaption(Captioner[PartCaptionSettings]):
         text = tidy(answer or "")
         told = "" if self.settings.text_model.uses == "rules" else self.settings.prompt.text
         return None if problem_with(text, instruction=told, limits=self.settings.limits) else text
+
+
+def described(evidence: dict[str, Any]) -> str:
+    """The rules' words for one part: its attributes at its noun, or behind a caption that calls it something else."""
+    caption, (part,) = str(evidence["caption"]), evidence["boxes"]
+    if caption and not words_of(part["label"]) <= words_of(caption):
+        return compose({"caption": caption, "colours": part["attributes"]})
+    return compose({"caption": caption, "boxes": [part]})
 
 
 def listed(attributes: Any) -> list[str]:

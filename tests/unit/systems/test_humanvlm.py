@@ -140,10 +140,10 @@ def test_of_several_people_the_surest_is_told_of_and_the_ground_is_behind_all() 
 def test_a_thing_on_a_plain_ground_is_boxed_and_called_by_its_label() -> None:
     picture = np.full((96, 96, 3), 250, np.uint8)
     picture[24:72, 12:60] = (200, 120, 40)
-    rows = [{"labels": [{"name": "group", "value": value}]} for value in ("People & Body", "Objects")]
+    rows = [{"labels": [{"name": "group", "value": value}]} for value in ("person-role", "tool")]
     images = [picture, np.full((96, 96, 3), 250, np.uint8)]
     pairs = PairBatch(np.arange(2), ["0", "1"], rows, images=images)
-    step = Foreground(ForegroundSettings(label="group", names={"People & Body": "person"}))
+    step = Foreground(ForegroundSettings(label="group", names={"person": "person", "per": "share"}))
     found = step.score(pairs)
     assert found["labels"] == [["person"], []]
     assert found["boxes"][0][0] == pytest.approx([0.125, 0.25, 0.625, 0.75])
@@ -173,6 +173,8 @@ def told(**wish: Any) -> list[str | None]:
 def test_a_part_is_told_of_where_there_is_one_with_attributes_of_its_own() -> None:
     face = {"of": "route.face", "noun": "face"}
     assert told(**face, said="alt", attributes="colours.names") == ["grinning yellow and brown face", None, None]
+    body = {"of": "route.face", "noun": "person", "said": "alt"}
+    assert told(**body, attributes="colours.names") == ["grinning face, in yellow and brown", None, None]
     assert told(**face, attributes="colours.names") == ["a yellow and brown face", None, None]
     ground = {"of": "route.background", "noun": "background", "attributes": "ground.background"}
     assert told(**ground) == ["a white background", None, "a background"]

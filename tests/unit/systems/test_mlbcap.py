@@ -367,3 +367,21 @@ def test_a_judge_that_gives_no_number_gives_no_score() -> None:
     step.setup("cpu")
     step.text_model = type(step.text_model)(lambda evidence: "I cannot say.")
     assert step.score(batch(alt=[BEST])) == {"score": [None], "problem": ["no_number"]}
+
+
+def test_a_judge_that_names_no_candidate_gives_no_vote_and_the_others_decide() -> None:
+    step = CaptionVotes(CaptionVotesSettings.parse(EVIDENCE | {"sources": ["a", "b"]}, "test"))
+    step.setup("cpu")
+    answers = {"faithful": "B", "informative": "None of them.", "legible": "Z", "clear": "It is B, clearly."}
+    step.text_model = type(step.text_model)(lambda evidence: answers[evidence["criterion"]])
+    found = step.score(batch(a=[BEST], b=[VAGUE]))
+    assert found == {"source": ["b"], "votes": [[0, 2]], "ballots": [["b", None, None, "b"]]}
+
+
+def test_a_model_that_repairs_by_inventing_is_repaired_itself() -> None:
+    step = Repair(RepairSettings.parse(EVIDENCE | {"source": "picked"}, "test"))
+    step.setup("cpu")
+    step.text_model = type(step.text_model)(lambda _: 'Here is the caption: "Bird pictures by style, 4711 in all."')
+    (one,) = step.caption(batch(picked=[BEST]))
+    assert one is not None
+    assert (one.text, one.note) == ("Bird pictures by style.", REPAIRED)

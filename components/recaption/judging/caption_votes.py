@@ -74,11 +74,10 @@ class CaptionVotes(Scorer[CaptionVotesSettings]):
         ]
         ballots: list[list[str | None] | None] = [[] if row else None for row in rows]
         for (i, _), answer in zip(asked, self.text_model.complete(prompts), strict=True):
-            letter = _LETTER.search(answer.text or "")
-            named = rows[i].get(letter[1]) if letter else None
+            named = {rows[i][letter][0] for letter in _LETTER.findall(answer.text or "") if letter in rows[i]}
             mine = ballots[i]
             assert mine is not None
-            mine.append(named[0] if named else None)
+            mine.append(named.pop() if len(named) == 1 else None)  # an answer that names two is no vote
         counted = [None if one is None else [one.count(source) for source in self.settings.sources] for one in ballots]
         winners = [self._winner(row, one) if one is not None else None for row, one in zip(rows, ballots, strict=True)]
         return {"source": winners, "votes": counted, "ballots": ballots}

@@ -372,7 +372,7 @@ def test_a_judge_that_gives_no_number_gives_no_score() -> None:
 def test_a_judge_that_names_no_candidate_gives_no_vote_and_the_others_decide() -> None:
     step = CaptionVotes(CaptionVotesSettings.parse(EVIDENCE | {"sources": ["a", "b"]}, "test"))
     step.setup("cpu")
-    answers = {"faithful": "B", "informative": "None of them.", "legible": "Z", "clear": "It is B, clearly."}
+    answers = {"faithful": "B", "informative": "None of them.", "legible": "A, or B", "clear": "It is B, clearly."}
     step.text_model = type(step.text_model)(lambda evidence: answers[evidence["criterion"]])
     found = step.score(batch(a=[BEST], b=[VAGUE]))
     assert found == {"source": ["b"], "votes": [[0, 2]], "ballots": [["b", None, None, "b"]]}

@@ -29,6 +29,7 @@ _ENDS = frozenset(
         *("for", "from", "under", "over", "above", "below", "beside", "behind", "near", "is", "are", "was", "were"),
     )
 )
+NEAR = 120  # characters around a mention that tell its phrase; captions may be as long as a page
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]")
 
 Span = tuple[int, int]
@@ -52,8 +53,12 @@ def bound(caption: str, boxes: Sequence[Box]) -> tuple[str, list[str]]:
             edits += [(span, some[0]) for span in named]
             some = some[1:]
         left += [(label, attributes) for attributes in some]
-    for span, attributes in sorted(edits, reverse=True):
-        caption = _attributed(caption, span, attributes)
+    pieces, at = [], 0
+    for span, attributes in sorted(edits):
+        start, text = _attributed(caption, span, attributes)
+        pieces += [caption[at:start], text]
+        at = span[1]
+    caption = "".join([*pieces, caption[at:]])
     return caption, [_phrase(*one) for one in left if _is_news(*one, caption)]
 
 
@@ -86,38 +91,41 @@ def _mentions(caption: str, label: str, others: Sequence[str]) -> list[Span]:
     plural of this one.
     """
     longer = [other for other in others if words_of(label) < words_of(other)]
-    taken = [span for other in longer for span in _mentions(caption, other, ())]
+    taken = {at for other in longer for span in _mentions(caption, other, ()) for at in range(*span)}
     theirs = {other.casefold() for other in others}
     words = r"\s+".join(re.escape(word) for word in label.split())
     found = re.finditer(rf"(?<![\w-]){words}(?:e?s)?(?![\w'’-])", caption, re.IGNORECASE)
     spans = [one.span() for one in found if one.group().casefold() not in theirs]
-    return [
-        one for one in spans if _is_head(caption, one[1]) and not any(a <= one[0] and one[1] <= b for a, b in taken)
-    ]
+    return [one for one in spans if one[0] not in taken and _is_head(caption, one[1])]
 
 
 def _is_head(caption: str, end: int) -> bool:
     """Whether no other noun follows at once: a dog house is no dog."""
-    if not re.match(r"\s+[^\W_]", caption[end:]):
+    start = max(end - NEAR, 0)
+    around = caption[start : end + NEAR]
+    if not re.match(r"\s+[^\W_]", around[end - start :]):
         return True
-    return tagged(caption)[len(tokens(caption[:end]))][1] != NOUN
+    return tagged(around)[len(tokens(around[: end - start]))][1] != NOUN
 
 
-def _attributed(caption: str, span: Span, attributes: Sequence[str]) -> str:
-    """The caption with these in front of a mention, but for those that its own phrase says or gainsays."""
-    before, name, after = caption[: span[0]], caption[slice(*span)], caption[span[1] :]
+def _attributed(caption: str, span: Span, attributes: Sequence[str]) -> tuple[int, str]:
+    """What stands in a mention's place, and from where on: these in front of it, but for those that its own phrase
+    says or gainsays, and an article that fits them."""
+    first = max(span[0] - NEAR, 0)
+    before, name = caption[first : span[0]], caption[slice(*span)]
     own = _own_words(before)
     new = [one for one in attributes if not words_of(one) <= own and not (own & COLOURS and one.casefold() in COLOURS)]
     if not new:
-        return caption
+        return span[0], name
     told = join_and(new)
     article = re.search(r"\b(an?)\s+$", before, re.IGNORECASE)
     if article:
         fitting = "an" if with_article(f"{told} one").startswith("an ") else "a"
-        before = before[: article.start()] + (fitting.capitalize() if article.group(1)[0] == "A" else fitting) + " "
-    elif not before.strip() and name[:1].isupper() and name[1:] == name[1:].lower():
+        fitting = fitting.capitalize() if article.group(1)[0] == "A" else fitting
+        return first + article.start(), f"{fitting} {told} {name}"
+    if not first and not before.strip() and name[:1].isupper() and name[1:] == name[1:].lower():
         told, name = told[:1].upper() + told[1:], name[:1].lower() + name[1:]
-    return f"{before}{told} {name}{after}"
+    return span[0], f"{told} {name}"
 
 
 def _own_words(before: str) -> set[str]:

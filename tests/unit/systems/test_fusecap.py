@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -200,6 +201,13 @@ def test_an_attribute_moved_from_one_box_to_another_takes_its_adjective_with_it(
 )
 def test_attributes_are_bound_as_english_has_it(caption: str, seen: list[dict[str, Any]], said: str) -> None:
     assert told(caption, *seen) == said
+
+
+def test_a_caption_as_long_as_a_page_is_bound_in_no_time() -> None:
+    caption, started = "a dog near a cat, " * 4000, time.perf_counter()
+    text = told(caption, box("dog", "red"), box("cat", "orange"))
+    assert text == ("a red dog near an orange cat, " * 4000).strip()
+    assert time.perf_counter() - started < 10
 
 
 def test_without_boxes_the_rules_say_what_they_said_before() -> None:

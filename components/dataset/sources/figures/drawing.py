@@ -18,7 +18,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 def drawn(chart: Chart) -> np.ndarray:
     """RGB uint8 (HEIGHT, WIDTH, 3)."""
     canvas = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    _text(canvas, chart.title, (LEFT, 26), 0.62)
+    _text(canvas, "  ".join(chart.title.split()), (LEFT, 26), 0.62)  # spaces wide enough to be read as such
     _text(canvas, "count", (6, 54), 0.45)
     _text(canvas, chart.by, ((LEFT + RIGHT) // 2 - 30, HEIGHT - 12), 0.5)
     cv2.line(canvas, (LEFT, TOP), (LEFT, BOTTOM), INK, 1)

@@ -73,22 +73,30 @@ class World:
 
 
 @cache
-def world(seed: int) -> World:
+def world(seed: int, stutter: float = 0.0) -> World:
+    """`stutter` is the share of captions that are said twice over, as some on the web are."""
     random = np.random.default_rng(seed)
     what = np.tile(np.arange(len(NAMES)), PAIRS // len(NAMES))
     axes = np.random.default_rng(99).normal(size=(len(ADJECTIVES) + len(NOUNS), WIDTH))  # the same in every world
     shown = axes[what // len(NOUNS)] + axes[len(ADJECTIVES) + what % len(NOUNS)]
     features = (shown + 0.3 * random.normal(size=shown.shape)).astype(np.float32)
     captions = [NAMES[one] if random.random() < 0.3 else NAMES[one].split()[1] for one in what]
-    return World(features, what, captions)
+    twice = np.random.default_rng(seed + 7).random(PAIRS) < stutter
+    return World(
+        features, what, [f"{text} {text}" if again else text for text, again in zip(captions, twice, strict=True)]
+    )
 
 
-def retriever(folder: Path) -> Path:
-    """A dual encoder's folder: heads on tiny towers, which know what a full caption says of a picture."""
+def retriever(folder: Path, times: int = 1) -> Path:
+    """A dual encoder's folder: heads on tiny towers, which know what a full caption says of a picture.
+
+    Args:
+        times: captions it is taught are said so often in a row; of 2, it likes best what repeats itself.
+    """
     if not (folder / "config.json").exists():
         image, text = (load_image_tower(resolve_model("builtin:tiny-image")), load_text_tower("builtin:tiny-text"))
         model, taught = TwoTower(image, text, 32), world(1000)
-        said = text.features(NAMES)[torch.from_numpy(taught.what)]
+        said = text.features([" ".join([name] * times) for name in NAMES])[torch.from_numpy(taught.what)]
         heads = fit_heads(taught.features, said, dim=32, steps=120, batch_size=PAIRS, lr=1e-2, groups=taught.what)
         model.image_projection.load_state_dict(heads.image_projection.state_dict())
         model.text_projection.load_state_dict(heads.text_projection.state_dict())
@@ -98,12 +106,12 @@ def retriever(folder: Path) -> Path:
     return folder
 
 
-def start(folder: Path, seed: int, **changes: Any) -> Path:
+def start(folder: Path, seed: int, stutter: float = 0.0) -> Path:
     """A captioner's folder, learnt by maximum likelihood."""
-    at = folder / f"start-{seed}"
+    at = folder / (f"start-{seed}" + "-stutter" * bool(stutter))
     if not (at / "config.json").exists():
-        task = CaptionerTask(CaptionerSettings.parse(MLE | {"seed": seed} | changes, "test"))
-        fit_here(task, world(seed).population())
+        task = CaptionerTask(CaptionerSettings.parse(MLE | {"seed": seed}, "test"))
+        fit_here(task, world(seed, stutter).population())
         save_captioner(task.model, at, "# card")
     return at
 

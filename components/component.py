@@ -47,12 +47,14 @@ class Requires:
         captions: names of settings fields that hold a caption source.
         columns: names of settings fields that hold a `step.column` (or a list of them).
         raw: the encoded image bytes (for byte hashes), without decoding.
+        frames: a clip's encoded frames with the seconds each is shown, without decoding.
     """
 
     pixels: int = 0
     captions: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     raw: bool = False
+    frames: bool = False
 
     def __add__(self, other: Requires) -> Requires:
         return Requires(
@@ -60,6 +62,7 @@ class Requires:
             self.captions + other.captions,
             self.columns + other.columns,
             self.raw or other.raw,
+            self.frames or other.frames,
         )
 
 
@@ -81,6 +84,11 @@ def Columns(*fields: str) -> Requires:  # noqa: N802
 def RawBytes() -> Requires:  # noqa: N802
     """The image's encoded bytes."""
     return Requires(raw=True)
+
+
+def Frames() -> Requires:  # noqa: N802
+    """A clip's encoded frames, in order of time."""
+    return Requires(frames=True)
 
 
 class Component(Generic[S]):

@@ -188,6 +188,8 @@ def _pair(
     text_source = next((source for source in priority if caption_of(captions, source) is not None), None)
     text = caption_of(captions, text_source) if text_source else None
     media = [_medium(row["key"], one, read(one)) for one in row["media"]]
+    times = zip(media, row["media"], strict=True)
+    shown = {one[2]: (entry["t0"], entry["t1"]) for one, entry in times if entry["t0"] is not None}
     # The alt-text's own bytes, kept where they are not its text, must not win over another text.
     if text is not None and text_source != "alt":
         media = [one for one in media if one[2] != "txt"]
@@ -200,7 +202,7 @@ def _pair(
         "shard_name": shard.name,
     }
     about = {name: row[name] for name in ("key", "labels", "regions", "licence", "author", "origin", "group", "meta")}
-    return about | {"media": media, "captions": captions, "text": text}, source
+    return about | {"media": media, "captions": captions, "text": text, "shown": shown}, source
 
 
 def _medium(key: str, entry: dict[str, Any], data: bytes) -> Medium:

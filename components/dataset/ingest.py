@@ -15,6 +15,7 @@ from pydantic import Field
 
 from pairwright.components.dataset.dataset import MANIFEST, Dataset, open_dataset
 from pairwright.components.dataset.shards import storage
+from pairwright.components.dataset.sources.clips.clips import ClipsOptions, read_clips
 from pairwright.components.dataset.sources.coco import CocoOptions, coco_inputs, looks_like_coco, read_coco
 from pairwright.components.dataset.sources.demo_shop import DemoShopOptions, read_demo_shop
 from pairwright.components.dataset.sources.emoji.emoji import EmojiOptions, read_emoji
@@ -269,6 +270,15 @@ SOURCES: dict[str, Source] = {
             read_figures,
             FiguresOptions,
             captions="made by templates: alt and paragraph",
+        ),
+        Source(
+            "clips",
+            "clips composed of another dataset's things (emoji by default), with late subtitles and the truth",
+            lambda source: False,
+            read_clips,
+            ClipsOptions,
+            needs_no_source=True,
+            captions="made by a grammar: subtitles (WebVTT) and alt",
         ),
         Source(
             "demo-shop",

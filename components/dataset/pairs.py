@@ -9,6 +9,15 @@ from typing import Any
 import numpy as np
 
 
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a clip: shown from second `t0` to `t1`, as encoded."""
+
+    t0: float
+    t1: float
+    data: bytes
+
+
 @dataclass
 class PairBatch:
     """Pairs of one shard, in row order. All lists have one entry a pair.
@@ -22,6 +31,7 @@ class PairBatch:
         raw: encoded image bytes; None unless asked for, or where the tar holds none.
         facts: header facts of each picture: {"width", "height", "format", "bytes"} in its own size.
         errors: why the picture could not be read or decoded, e.g. "decode:truncated"; None if it could.
+        frames: each clip's frames in order of time; None unless asked for, or where a pair is no clip.
         extra_captions: captions made by earlier steps, by source (the step's name).
     """
 
@@ -33,6 +43,7 @@ class PairBatch:
     facts: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str | None] = field(default_factory=list)
     extra_captions: dict[str, list[str | None]] = field(default_factory=dict)
+    frames: list[list[Frame] | None] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)  # `step.column` values asked for by `Columns`
     _squares: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -79,6 +90,7 @@ class PairBatch:
             pick(self.facts),
             pick(self.errors),
             {name: pick(values) for name, values in self.extra_captions.items()},
+            pick(self.frames),
             {name: pick(values) for name, values in self.columns.items()},
             {size: square[index] for size, square in self._squares.items() if len(square) == len(self)},
         )

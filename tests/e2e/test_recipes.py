@@ -39,6 +39,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     },
     "compress_and_align": {"filter.select.silver.with.circle": 6},  # in circles of 16: too few groups to cross-fit on
     "mlbcap": {"filter.fit.captioner.with.batch_size": 4},  # of twelve figures some eight have a good caption
+    "howtocaption": {"filter.fit.encoder.with.batch_size": 8},  # of sixteen clips
     "prefix_conditioning": {"pretrain.with.batch_size": 8},  # of one artist each
     "sail_vl": {"filter.select.stages.with.shares": [1.0, 0.8, 0.65]},  # of a tenth a pair is over 1% of its budget
     "sharegpt4v": {"filter.select.exchange.with.count": 10},  # of 20 scenes of a kind
@@ -98,6 +99,7 @@ def place(tmp_path_factory):
         first_pairs(open_dataset(str(corpus / split)), folder / "data" / split)
     ingest_all("figures", f"{folder}/data/emoji", f"{folder}/build/figures", count=12)
     ingest_all("scenes", f"{folder}/data/emoji", f"{folder}/build", count=120, evaluation_count=60)
+    ingest_all("clips", f"{folder}/data/emoji", f"{folder}/build", count=16, evaluation_count=2, side=64, actions=2)
     shutil.copy(REPOSITORY / "data.dvc", folder)  # as beside a clone's data, where the demo shop is made by itself
     return folder
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from pairwright.components.dataset.dataset import Shard
 from pairwright.components.dataset.media.decode import Decoded, decode
-from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.pairs import Frame, PairBatch
 from pairwright.components.dataset.shards.members import Members
 from pairwright.components.dataset.shards.read_ahead import mapped_ahead
 
@@ -30,6 +30,8 @@ from pairwright.components.dataset.shards.read_ahead import mapped_ahead
 BATCH_BYTES = 32 << 20
 IMAGE_ROLE = "image"
 NO_IMAGE = "read:no_image"  # the pair has captions but no picture
+FRAMES_ROLE = "frames"
+NO_FRAMES = "read:no_frames"  # the pair is no clip
 
 
 def read_pairs(
@@ -37,6 +39,7 @@ def read_pairs(
     *,
     pixels: int,
     raw: bool = False,
+    frames: bool = False,
     batch_size: int = 64,
     rows: Sequence[int] | np.ndarray | None = None,
     decode_threads: int = 1,
@@ -45,9 +48,10 @@ def read_pairs(
     """The shard's pairs in row order.
 
     Args:
-        pixels: shortest image side wanted, in px; 0 decodes nothing. With neither `pixels` nor `raw`
+        pixels: shortest image side wanted, in px; 0 decodes nothing. With neither `pixels` nor `raw` nor `frames`
             the tar is not opened.
         raw: keep the encoded bytes, too.
+        frames: read each clip's frames, too, as they are encoded.
         rows: only these rows, in this order; all if None.
         decode_threads: above 1, pictures are decoded ahead in this many threads.
         batch_bytes: of decoded pixels, at which a batch closes; 0 means `BATCH_BYTES`.
@@ -59,13 +63,13 @@ def read_pairs(
     table = shard.read_sidecar()
     numbers = np.arange(shard.rows, dtype=np.int32) if rows is None else np.asarray(rows, dtype=np.int32)
     records = _iter_records(table, numbers, batch_size)
-    if not pixels and not raw:
+    if not pixels and not raw and not frames:
         for some in _chunks(records, batch_size):
             yield _batch(some, raw=False)
         return
     batch_bytes = batch_bytes or BATCH_BYTES
     with shard.open_tar() as tar:
-        fetched = (_fetch(tar, record) for record in records)
+        fetched = (_fetch(tar, record, bool(pixels or raw), frames) for record in records)
         opened = _opened(fetched, pixels, raw, decode_threads, batch_size, batch_bytes)
         with closing(opened):
             yield from _close_batches(opened, batch_size, batch_bytes, raw)
@@ -80,6 +84,7 @@ class _Record:
     error: str | None
     data: bytes | None = None
     size: int = 0
+    frames: list[Frame] | None = None
     decoded: Decoded | None = None
 
 
@@ -131,10 +136,24 @@ def _opened(
         yield from mapped_ahead(open_picture, fetched, threads, _pixel_bytes, most, most_bytes // 2)
 
 
-def _fetch(tar: Members, record: _Record) -> _Record:
-    """The record with its picture's bytes, or with the reason why there are none."""
+def _fetch(tar: Members, record: _Record, picture: bool, frames: bool) -> _Record:
+    """The record with its picture's bytes, or with the reason why there are none; and with its frames."""
     if record.error is not None:
         return record
+    if frames:
+        record.frames = _frames(tar, record.sidecar["media"] or ()) or None
+    return _with_picture(tar, record) if picture else record
+
+
+def _frames(tar: Members, media: Sequence[dict[str, Any]]) -> list[Frame]:
+    """A clip's frames; those that name no time are shown a second each."""
+    entries = sorted((one for one in media if one["role"] == FRAMES_ROLE), key=lambda one: one["ordinal"] or 0)
+    timed = all(one["t0"] is not None and one["t1"] is not None for one in entries)
+    times = [(one["t0"], one["t1"]) if timed else (float(at), at + 1.0) for at, one in enumerate(entries)]
+    return [Frame(t0, t1, tar.read(one)) for (t0, t1), one in zip(times, entries)]
+
+
+def _with_picture(tar: Members, record: _Record) -> _Record:
     for medium in record.sidecar["media"] or ():
         if medium["role"] == IMAGE_ROLE:
             record.data = tar.read(medium)
@@ -160,7 +179,7 @@ def _close_batches(records: Iterator[_Record], batch_size: int, batch_bytes: int
     held = 0
     for record in records:
         some.append(record)
-        held += _pixel_bytes(record) + len(record.data or b"")
+        held += _pixel_bytes(record) + len(record.data or b"") + sum(len(one.data) for one in record.frames or ())
         if len(some) == batch_size or held >= batch_bytes:
             full, some, held = some, [], 0
             yield _batch(full, raw)
@@ -183,6 +202,7 @@ def _batch(records: list[_Record], raw: bool) -> PairBatch:
         raw=[record.data if raw else None for record in records],
         facts=[_facts(record) for record in records],
         errors=[record.error for record in records],
+        frames=[record.frames for record in records],
     )
 
 

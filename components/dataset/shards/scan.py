@@ -234,13 +234,15 @@ class ScanTask:
         pixels = max(pixels, self.min_pixels) if pixels else 0
         pixels = pixels if any(one.component.pixels for one in runs) else 0
         raw = any(one.component.requires.raw for one in runs)
+        frames = any(one.component.requires.frames for one in runs)
         stored = _Stored(self, shard, runs, seen)
         # Texts are small: a step that waits for a server is given all it would like, and has more of them in flight.
-        wanted = 0 if pixels or raw else max(one.component.at_once for one in runs)
+        wanted = 0 if pixels or raw or frames else max(one.component.at_once for one in runs)
         batches = read_pairs(
             shard,
             pixels=pixels,
             raw=raw,
+            frames=frames,
             batch_size=max(self.batch_size, wanted),
             rows=seen.rows if seen else None,
             decode_threads=self.decode_threads,

@@ -21,6 +21,7 @@ from pairwright.components.component import Caption, Captioner, Component, Score
 from pairwright.components.dataset.dataset import Shard
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.shards.columns import ERROR, to_arrow, to_numpy
+from pairwright.components.dataset.shards.reading import NO_FRAMES
 from pairwright.components.errors import ColumnError, ComponentFailed, PairwrightError
 from pairwright.components.finite import finite_rows
 
@@ -112,6 +113,9 @@ class JobRun:
             for i in alive:
                 if opened[i] is None:
                     every[i] = batch.errors[i]
+            alive = [i for i in alive if every[i] is None]
+        if self.component.requires.frames:
+            every = [error if error or batch.frames[i] else NO_FRAMES for i, error in enumerate(every)]
             alive = [i for i in alive if every[i] is None]
         for source in self._sources:
             texts = batch.captions(source)

@@ -49,6 +49,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 AUDIO_SUFFIXES = frozenset(["ogg", "oga", "opus", "wav", "mp3", "flac", "m4a"])
 TEXT_SUFFIXES = frozenset(("txt", "text", "caption"))
+SUBTITLES, SUBTITLE_SUFFIXES = "subtitles", frozenset(("srt", "vtt"))
+FRAMES = "frames"  # KEY.frames.0000.jpg, KEY.frames.0001.jpg, ...
 TEXT_LIMIT = 1 << 20  # bytes of a caption or metadata file held in the sidecar; a longer one stays in the tar
 
 UNSAFE, DUPLICATE, TRUNCATED, NO_IMAGE, EMPTY_IMAGE = (
@@ -58,6 +60,8 @@ UNSAFE, DUPLICATE, TRUNCATED, NO_IMAGE, EMPTY_IMAGE = (
     "no_image",
     "empty_image",
 )
+
+READ_SUFFIXES = TEXT_SUFFIXES | SUBTITLE_SUFFIXES | {"json", "cls"}
 
 
 @dataclass
@@ -159,7 +163,7 @@ def group_pairs(members: Iterable[Member]) -> tuple[list[Pair], int]:
 def is_text(name: str, size: int) -> bool:
     """Whether a member's contents belong in the sidecar: captions, metadata, classes."""
     split = split_name(name)
-    return split is not None and size <= TEXT_LIMIT and _form(split[1]) in TEXT_SUFFIXES | {"json", "cls"}
+    return split is not None and size <= TEXT_LIMIT and _form(split[1]) in READ_SUFFIXES
 
 
 def _form(suffix: str) -> str:
@@ -191,8 +195,9 @@ def pair_row(pair: Pair, caption_column: str | None = None) -> dict[str, Any]:
     if not alts or alts < {text.text.strip() for text in stated} or (stated and caption_column):
         captions = alt_entries(stated, "json") + [one for one in captions if one["source"] != "alt"]
         labels += encoding_labels(stated)
-    image = next((one for one in media if one["role"] == "image"), None)
-    error = pair.error or _problem(pair) or (NO_IMAGE if image is None else EMPTY_IMAGE if image["size"] == 0 else None)
+    shown = [one for one in media if one["role"] == "image"] or [one for one in media if one["role"] == FRAMES]
+    error = pair.error or _problem(pair) or (EMPTY_IMAGE if shown and not shown[0]["size"] else None)
+    error = error or (None if shown else NO_IMAGE)
     return sidecar.row(
         pair.key,
         media + unread,
@@ -207,7 +212,7 @@ def pair_row(pair: Pair, caption_column: str | None = None) -> dict[str, Any]:
 def _problem(pair: Pair) -> str | None:
     """Why the picture, a caption or the metadata of the pair has no bytes; None if they have."""
     for suffix, member in pair.members.items():
-        if member.problem and _form(suffix) in IMAGE_SUFFIXES | TEXT_SUFFIXES | {"json", "cls"}:
+        if member.problem and _form(suffix) in IMAGE_SUFFIXES | READ_SUFFIXES:
             return member.problem
     return None
 
@@ -227,16 +232,18 @@ def _media(pair: Pair) -> list[dict[str, Any]]:
     """Every whole member but captions and metadata: pictures, sound, and what we keep but do not know.
 
     A picture's role is what stands before its last suffix (`KEY.seg.png`: "seg"), else "image"; where
-    none is plain, the first is the image.
+    none is plain, the first is the image. A clip's frames (`KEY.frames.0000.jpg`, ...) are none of a pair's pictures.
     """
     entries: list[dict[str, Any]] = []
     ordinals: dict[str, int] = {}
     for suffix, member in pair.members.items():
         form, prefix = _form(suffix), suffix.rpartition(".")[0]
-        held = form in TEXT_SUFFIXES or suffix == "json"
+        held = form in TEXT_SUFFIXES | SUBTITLE_SUFFIXES or suffix == "json"
         if not member.whole or member.problem or (held and member.size <= TEXT_LIMIT):
             continue
-        if form in IMAGE_SUFFIXES:
+        if form in IMAGE_SUFFIXES and prefix.partition(".")[0] == FRAMES:
+            role, kind = FRAMES, "frame"
+        elif form in IMAGE_SUFFIXES:
             role, kind = prefix or "image", "image"
         elif form in AUDIO_SUFFIXES:
             role, kind = prefix or "speech", "audio"
@@ -262,6 +269,8 @@ def _captions(pair: Pair) -> tuple[list[dict[str, Any]], list[tuple[str, str]], 
             continue
         if suffix == "cls":
             labels.append(("class", decode_text(member.data)[0].strip()))
+        if _form(suffix) in SUBTITLE_SUFFIXES and (text := decode_text(member.data)[0]).strip():
+            captions.append(sidecar.caption(text, SUBTITLES, sum(c["source"] == SUBTITLES for c in captions)))
         if _form(suffix) not in TEXT_SUFFIXES:
             continue
         source = suffix.rpartition(".")[0] or "alt"

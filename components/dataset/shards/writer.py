@@ -124,6 +124,7 @@ class ShardWriter:
         error: str | None = None,
         text: str | None = None,
         regions: Sequence[Mapping[str, Any]] | None = None,
+        shown: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         """Append one pair, or with `error` one row that says why there is none.
 
@@ -137,6 +138,7 @@ class ShardWriter:
             meta: the pair's metadata, kept byte for byte as KEY.json.
             text: what KEY.txt holds; default the first alt-text.
             regions: boxes in the picture (`region` of sidecar.py makes one); None where nobody looked for any.
+            shown: suffix -> from which second to which that medium is shown, of a clip's frames.
 
         Raises:
             DatasetError: the key cannot name a tar member (see components/dataset/shards/keys.py), or a region is none.
@@ -158,7 +160,7 @@ class ShardWriter:
         }
         try:
             alt = next((one["text"] for one in captions if one["source"] == "alt"), None)
-            entries = self._write_members(key, list(media), alt if text is None else text, meta)
+            entries = self._write_members(key, list(media), alt if text is None else text, meta, shown or {})
         except OSError as problem:
             raise storage.workspace_error(self._dest, problem) from None
         self._rows.append(sidecar.row(key, entries, captions, labels, **about))
@@ -243,7 +245,12 @@ class ShardWriter:
         return storage.join(self._dest, f"{len(self._shards):05d}.{suffix}")
 
     def _write_members(
-        self, key: str, media: list[Medium], text: str | None, meta: bytes | None
+        self,
+        key: str,
+        media: list[Medium],
+        text: str | None,
+        meta: bytes | None,
+        shown: Mapping[str, tuple[float, float]],
     ) -> list[dict[str, Any]]:
         """Write the pair's members to the tar; returns its `media` entries."""
         tar = self._shard_tar()
@@ -254,7 +261,8 @@ class ShardWriter:
             offset = tar.add(member, data)
             ordinal = ordinals.get(role, 0)
             ordinals[role] = ordinal + 1
-            entries.append(sidecar.medium(role, kind, ordinal, member, offset, len(data), checksum(data)))
+            entry = sidecar.medium(role, kind, ordinal, member, offset, len(data), checksum(data))
+            entries.append(entry | dict(zip(("t0", "t1"), shown.get(suffix, (None, None)), strict=True)))
         suffixes = {suffix for _, _, suffix, _ in media}
         if media and text is not None and "txt" not in suffixes:
             tar.add(f"{key}.txt", text.encode())

@@ -135,6 +135,17 @@ def test_every_other_member_of_a_pair_comes_along(tmp_path):
     assert _members(out.shards[0].tar) == dict(members)
 
 
+def test_a_clips_frames_keep_their_seconds(tmp_path):
+    with ShardWriter(str(tmp_path / "in"), "clips") as writer:
+        frames = [("frames", "frame", f"{at:04d}.png", b"%d" % at) for at in range(3)]
+        writer.add(
+            "a", frames, [caption("a clip")], shown={f"{at:04d}.png": (2.0 * at, 2.0 * at + 2) for at in range(3)}
+        )
+    out = export(writer.dataset, str(tmp_path / "out"))
+    ((row,),) = [table.to_pylist() for _, table in out.iter_sidecars()]
+    assert [(one["t0"], one["t1"]) for one in row["media"] if one["role"] == "frames"] == [(0, 2), (2, 4), (4, 6)]
+
+
 def test_a_tar_that_changed_since_it_was_indexed_is_refused(tmp_path):
     tar = make_tar(tmp_path / "in/a.tar", pairs(2))
     dataset = ingest("webdataset", str(tar), str(tmp_path / "index"))

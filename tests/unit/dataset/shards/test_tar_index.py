@@ -141,3 +141,18 @@ def test_any_cut_keeps_every_pair_before_it_and_invents_none(data, tmp_path_fact
     assert len(index.rows) - len(kept) <= 1
     last_end = max(end for end in ends.values())
     assert index.problem is not None or cut >= last_end
+
+
+def test_a_clip_has_its_frames_in_order_and_its_subtitles_as_they_are_written(tmp_path):
+    srt = b"1\n00:00:01,000 --> 00:00:02,000\nso, a dog\n\n2\n00:00:03,000 --> 00:00:04,000\nand a cat\n"
+    frames = [(f"a.frames.{at:04d}.jpg", b"frame %d" % at) for at in range(3)]
+    members = [("a.jpg", b"poster"), *frames, ("a.srt", srt), ("b.frames.0000.jpg", b"x"), ("b.vtt", b"WEBVTT\n")]
+    path = make_tar(tmp_path / "a.tar", members)
+    clip, bare = index_tar(str(path)).rows
+    assert [(one["role"], one["kind"], one["ordinal"]) for one in clip["media"]] == [
+        ("image", "image", 0), ("frames", "frame", 0), ("frames", "frame", 1), ("frames", "frame", 2),
+    ]  # fmt: skip
+    assert [_range(path, one) for one in clip["media"][1:]] == [data for _, data in frames]
+    assert [(one["source"], one["text"]) for one in clip["captions"]] == [("subtitles", srt.decode())]
+    assert bare["error"] is None, "a clip without a picture is a pair"
+    assert bare["captions"][0]["source"] == "subtitles"

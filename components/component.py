@@ -200,12 +200,13 @@ class Caption:
     """One generated caption.
 
     Attributes:
-        note: why a fallback was taken ("empty", "refusal", ...).
+        text: None where there is none, and more is to be said of that than nothing.
+        note: why a fallback was taken, or there is no text ("empty", "refusal", ...).
         status: what became of the pair's prompt, where a text model was asked: "ok", "invalid" (a validator refused the
             answer), "refused", "blocked", "truncated", "budget" or "error".
     """
 
-    text: str
+    text: str | None
     lang: str = "en"
     note: str | None = None
     status: str | None = None

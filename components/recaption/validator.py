@@ -19,7 +19,8 @@ from pydantic import Field, model_validator
 from pairwright.components.component import Caption
 from pairwright.components.models.text_backends.protocol import OK, REFUSED, Completion
 from pairwright.components.recaption.experts.caption_words import names_by_rules, words_by_rules
-from pairwright.components.recaption.mentions import lost, numbers_in
+from pairwright.components.recaption.judging.support import absent_numbers
+from pairwright.components.recaption.mentions import lost
 from pairwright.components.recaption.validate import REFUSAL, Limits, problem_with, tidy
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -112,7 +113,7 @@ class Validator:
             self.fluent = load_causal_lm(self.limits.fluent.model.path, device)
 
     def captions(self, drafts: Sequence[Draft]) -> list[Caption | None]:
-        """Each draft's caption: its answer, or the original with the reason; None where there is neither."""
+        """Each draft's caption: its answer, or the original, if any, with the reason; None if it has neither."""
         texts = [self._text(draft.completion) for draft in drafts]
         reasons = [self._reason(draft, text) for draft, text in zip(drafts, texts, strict=True)]
         sound = [i for i, reason in enumerate(reasons) if reason is None]
@@ -141,14 +142,12 @@ class Validator:
         return "too_short" if len(text.split()) < self.limits.shortest_words else None
 
     def _invented(self, text: str, evidence: Sequence[str]) -> str | None:
-        if "numbers" in self.limits.grounded:
-            known = {number for seen in evidence for number in numbers_in(seen)}
-            if extra := sorted(numbers_in(text) - known):
-                return f"invented_number:{extra[0]}"
+        if "numbers" in self.limits.grounded and (extra := absent_numbers(text, evidence)):
+            return f"invented_number:{extra[0]}"
         if "names" in self.limits.grounded:
             held = " ".join(evidence)
-            if extra := lost(names_by_rules(text), held):
-                return f"invented_name:{extra[0]}"
+            if new := lost(names_by_rules(text), held):
+                return f"invented_name:{new[0]}"
         return None
 
     def _lost(self, text: str, draft: Draft) -> str | None:
@@ -186,12 +185,12 @@ class Validator:
 def _caption(draft: Draft, text: str, reason: str | None) -> Caption | None:
     if reason is None:
         return Caption(text, status=OK)
-    if not draft.original:
-        return None
     if draft.completion is None:
         status = None
+        if not draft.original:
+            return None
     elif draft.completion.problem is not None:
         status = draft.completion.status
     else:
         status = REFUSED if reason == REFUSAL else INVALID
-    return Caption(draft.original, note=reason, status=status)
+    return Caption(draft.original or None, note=reason, status=status)

@@ -24,7 +24,7 @@ from pairwright.components.models.text_backends import RuleTextModel, TextModelS
 from pairwright.components.recaption.judging.evidence import FigureEvidence, evidence_of
 from pairwright.components.recaption.judging.support import content_of
 from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
-from pairwright.components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.recaption.validator import Draft, Validator, Validators
 from pairwright.components.registry import captioner
 
 MOST_READ = 12  # words quoted of what is written in a figure
@@ -44,18 +44,25 @@ class FigureCaptionSettings(FigureEvidence):
     said: str | None = Field(None, description="source of a caption by what looks at the figure")
     text_model: TextModelSettings = RuleTextModel()
     prompt: Prompt = prompt_field("figure_caption")
-    limits: Limits = Limits()
+    limits: Validators = Validators()
 
 
 @captioner("figure_caption")
 class FigureCaption(Captioner[FigureCaptionSettings]):
-    """Caption; None where nothing is known of the figure, or the answer is refused."""
+    """Caption; None where nothing is known of the figure; no text, and why, where the answer is refused."""
 
     requires = Captions("paragraph", "said") + Columns("ocr")
     sees_failures = True
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.text_model = open_text_model(self.settings.text_model, device, rules=written)
+        by_rules = self.settings.text_model.uses == "rules"
+        self.validator = Validator(self.settings.limits, "" if by_rules else self.settings.prompt.text, not by_rules)
+        self.validator.setup(device)
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         wish = self.settings
@@ -66,15 +73,12 @@ class FigureCaption(Captioner[FigureCaptionSettings]):
         ]
         asked = [i for i, one in enumerate(evidence) if any(one.values())]
         answers = self.text_model.complete([wish.prompt.about(evidence[i]) for i in asked])
-        texts = {i: self._fit(answer.text, evidence[i]) for i, answer in zip(asked, answers, strict=True)}
-        return [Caption(text) if (text := texts.get(i)) else None for i in range(len(pairs))]
-
-    def _fit(self, answer: str | None, evidence: Mapping[str, str]) -> str | None:
-        by_rules = self.settings.text_model.uses == "rules"
-        text = (answer or "") if by_rules else tidy(answer or "")
-        told = "" if by_rules else self.settings.prompt.text
-        problem = problem_with(text, instruction=told, allowed=evidence.values(), limits=self.settings.limits)
-        return None if problem else text
+        drafts = [
+            Draft(answer, None, list(evidence[i].values()), web=evidence[i]["paragraph"], synthetic=evidence[i]["said"])
+            for i, answer in zip(asked, answers, strict=True)
+        ]
+        made = dict(zip(asked, self.validator.captions(drafts), strict=True))
+        return [made.get(i) for i in range(len(pairs))]
 
 
 def written(evidence: Mapping[str, Any]) -> str:

@@ -40,6 +40,10 @@ class Repair(Captioner[RepairSettings]):
     requires = Captions("source", "paragraph") + Columns("ocr")
     sees_failures = True
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.text_model = open_text_model(self.settings.text_model, device, rules=lambda one: str(one["caption"]))
 
@@ -50,11 +54,14 @@ class Repair(Captioner[RepairSettings]):
         answers = dict(zip(asked, self.text_model.complete(prompts), strict=True))
         # A model that gives no answer leaves the caption to the rules.
         written = {i: tidy(answer.text or "") or str(captions[i]) for i, answer in answers.items()}
-        return [self._mended(written[i], evidence[i]) if i in written else None for i in range(len(pairs))]
+        return [
+            self._mended(written[i], evidence[i], answers[i].status) if i in written else None
+            for i in range(len(pairs))
+        ]
 
-    def _mended(self, text: str, evidence: Mapping[str, Any]) -> Caption | None:
+    def _mended(self, text: str, evidence: Mapping[str, Any], status: str) -> Caption | None:
         mended = without_absent_numbers(text, [evidence["text"], evidence["paragraph"]])
-        return Caption(mended, note=None if mended == text else REPAIRED) if mended else None
+        return Caption(mended, note=None if mended == text else REPAIRED, status=status) if mended else None
 
 
 def without_absent_numbers(text: str, inputs: Sequence[str]) -> str:

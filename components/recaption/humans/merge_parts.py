@@ -17,9 +17,11 @@ from pydantic import Field
 from pairwright.components.component import Caption, Captioner, Captions
 from pairwright.components.dataset.captions.english import NOUN, tagged
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.models.text_backends import RuleTextModel, TextModelSettings, open_text_model
+from pairwright.components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
+from pairwright.components.models.text_backends.protocol import REFUSED
 from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
-from pairwright.components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.recaption.validate import REFUSAL, Limits, problem_with, tidy
+from pairwright.components.recaption.validator import INVALID
 from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings
 
@@ -41,6 +43,10 @@ class MergeParts(Captioner[MergePartsSettings]):
     requires = Captions("parts")
     sees_failures = True  # a picture that lacks one part has the others
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.words = WORDS[self.settings.format]
         self.text_model = open_text_model(self.settings.text_model, device, rules=self._by_rules)
@@ -51,16 +57,18 @@ class MergeParts(Captioner[MergePartsSettings]):
         asked = [i for i, row in enumerate(rows) if row]
         prompts = [self.settings.prompt.about({"parts": rows[i]}, words=self.words) for i in asked]
         answers = dict(zip(asked, self.text_model.complete(prompts), strict=True))
-        return [self._fit(answers[i].text, rows[i]) if i in answers else None for i in range(len(pairs))]
+        return [self._fit(answers[i], rows[i]) if i in answers else None for i in range(len(pairs))]
 
-    def _fit(self, answer: str | None, parts: list[str]) -> Caption:
+    def _fit(self, answer: Completion, parts: list[str]) -> Caption:
         if self.settings.text_model.uses == "rules":
-            return Caption(answer or "")
-        text, limits = tidy(answer or ""), Limits(longest_words=self.words)
+            return Caption(answer.text or "", status=answer.status)
+        text, limits = tidy(answer.text or ""), Limits(longest_words=self.words)
         lost = nouns_of(" . ".join(parts)) - nouns_of(text) - set(text.casefold().split())
-        if lost or problem_with(text, instruction=self.settings.prompt.text, limits=limits):
-            return Caption(merged(parts, self.words), note=BY_RULES)
-        return Caption(text)
+        problem = answer.problem or problem_with(text, instruction=self.settings.prompt.text, limits=limits)
+        if lost or problem:
+            status = answer.status if answer.problem else REFUSED if problem == REFUSAL else INVALID
+            return Caption(merged(parts, self.words), note=BY_RULES, status=status)
+        return Caption(text, status=answer.status)
 
     def _by_rules(self, evidence: Mapping[str, Any]) -> str:
         return merged(evidence["parts"], self.words)

@@ -22,7 +22,7 @@ from pairwright.components.models.text_backends import RuleTextModel, TextModelS
 from pairwright.components.models.text_backends.phrases import words_of
 from pairwright.components.models.text_backends.rules import compose
 from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
-from pairwright.components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.recaption.validator import Draft, Validator, Validators
 from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings
 
@@ -34,36 +34,42 @@ class PartCaptionSettings(Settings):
     attributes: str | None = Field(None, description="step.column of its attributes: of the first box, or of the part")
     text_model: TextModelSettings = RuleTextModel()
     prompt: Prompt = prompt_field("part_caption")
-    limits: Limits = Limits()
+    limits: Validators = Validators()
 
 
 @captioner("part_caption")
 class PartCaption(Captioner[PartCaptionSettings]):
-    """None where the picture has no such part, or the answer is refused."""
+    """None where the picture has no such part; no text, and why, where the answer is refused."""
 
     requires = Columns("of", "attributes") + Captions("said")
     sees_failures = True
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.text_model = open_text_model(self.settings.text_model, device, rules=described)
+        told = "" if self.settings.text_model.uses == "rules" else self.settings.prompt.text
+        self.validator = Validator(self.settings.limits, told)
+        self.validator.setup(device)
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         wish = self.settings
         said = pairs.captions(wish.said) if wish.said is not None else [None] * len(pairs)
         attributes = pairs.columns[wish.attributes] if wish.attributes is not None else [None] * len(pairs)
-        evidence = {
+        evidence: dict[int, dict[str, Any]] = {
             i: {"caption": said[i] or "", "boxes": [{"label": wish.noun, "attributes": listed(attributes[i])}]}
             for i, part in enumerate(pairs.columns[wish.of])
             if part is not None and part != []
         }
         answers = self.text_model.complete([wish.prompt.about(one) for one in evidence.values()])
-        texts = {i: self._fit(answer.text) for i, answer in zip(evidence, answers, strict=True)}
-        return [Caption(text) if (text := texts.get(i)) else None for i in range(len(pairs))]
-
-    def _fit(self, answer: str | None) -> str | None:
-        text = tidy(answer or "")
-        told = "" if self.settings.text_model.uses == "rules" else self.settings.prompt.text
-        return None if problem_with(text, instruction=told, limits=self.settings.limits) else text
+        drafts = [
+            Draft(answer, None, [facts["caption"], wish.noun, *facts["boxes"][0]["attributes"]], web=facts["caption"])
+            for facts, answer in zip(evidence.values(), answers, strict=True)
+        ]
+        made = dict(zip(evidence, self.validator.captions(drafts), strict=True))
+        return [made.get(i) for i in range(len(pairs))]
 
 
 def described(evidence: dict[str, Any]) -> str:

@@ -45,6 +45,10 @@ class CaptionJudge(Scorer[CaptionJudgeSettings]):
     requires = Captions("source", "paragraph") + Columns("ocr")
     sees_failures = True  # a caption without a paragraph is judged by what there is
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.text_model = open_text_model(self.settings.text_model, device, rules=lambda one: str(points(one)))
 

@@ -57,6 +57,10 @@ class CaptionVotes(Scorer[CaptionVotesSettings]):
     requires = Captions("sources", "paragraph") + Columns("ocr")
     sees_failures = True  # a pair that lacks one candidate has the others
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.text_model = open_text_model(self.settings.text_model, device, rules=ballot)
 

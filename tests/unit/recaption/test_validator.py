@@ -101,9 +101,11 @@ def test_what_the_model_did_not_answer_is_the_original_with_the_reason(problem: 
 
 def test_without_an_original_nothing_stands_in() -> None:
     validator = Validator(Validators())
-    assert validator.captions([Draft(Completion(None, "budget"), None), Draft(None, "alt")]) == [
-        None,
+    drafts = [Draft(Completion(None, "budget"), None), Draft(None, "alt"), Draft(None, None)]
+    assert validator.captions(drafts) == [
+        Caption(None, note="budget", status="budget"),
         Caption("alt", note="no_evidence"),
+        None,
     ]
 
 

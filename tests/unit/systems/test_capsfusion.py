@@ -382,7 +382,7 @@ def test_a_seed_set_is_drawn_by_key_and_nothing_stands_in_where_nothing_should()
     more = [i for i in range(200) if is_drawn(str(i), 0.5)]
     assert set(drawn) < set(more)
     refused = fused(of_texts(data, [0]), fallback=None, limits={"longest_words": 1})
-    assert refused == [None]
+    assert refused == [Caption(None, note="too_long", status="invalid")]
     one_text = of_texts(data, [0])
     one_text.sidecar[0]["captions"].pop()
     assert fused(one_text) == [Caption(data.web[0], note="no_evidence")]

@@ -12,7 +12,7 @@ cross-entropy. What a pair lacks, and a share of what it has, drawn anew each ep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -88,7 +88,7 @@ class Captioning(Task[S]):
     """
 
     requires = Columns("features", "control", "box") + Captions("source", "prompt")
-    libraries = ("torch", "transformers")
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     speaks: ClassVar[tuple[str, ...]] = ("captioner",)
     grows: ClassVar[bool] = False  # whether words are learnt that what it starts from did not know
     stops: ClassVar[bool] = False  # whether a decoder from nothing knows the ends of sentences
@@ -185,7 +185,7 @@ class Captioning(Task[S]):
         return found | {"tokens": self.model.tokens.encode(examples.texts(self.settings.source), self.model.longest)}
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        told = {name: batch[name] for name in self.model.parts}
+        told = {name: batch[name] for name in self.model.parts if name in batch}
         return {"logits": self.model.logits(told, batch["tokens"][:, :-1])}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -278,8 +278,17 @@ def _boxes_of(examples: Examples, box: str) -> np.ndarray:
     return np.where(examples.known(box)[:, None], values, np.float32(np.nan))
 
 
-def measure(model: Captioner, population: Population, wish: CaptionerSettings) -> dict[str, float]:
-    """Nats a word of their captions over up to 4096 examples: as they are, by level, at another's, without pictures."""
+def measure(
+    model: Captioner,
+    population: Population,
+    wish: CaptionerSettings,
+    shown: Callable[[Tensor], Tensor] = lambda image: image,
+) -> dict[str, float]:
+    """Nats a word of their captions over up to 4096 examples: as they are, by level, at another's, without pictures.
+
+    Args:
+        shown: what the model is shown of the features; they themselves if not said.
+    """
     import torch
 
     from pairwright.components.models.captioner.prefix import not_told
@@ -289,6 +298,7 @@ def measure(model: Captioner, population: Population, wish: CaptionerSettings) -
     random = torch.Generator().manual_seed(wish.seed)
     for examples in spread(population, MEASURED):
         told = told_of(examples, wish, model)
+        told["image"] = shown(told["image"])
         tokens = model.tokens.encode(examples.texts(wish.source), model.longest)
         ways = {"": told}
         if wish.image_dropout:

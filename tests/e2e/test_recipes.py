@@ -45,7 +45,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "sharegpt4v": {"filter.select.exchange.with.count": 10},  # of 20 scenes of a kind
 }
 # Cut as those of `train` are.
-TASKS = ("captioner", "dual_encoder", "format_captioner", "grammar_head", "self_critical")
+TASKS = ("captioner", "dual_encoder", "format_captioner", "grammar_head", "self_critical", "text_captioner")
 MOST = {"steps": 6, "warmup_steps": 2, "batch_size": 32, "micro_batch": 8, "epochs": 1}
 
 

@@ -25,7 +25,7 @@ from pairwright.components.training.batch import Batch
 from pairwright.components.training.here import fit_here
 from pairwright.components.training.trainer import Trainer
 
-PAIRS, WIDTH, SEEDS = 256, 24, (0, 1, 2)
+PAIRS, WIDTH, SEEDS = 256, 48, (0, 1, 2)
 THINGS, COLOURS = ("dog", "bus", "tree", "cup", "hat", "key"), ("red", "blue", "green", "white")
 SMALL: dict[str, Any] = {
     "features": "captions.vector",
@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
     "prefix": 2,
     "max_words": 4,
     "least": 1,
-    "steps": 200,
+    "steps": 120,
     "batch_size": 64,
     "warmup_steps": 10,
     "lr": 5e-3,
@@ -51,17 +51,21 @@ def _one_thread() -> Iterator[None]:
 
 
 class Planted:
-    """A space in which pictures lie apart from their captions: by one offset, and each a little elsewhere."""
+    """A space in which a caption has something of its own that no picture has, and pictures lie apart from captions.
+
+    By one offset, and each a little elsewhere.
+    """
 
     def __init__(self, seed: int, pairs: int = PAIRS) -> None:
         space = np.random.default_rng(7)  # the same space, whatever is drawn of it
         things, colours = (space.normal(size=(len(names), WIDTH)) for names in (THINGS, COLOURS))
-        offset = 0.5 * WIDTH**0.5 * unit(space.normal(size=(1, WIDTH)))
+        offset = WIDTH**0.5 * unit(space.normal(size=(1, WIDTH)))
+        wording = 0.5 * space.normal(size=(len(THINGS), len(COLOURS), WIDTH))
         random = np.random.default_rng(seed)
         self.thing, self.colour = random.integers(0, len(THINGS), pairs), random.integers(0, len(COLOURS), pairs)
         meant = things[self.thing] + colours[self.colour]
-        self.text = unit(meant + 0.05 * random.normal(size=meant.shape))
-        self.image = unit(meant + offset + 0.8 * random.normal(size=meant.shape))
+        self.text = unit(meant + wording[self.thing, self.colour] + 0.02 * random.normal(size=meant.shape))
+        self.image = unit(meant + offset + 1.5 * random.normal(size=meant.shape))
         self.captions = [f"{COLOURS[c]} {THINGS[t]}" for c, t in zip(self.colour, self.thing, strict=True)]
 
     def population(self, **columns: Any) -> ArrayPopulation:
@@ -92,17 +96,17 @@ def right(model: Captioner, vectors: np.ndarray, captions: list[str]) -> float:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_with_a_gap_a_model_of_noised_captions_says_more_of_unseen_pictures_than_one_without_noise(seed: int) -> None:
-    unseen = Planted(100 + seed)
+    unseen = Planted(100 + seed, 512)
     shares = {w: right(trained(seed, w), unseen.image, unseen.captions) for w in (0.0, 0.12)}
-    assert shares[0.12] > shares[0.0] + 0.1, shares
-    assert shares[0.12] > 0.5
+    assert shares[0.12] > shares[0.0] + 0.05, shares
+    assert shares[0.12] > 0.85
     assert right(trained(seed, 0.12), unseen.text, unseen.captions) > 0.95  # either modality, the same weights
 
 
 def test_a_shift_by_the_mean_helps_beside_the_noise() -> None:
-    unseen = Planted(100)
+    unseen = Planted(100, 512)
     without, shifted = (right(trained(0, 0.12, adapter), unseen.image, unseen.captions) for adapter in ("none", "mean"))
-    assert shifted > without + 0.05
+    assert shifted > without + 0.02
 
 
 def test_showing_pictures_or_captions_changes_no_weight_and_draws_nothing() -> None:
@@ -217,12 +221,12 @@ def test_a_training_that_was_stopped_draws_on_where_it_was(tmp_path: Path) -> No
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-QUESTIONS = {"what colour is it": "colour", "what thing is it": "thing"}
+QUESTIONS = {"which colour": "colour", "which thing": "thing"}
 
 
 def asked(seed: int, pairs: int = 2 * PAIRS) -> tuple[Planted, list[str], list[str]]:
     """Pairs, a question of each and its answer."""
-    data, random = Planted(seed, pairs), np.random.default_rng(seed)
+    data, random = Planted(seed, pairs), np.random.default_rng([seed, 1])
     questions = random.choice(list(QUESTIONS), pairs).tolist()
     answers = [
         COLOURS[data.colour[i]] if QUESTIONS[question] == "colour" else THINGS[data.thing[i]]
@@ -232,14 +236,14 @@ def asked(seed: int, pairs: int = 2 * PAIRS) -> tuple[Planted, list[str], list[s
 
 
 def answered(model: Captioner, image: np.ndarray, questions: list[str]) -> list[str]:
-    told = {"image": torch.from_numpy(image), "prompt": prompts_of(model.tokens, questions, 8)}
+    told = {"image": torch.from_numpy(image), "prompt": prompts_of(model.tokens, questions, 4)}
     return [texts[0] for texts in model.generate(told)]
 
 
 def test_questions_learnt_on_captions_are_answered_of_pictures() -> None:
     data, questions, answers = asked(0)
     population = ArrayPopulation({"captions.vector": data.text}, {"question": questions, "answer": answers})
-    wish = settings(source="answer", prompt="question", prompt_tokens=8, noise=0.1, steps=250)
+    wish = settings(source="answer", prompt="question", prompt_tokens=4, noise=0.04, steps=250)
     model = fit_here(TextCaptioner(wish), population).task.model
     unseen, others, truth = asked(50)
     said = answered(model, unseen.image, others)

@@ -16,18 +16,26 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.errors import ModelError
 from pairwright.components.models.captioner.decoder import Cache, Decoder
+from pairwright.components.models.captioner.memory import Memory, pooled
 from pairwright.components.models.captioner.prefix import Part, Prefix, not_told
 from pairwright.components.models.captioner.tokens import Tokens
 from pairwright.components.models.decoding.session import Guided, Session
 from pairwright.components.models.decoding.settings import Decoding
 
 BLOCK = 512  # pairs captioned at once
-GUIDED = "image"  # the part that guidance weighs against being left out
+IMAGE = "image"  # the part that guidance weighs against being left out, and by which a memory is asked
 Told = Mapping[str, Tensor]
 
 
 class Captioner(nn.Module):
-    """`longest` is a caption's tokens at most, its start and end not counted."""
+    """A prefix and what goes on from it.
+
+    Attributes:
+        longest: a caption's tokens at most, its start and end not counted.
+        memory: phrases of which those nearest to the picture are told beside it, if there are any.
+    """
+
+    memory: Memory | None
 
     def __init__(
         self, parts: Sequence[Part], decoder: Decoder, tokens: Tokens, longest: int, hidden: int = 256
@@ -35,6 +43,7 @@ class Captioner(nn.Module):
         super().__init__()
         self.prefix, self.decoder = Prefix(parts, decoder.width, hidden), decoder
         self.tokens, self.longest, self.hidden = tokens, longest, hidden
+        self.memory = None
         needed = self.prefix.length + longest + 1
         if needed > decoder.longest:
             raise ModelError(f"prefix and caption are {needed} tokens, the decoder reads {decoder.longest}; say less")
@@ -43,10 +52,21 @@ class Captioner(nn.Module):
     def parts(self) -> dict[str, Part]:
         return {part.name: part for part in self.prefix.parts}
 
+    def recalled(self, told: Told) -> Told:
+        """What is told, a clip as one vector where the model takes one, and what its memory adds."""
+        image = told.get(IMAGE)
+        if image is None or IMAGE not in self.parts:
+            return told
+        if image.ndim > 2 and self.parts[IMAGE].most == 1:
+            told = {**told, IMAGE: pooled(image.float())}
+        if self.memory is None or self.memory.part in told:
+            return told
+        return {**told, self.memory.part: self.memory(told[IMAGE] if told[IMAGE].ndim == 2 else pooled(told[IMAGE]))}
+
     def begun(self, told: Told, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """What is told and tokens so far (n, t) -> embedded (n, p + t, width), and which are there; None if all."""
         said = self.decoder.embed(tokens)
-        x, there = self.prefix(told, self.decoder.embed, said.dtype)
+        x, there = self.prefix(self.recalled(told), self.decoder.embed, said.dtype)
         there = torch.cat([there, torch.ones_like(tokens, dtype=torch.bool)], dim=1)
         return torch.cat([x, said], dim=1), None if bool(there.all()) else there
 
@@ -74,10 +94,10 @@ class Captioner(nn.Module):
         """
         if guidance == 1:
             return CaptionSession.of(self, told, longest or self.longest)
-        if GUIDED not in told:
+        if IMAGE not in told:
             raise ModelError(f"guidance weighs the picture against none; what is told is {sorted(told)}")
-        without = not_told(told[GUIDED], torch.ones(len(told[GUIDED]), dtype=torch.bool, device=told[GUIDED].device))
-        both = {name: torch.cat([value, without if name == GUIDED else value]) for name, value in told.items()}
+        without = not_told(told[IMAGE], torch.ones(len(told[IMAGE]), dtype=torch.bool, device=told[IMAGE].device))
+        both = {name: torch.cat([value, without if name == IMAGE else value]) for name, value in told.items()}
         return Guided(CaptionSession.of(self, both, longest or self.longest), guidance)
 
     @torch.no_grad()

@@ -12,17 +12,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from pairwright.components.errors import ModelError
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.decoder import SmallDecoder
+from pairwright.components.models.captioner.memory import Memory
 from pairwright.components.models.captioner.prefix import Part
 from pairwright.components.models.captioner.pretrained import PretrainedDecoder, load_pretrained
 from pairwright.components.models.captioner.tokens import PretrainedTokens, read_words
 from pairwright.components.models.model_folder import CONFIG, FolderFormat, damage_named
 
 FORMAT = FolderFormat("pairwright-captioner", 2, "captioner", "`captioner` trained")
-LANGUAGE_MODEL, DECODER = "language_model", "decoder."
-TOWER = "tower"  # in config.json
+LANGUAGE_MODEL, DECODER, PREFIX = "language_model", "decoder.", "prefix."
+TOWER, MEMORY = "tower", "memory"  # in config.json
 GROWING = ("decoder.words.weight", "decoder.place")
 
 
@@ -69,6 +72,8 @@ def save_captioner(model: Captioner, folder: Path, card: str, tower: TaughtOn | 
     decoder, tensors = model.decoder, model.state_dict()
     config = {"longest": model.longest, "hidden": model.hidden, "parts": [asdict(part) for part in model.prefix.parts]}
     config[TOWER] = asdict(tower) if tower else None
+    if model.memory is not None:
+        config[MEMORY] = {"part": model.memory.part, "phrases": model.memory.phrases, "k": model.memory.k}
     if isinstance(decoder, SmallDecoder):
         sizes = {"width": decoder.width, "layers": len(decoder.layers), "heads": decoder.heads}
         FORMAT.write(folder, config | {"decoder": sizes | {"longest": decoder.longest}}, tensors, card)
@@ -116,12 +121,22 @@ def load_captioner(folder: str | Path, device: str = "cpu") -> Captioner:
         config, tensors = FORMAT.read(root)
         config.pop(TOWER, None)
         sizes, parts = config.pop("decoder"), [Part(**part) for part in config.pop("parts")]
+        memory = _memory(config.pop(MEMORY, None), tensors)
         if sizes is not None:
             words = read_words(root)
             model = Captioner(parts, SmallDecoder(len(words.words), **sizes), words, **config)
+            model.memory = memory
             model.load_state_dict(tensors)
         else:
             decoder, tokenizer = load_pretrained(root / LANGUAGE_MODEL)
             model = Captioner(parts, decoder, PretrainedTokens(tokenizer, decoder.vocabulary), **config)
-            model.prefix.load_state_dict({name.removeprefix("prefix."): value for name, value in tensors.items()})
+            model.memory = memory
+            own = {name: value for name, value in tensors.items() if name.startswith(PREFIX)}
+            model.prefix.load_state_dict({name.removeprefix(PREFIX): value for name, value in own.items()})
     return model.to(device).eval().requires_grad_(False)
+
+
+def _memory(said: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> Memory | None:
+    if said is None:
+        return None
+    return Memory(said["part"], said["phrases"], tensors["memory.vectors"], said["k"], tensors.get("memory.tokens"))

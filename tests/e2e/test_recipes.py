@@ -43,6 +43,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "prefix_conditioning": {"pretrain.with.batch_size": 8},  # of one artist each
     "sail_vl": {"filter.select.stages.with.shares": [1.0, 0.8, 0.65]},  # of a tenth a pair is over 1% of its budget
     "sharegpt4v": {"filter.select.exchange.with.count": 10},  # of 20 scenes of a kind
+    "sitta": {"recaption.said.with.prompts": 4},  # of 40 orders
 }
 # Cut as those of `train` are.
 TASKS = ("captioner", "dual_encoder", "format_captioner", "grammar_head", "self_critical", "text_captioner")
@@ -68,7 +69,7 @@ def cut_short(name: str) -> dict[str, Any]:
         said["release"]["seed"] = 0
     for step in said["filter"].get("fit", {}).values():
         most = MOST if step["uses"] in TASKS else {"steps": 30}
-        most_of = {} if step["uses"] == "ngram_model" else {"steps": most["steps"]}
+        most_of = {} if step["uses"] in ("ngram_model", "token_map") else {"steps": most["steps"]}
         step["with"] = most_of | fewer(step.get("with", {}), most)
     for path, value in SMALLER.get(name, {}).items():
         *outer, last = path.split(".")
@@ -100,6 +101,7 @@ def place(tmp_path_factory):
     ingest_all("figures", f"{folder}/data/emoji", f"{folder}/build/figures", count=12)
     ingest_all("scenes", f"{folder}/data/emoji", f"{folder}/build", count=120, evaluation_count=60)
     ingest_all("clips", f"{folder}/data/emoji", f"{folder}/build", count=16, evaluation_count=2, side=64, actions=2)
+    ingest_all("sounds", None, f"{folder}/build", count=96, evaluation_count=8)
     shutil.copy(REPOSITORY / "data.dvc", folder)  # as beside a clone's data, where the demo shop is made by itself
     return folder
 

@@ -69,6 +69,7 @@ from pairwright.components.dataset.sources.published.winoground import (
     winoground_inputs,
 )
 from pairwright.components.dataset.sources.scenes.scenes import ScenesOptions, read_scenes
+from pairwright.components.dataset.sources.sounds.sounds import SoundsOptions, read_sounds
 from pairwright.components.dataset.sources.source import (
     Progress,
     Source,
@@ -279,6 +280,15 @@ SOURCES: dict[str, Source] = {
             ClipsOptions,
             needs_no_source=True,
             captions="made by a grammar: subtitles (WebVTT) and alt",
+        ),
+        Source(
+            "sounds",
+            "made sounds with captions, as recordings and as spectrograms, of which everything is known",
+            lambda source: False,
+            read_sounds,
+            SoundsOptions,
+            needs_no_source=True,
+            captions="made by a grammar: alt and paraphrase",
         ),
         Source(
             "demo-shop",

@@ -35,11 +35,13 @@ from pairwright.components.pretrain.similar_captions import SimilarCaptions
 from pairwright.components.registry import task
 from pairwright.components.settings import ModelFolder
 from pairwright.components.training.batch import Batch
+from pairwright.components.training.task import Trained
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pairwright.components.models.captioner.captioner import Captioner
+    from pairwright.components.models.captioner.folder import TaughtOn
     from pairwright.components.models.captioner.prefix import Part
 
 AMONG = 20_000  # captions whose vectors others are exchanged for
@@ -151,11 +153,12 @@ class TextCaptioner(Captioning[TextCaptionerSettings]):
         encoder = load_dual_encoder(self.settings.encoder, str(self.device or "cpu"))
         return encoder.encode_text([self.settings.phrase_template.format(one) for one in phrases]).float().cpu()
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        return (self.settings.source, *self.settings.translations)
+
     def written(self) -> Iterator[str]:
         yield from super().written()
-        for examples in spread(self.population, COUNTED):
-            for source in self.settings.translations:
-                yield from examples.texts(source)
         if self.settings.told_as == "words":
             yield from self.phrases * self.settings.least  # whatever captions say, they are known
 
@@ -224,6 +227,10 @@ class TextCaptioner(Captioning[TextCaptionerSettings]):
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         return super().encode(batch.beside(image=self.shown(batch["image"], training=True)))
+
+    def card(self, measured: Mapping[str, float], trained: Trained, tower: TaughtOn | None = None) -> str:
+        own = "It was trained on captions' vectors alone; what it is shown are pictures' vectors of the same space.\n"
+        return f"{super().card(measured, trained, tower)}\n{own}"
 
     def measured(self) -> dict[str, float]:
         return measure(self.model, self.population, self.settings, self.shown)

@@ -65,6 +65,7 @@ def command(kind: str, source: str | None, dest: str | None, settings: tuple[str
       emoji          the emoji corpus, from npm and Debian (no SOURCE needed)
       scenes         composed of emoji (or of SOURCE's things), with boxes, attributes, relations, negatives
       figures        charts of SOURCE's labels, with captions and citing paragraphs
+      sounds         made sounds as recordings and spectrograms, told by a grammar (no SOURCE needed)
       demo-shop      a made shop, written from the demo corpus's stamps
 
     \b

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-# (folder, dataset) -> (kind of source, what it is made from, where it goes), beside the pinned data.
+# (folder, dataset) -> (kind of source, what it is made from if anything, where it goes), beside the pinned data.
+MADE: dict[tuple[str, str], tuple[str, str | None, str]]
 MADE = {("build", "demo-shop"): ("demo-shop", "data/raw", "build/demo-shop")}
 MADE |= {("build", "figures"): ("figures", "data/emoji", "build/figures")}
 MADE |= {("build", f"scenes{ending}"): ("scenes", "data/emoji", "build") for ending in ("", "-dev", "-test")}
+MADE |= {("build", f"sounds{ending}"): ("sounds", None, "build") for ending in ("", "-dev", "-test")}
 
 
 def find_dataset(path: str) -> Any:
@@ -32,6 +34,8 @@ def find_dataset(path: str) -> Any:
             from pairwright.components.dataset.ingest import ingest
 
             kind, source, dest = MADE[root.name, Path(path).name]
-            find_dataset(str(root.parent / source))
-            ingest(kind, str(root.parent / source), str(root.parent / dest))
+            made_from = None if source is None else str(root.parent / source)
+            if made_from is not None:
+                find_dataset(made_from)
+            ingest(kind, made_from, str(root.parent / dest))
     return open_dataset(str(Path(path).resolve()) if not is_remote(path) else path)

@@ -1,0 +1,1 @@
+"""Made sounds: what is heard in each is known."""

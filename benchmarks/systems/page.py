@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 FOUND = HERE / "found"
 PAGE = ROOT / "docs" / "systems.md"
 PICTURES = ROOT / "docs" / "pictures" / "systems"
-OURS = {"__main__", "captions", "claim", "page", "place", "pictures", "relabelled", "scene_facts"}
+OURS = {"__main__", "captions", "claim", "page", "place", "pictures", "relabelled", "scene_facts", "text_captions"}
 
 HEAD = """# The papers in miniature
 

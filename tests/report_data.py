@@ -9,6 +9,7 @@ from typing import Any
 from shapes import caption_text, encoded
 
 from pairwright.components.component import Metric
+from pairwright.components.dataset.captions.word_changes import word_changes
 from pairwright.components.report.data import (
     Ablation,
     Arm,
@@ -25,7 +26,6 @@ from pairwright.components.report.data import (
     Sample,
     StageCost,
 )
-from pairwright.components.report.word_changes import word_changes
 
 HOSTILE = '<script>window.hacked=1</script><img src=x onerror="window.hacked=1">\'"&{{7*7}}'
 Picture = Callable[[int], tuple[bytes | None, str]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pairwright.components.dataset.captions.word_changes import marks_worth_seeing
 from pairwright.components.explore.plain_values import plain
 from pairwright.components.explore.scratch import BASE, Column, Scope, rows_of
 from pairwright.components.explore.search import Search
@@ -16,6 +17,7 @@ from pairwright.components.explore.verdict_tables import COLUMNS, VERDICT
 from pairwright.components.filter.rules.sql_functions import quoted
 
 MEMBERS = 24  # of a group, shown; the rest is counted
+ORIGINAL_CAPTION = "alt"  # the source that captioners' captions are held against
 GROUPS = ("group", "cluster")  # columns whose equal values are pairs that belong together
 ORIGINAL = "of"  # the column of a duplicate selection that holds the key of the kept pair
 
@@ -51,8 +53,17 @@ def brief(search: Search, numbers: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def captions(search: Search, number: int) -> list[dict[str, Any]]:
-    """Every caption of a pair: the sidecar's in their order, then those that captioners wrote."""
-    return captions_of(search, [number], most=None)[0]
+    """Every caption of a pair: the sidecar's in their order, then those that captioners wrote.
+
+    Those have `changes`: (kind, words) against the pair's original caption, none where they share no word.
+    """
+    found = captions_of(search, [number], most=None)[0]
+    before = next((caption["text"] for caption in found if caption["source"] == ORIGINAL_CAPTION), None)
+    made = set(search.tables.exploration.captioners)
+    return [
+        caption | ({"changes": marks_worth_seeing(before, caption["text"])} if caption["source"] in made else {})
+        for caption in found
+    ]
 
 
 def captions_of(search: Search, numbers: Sequence[int], most: int | None) -> list[list[dict[str, Any]]]:

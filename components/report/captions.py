@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pairwright.components.dataset.captions.word_changes import marks_worth_seeing
 from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.shards.columns import ColumnsView
 from pairwright.components.report.data import CaptionedPair, CaptionLine
 from pairwright.components.report.rows import Rows, drawn, first_texts
-from pairwright.components.report.word_changes import Change, word_changes
 
-SOURCE = "alt"  # what a caption is held against where its step names no other
 MOST_SCORES = 4  # of a caption
 WRITTEN, NONE = "written", "none"
 Ends = dict[tuple[str, str], list[dict[str, Any]]]  # (step, how its caption came to be) -> rows
@@ -27,7 +26,7 @@ Ends = dict[tuple[str, str], list[dict[str, Any]]]  # (step, how its caption cam
 def captioned_pairs(
     dataset: Dataset,
     view: ColumnsView,
-    steps: Mapping[str, str],
+    steps: Mapping[str, str | None],
     scores: Mapping[str, Sequence[str]] | None = None,
     *,
     count: int = 24,
@@ -36,7 +35,7 @@ def captioned_pairs(
     """Pictures with all their captions, those of the sidecar first.
 
     Args:
-        steps: that wrote captions, each with the source its captions are held against.
+        steps: that wrote captions, each with the source its captions are made of, None where of none.
         scores: by source, the `step.column`s that score its captions.
     """
     scores = {source: list(columns)[:MOST_SCORES] for source, columns in (scores or {}).items()}
@@ -95,7 +94,7 @@ def _evenly(ends: Ends, count: int) -> list[dict[str, Any]]:
 
 
 def _pair(
-    rows: Rows, entry: Mapping[str, Any], steps: Mapping[str, str], scores: Mapping[str, Sequence[str]]
+    rows: Rows, entry: Mapping[str, Any], steps: Mapping[str, str | None], scores: Mapping[str, Sequence[str]]
 ) -> CaptionedPair:
     made = rows.made(entry["shard"], entry["row"])
     texts = first_texts(rows.row(entry["shard"], entry["row"])["captions"])
@@ -106,15 +105,8 @@ def _pair(
             text=text,
             scores={name: value for name in scores.get(source, ()) if (value := made[name]) is not None},
             note=(made[f"{source}.note"] or "") if source in steps else "",
-            changes=_changes(texts.get(steps[source], ""), text) if source in steps else (),
+            changes=marks_worth_seeing(texts.get(steps.get(source) or ""), text),
         )
         for source, text in texts.items()
     ]
     return CaptionedPair(rows.key(entry), rows.picture(entry["shard"], entry["row"]), lines)
-
-
-def _changes(before: str, after: str) -> Sequence[Change]:
-    """Nothing where the two have no word in common: then all would be struck out, and nothing learnt from it."""
-    changes = word_changes(before, after)
-    words = (text for kind, text in changes if kind == "same")
-    return changes if any(any(letter.isalnum() for letter in text) for text in words) else ()

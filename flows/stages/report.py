@@ -181,19 +181,17 @@ def _is_score(name: str, kind: Any) -> bool:
     return pa.types.is_floating(kind) or (pa.types.is_integer(kind) and name.endswith(("words", "quality", "width")))
 
 
-def _original(step: PlannedStep) -> str:
-    """The source that a captioner's captions are held against: the first it reads."""
-    from pairwright.components.report.captions import SOURCE
-
-    return next(iter(step.component.caption_sources()), SOURCE)
+def _original(step: PlannedStep) -> str | None:
+    """The source a captioner's captions are made of: the first it reads; None of one that looks at pictures alone."""
+    return next(iter(step.component.caption_sources()), None)
 
 
 def _scores_of_sources(run: Run) -> dict[str, list[str]]:
-    """By caption source, the columns of scorers that read it and no other."""
+    """By caption source, the columns of scorers that read it and no other; what a model says of it comes first."""
     import pyarrow as pa
 
     found: dict[str, list[str]] = {}
-    for step in run.plan.steps.values():
+    for step in sorted(run.plan.steps.values(), key=lambda step: not step.component.runs_model):
         sources = set(step.component.caption_sources()) if step.kind == "scorer" else set()
         if len(sources) == 1:
             columns = [f"{step.name}.{name}" for name, kind in step.schema().items() if pa.types.is_floating(kind)]

@@ -44,11 +44,18 @@ function verdict(said) {
   return card;
 }
 
+/** What a captioner added to the original caption and took away, marked as in the report. */
+function marked(caption) {
+  const said = { lang: caption.lang || "", dir: "auto" };
+  if (!caption.changes?.length) return make("p", { textContent: caption.text || "(empty)", ...said });
+  return make("p", said, ...caption.changes.map(([kind, text]) => (kind === "same" ? text : make(kind, { textContent: text }))));
+}
+
 function captions(pair) {
   const list = make("ul", { className: "captions" });
   for (const caption of pair.captions) {
     const by = [caption.lang, caption.producer && caption.producer !== caption.source ? `by ${caption.producer}` : null].filter(Boolean).join(", ");
-    list.append(make("li", {}, make("small", {}, make("b", { textContent: caption.source }), by ? ` ${by}` : ""), make("p", { textContent: caption.text || "(empty)", lang: caption.lang || "", dir: "auto" })));
+    list.append(make("li", {}, make("small", {}, make("b", { textContent: caption.source }), by ? ` ${by}` : ""), marked(caption)));
   }
   return list.children.length ? list : make("p", { className: "hint", textContent: "This pair has no caption." });
 }

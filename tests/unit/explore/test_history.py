@@ -70,6 +70,10 @@ def test_captions_of_every_source_are_told_with_their_producer(explorer: Explore
     assert set(captions) == {"alt", "keywords", "fused"}
     assert captions["keywords"]["producer"] == "a crawler"
     assert captions["fused"]["producer"] == "fused"
+    assert "changes" not in captions["alt"]
+    changes = captions["fused"]["changes"]
+    assert "".join(text for kind, text in changes if kind != "del") == captions["fused"]["text"]
+    assert [kind for kind, _ in changes].count("ins") >= 1
     assert "fused" not in {c["source"] for c in told(explorer, 6)["captions"]}, "the captioner wrote nothing for it"
 
 

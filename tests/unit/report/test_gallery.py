@@ -155,7 +155,7 @@ def test_each_caption_shows_its_scores_and_what_it_added(scored) -> None:
     assert len(shown) == 48
     for pair in shown:
         number, lines = int(pair.key), {line.source: line for line in pair.captions}
-        assert lines["alt"].changes == ()
+        assert not lines["alt"].changes
         assert lines["alt"].scores == {}
         scores = {} if number in (3, 4, 5) else {"align.score": pytest.approx(number / 48, abs=1e-6)}
         assert lines["fused"].scores == scores

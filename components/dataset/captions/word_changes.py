@@ -18,6 +18,7 @@ _SPACELESS = (
     r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"  # scripts that put no spaces between words: Thai, Japanese, Chinese
 )
 # A character of those, a word, or a mark; with the space behind it.
+_WORD = re.compile(rf"[{_SPACELESS}]|[^\W{_SPACELESS}]+")
 _PIECE = re.compile(rf"(?:[{_SPACELESS}]|[^\W{_SPACELESS}]+(?:['’\-][^\W{_SPACELESS}]+)*|[^\w\s])\s*")
 
 
@@ -33,6 +34,13 @@ def word_changes(before: str, after: str) -> list[Change]:
         found += [("del", "".join(old[i:j]))] if j > i else []
         found += [("ins", "".join(new[k:m]))] if m > k else []
     return [(kind, _apart(found, at)) for at, (kind, _) in enumerate(found)]
+
+
+def marks_worth_seeing(before: str | None, after: str) -> list[Change]:
+    """The changes, where a third of the words before were left: else it is another caption, and all would be marked."""
+    changes = word_changes(before or "", after)
+    left = "".join(text for kind, text in changes if kind == "same")
+    return changes if 3 * len(_WORD.findall(left)) >= max(len(_WORD.findall(before or "")), 1) else []
 
 
 def _apart(changes: list[Change], at: int) -> str:

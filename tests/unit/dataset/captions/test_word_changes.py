@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairwright.components.report.word_changes import word_changes
+from pairwright.components.dataset.captions.word_changes import marks_worth_seeing, word_changes
 
 WORDS = st.lists(st.sampled_from(["a", "A", "cat", "dog,", "black", "café", "“red”", "猫と", "it's", "."]), max_size=12)
 TEXTS = WORDS.map(" ".join)
@@ -39,3 +39,10 @@ def test_a_caption_against_itself_is_unchanged(text: str) -> None:
 )
 def test_marks_are_words(before: str, after: str, changes: list[tuple[str, str]]) -> None:
     assert word_changes(before, after) == changes
+
+
+def test_another_caption_is_not_marked_word_for_word() -> None:
+    assert marks_worth_seeing("part of the flat icon collection", "the trash") == []
+    assert marks_worth_seeing("part of the flat icon collection", "an icon") == []
+    assert marks_worth_seeing("a flat icon of trash", "a blue icon of trash, with text") != []
+    assert marks_worth_seeing(None, "a flat icon") == marks_worth_seeing("", "a flat icon") == []

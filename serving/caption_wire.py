@@ -57,7 +57,9 @@ class Caption(Input):
     length: int | None = Field(None, ge=1, le=MAX_CAPTION_TOKENS, description="words a caption should have")
     level: int | None = Field(None, ge=0, le=127, description="how well it should fit; the best if unsaid, 0 is none")
     prompt: Annotated[str, words(MAX_TEXT_CHARS)] | None = Field(None, description="words told first, e.g. a question")
-    language: str | None = Field(None, min_length=1, max_length=MAX_STRING_CHARS, description="BCP 47")
+    language: str | None = Field(
+        None, min_length=1, max_length=MAX_STRING_CHARS, description="BCP 47; its first one if unsaid"
+    )
     forbidden: list[Annotated[str, words(MAX_STRING_CHARS)]] | None = Field(
         None, min_length=1, max_length=MAX_FORBIDDEN, description="strings no caption holds, within a word as well"
     )

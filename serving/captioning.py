@@ -109,14 +109,15 @@ class Captioning:
         return Asked(told, decoding_of(wish), wish.captions, (required or ()) if sayable else (), seeds, note)
 
     def _told(self, vector: Tensor, wish: Caption) -> dict[str, Tensor]:
-        """What the model is told, a row; the level is the best one where none is said, and 0 is none."""
+        """What the model is told, a row; where none is said, the best level (0 is none) and its first language."""
         import torch
 
         from pairwright.components.models.captioner.tokens import prompts_of
 
         controls = self.controls
         level = (controls.levels if wish.level is None else wish.level) or None
-        language = controls.languages.index(wish.language) + 1 if wish.language is not None else None
+        spoken = wish.language or next(iter(controls.languages), None)
+        language = controls.languages.index(spoken) + 1 if spoken is not None else None
         told = {"image": vector[None]}
         for part, value in (("control", level), ("length", wish.length), ("language", language)):
             if value is not None:

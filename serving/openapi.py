@@ -269,6 +269,8 @@ def _path(operation: Operation) -> dict[str, Any]:
         events = {"schema": {"type": "string"}, "example": operation.streamed}
         post["responses"]["200"]["content"][caption_wire.EVENTS] = events
     path: dict[str, Any] = {"post": post}
+    if operation.route == "caption":
+        path |= _get("The page to try the captioner on a picture", "text/html")
     if operation.route == "lineage":
         path["get"] = {
             "operationId": "get_lineage",

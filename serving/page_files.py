@@ -8,6 +8,8 @@ PAGE = Path(__file__).parent / "page"
 SCRIPT = "text/javascript"
 FILES = {
     "app.js": SCRIPT,
+    "caption.css": "text/css",
+    "caption.js": SCRIPT,
     "docs.js": SCRIPT,
     "icon.svg": "image/svg+xml",
     "look.css": "text/css",

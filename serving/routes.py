@@ -32,10 +32,11 @@ class Address:
         return ", ".join((*self.methods, "OPTIONS"))
 
 
-PICTURES = ("embed_image", "score", "classify", "search", "caption")
+PICTURES = ("embed_image", "score", "classify", "search")
 ADDRESSES = (
     Address("/embed_text", ("POST",), MAX_TEXT_BODY_BYTES),
     *(Address(f"/{route}", ("POST",), MAX_BODY_BYTES) for route in PICTURES),
+    Address("/caption", (*READ, "POST"), MAX_BODY_BYTES),  # read, it is the page to try it on
     Address("/lineage", (*READ, "POST"), MAX_TEXT_BODY_BYTES),
     Address("/", READ),
     Address("/docs", READ),
@@ -51,7 +52,7 @@ ADDRESSES = (
     Address("/healthz", READ),
     Address("/metrics", READ),
 )
-PAGES = ("/", "/docs")  # what a link on another site may open
+PAGES = ("/", "/caption", "/docs")  # what a link on another site may open
 
 
 def address_of(path: str) -> Address | None:

@@ -202,10 +202,11 @@ class Pairwright:
     @bentoml.api(input_spec=wire.Query, output_spec=wire.Found)
     async def search(self, text: str | None, image: str | bytes | None, k: int, exact: bool) -> wire.Found:
         """The curated pictures nearest to a text or a picture, with captions, licence and origin."""
+        encoder = self.encoder
         if self.index is None:
             raise Refusal(422, f"this server has no search index; set {INDEX_VARIABLE} to an index folder")
         started = time.perf_counter()
-        query = await (self.encoder.text(text) if text is not None else self.encoder.image(image or b""))
+        query = await (encoder.text(text) if text is not None else encoder.image(image or b""))
         [found] = await self.searches.ask([Question(query, k, exact)])
         found.milliseconds = round(1000 * (time.perf_counter() - started), 2)
         return found

@@ -1,4 +1,4 @@
-"""What a browser asks for: the page at `/`, thumbnails, the complete OpenAPI document, and lineage by GET.
+"""What a browser asks for: the pages at `/` and `/caption`, thumbnails, the whole OpenAPI document, lineage by GET.
 
 Everything is served from this machine: the page's content policy forbids any other host, and
 BentoML's own page, which loads a tag manager, is not shown.
@@ -71,6 +71,7 @@ def web_app() -> Starlette:
     return Starlette(
         routes=[
             Route("/", _page("index.html")),
+            Route("/caption", _page("caption.html"), methods=["GET"]),
             Route("/docs", _page("docs.html", DOCS_POLICY)),
             Route("/page/{name}", _file),
             Route("/favicon.ico", lambda _: FileResponse(LOOK["icon.svg"], media_type="image/svg+xml")),

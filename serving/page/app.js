@@ -147,6 +147,7 @@ function showDetail(item) {
 async function showServed() {
   served = await (await fetch("/lineage")).json();
   const { receipt, index, model, captioner, bento } = served;
+  find("to-captions").hidden = !captioner;
   const parts = [bento, receipt.model && `model version ${receipt.model.version}`];
   if (index) {
     find("count").textContent = `${index.n.toLocaleString("en")} curated pictures`;

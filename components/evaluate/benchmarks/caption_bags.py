@@ -4,7 +4,7 @@
       truematch: {uses: caption_bags, with: {size: 5}}                   # bags made of the split
       winoground: {uses: caption_bags, with: {label: bag}}               # bags that the data has
 
-TrueMatch (No Detail Left Behind, Ghosh et al., 2024) asks within bags of similar pictures what whole galleries ask
+TrueMatch (No Detail Left Behind, Gaur et al., 2024) asks within bags of similar pictures what whole galleries ask
 loosely: a random scorer is right once in a bag's size. A bag is made of a picture and those nearest to it by a tower
 that is the same for every model judged, one picture of a group and one of a caption. Bags the data has are Winoground's
 (Thrush et al., 2022), whose three scores they give: text (each picture finds its caption), image (each caption finds

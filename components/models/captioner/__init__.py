@@ -14,7 +14,7 @@
 | `folder.py` | to disk and back |
 
 What a pair lacks is masked, and takes no place: a prefix with holes says what the same prefix without them says.
-How published systems fall into this (31, 14, 12, 27, 57, 38 and 23 stand; the others are plans):
+How published systems fall into this (31, 14, 12, 13, 27, 57, 38 and 23 stand; the others are plans):
 
 - NoC (31): the picture, and a level (`control`, a number).
 - Guided captioning (14): the picture, left out for a share of the pairs; `Guided` decoding.

@@ -102,6 +102,12 @@ def note_tuned_on(folder: Path, weights: Iterable[str]) -> None:
     (folder / TUNED_ON).write_text(json.dumps(sorted(weights)) + "\n", encoding="utf-8")
 
 
+def tuned_on(folder: Path) -> tuple[str, ...]:
+    """The models, by their weights' hashes, that rewarded the captioner in a folder."""
+    noted = folder / TUNED_ON
+    return tuple(json.loads(noted.read_text(encoding="utf-8"))) if noted.exists() else ()
+
+
 @model_format("pairwright-captioner", speaks=("captioner",))
 def load_picture_captioner(folder: str | Path, device: str = "cpu") -> PictureCaptioner:
     """The captioner in a folder, with its tower from where it was when it was taught.
@@ -120,6 +126,4 @@ def load_picture_captioner(folder: str | Path, device: str = "cpu") -> PictureCa
             f"{said.reference} is {str(found.weights)[:12]} now, {root} was taught on {said.weights[:12]}; restore it"
         )
     with damage_named(root):
-        noted = root / TUNED_ON
-        tuned_on = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else ()
-        return PictureCaptioner(model, load_image_tower(found, device), tuned_on)
+        return PictureCaptioner(model, load_image_tower(found, device), tuned_on(root))

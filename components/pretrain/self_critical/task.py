@@ -34,6 +34,7 @@ from pairwright.components.dataset.examples.wish import ImageWish, Reads
 from pairwright.components.pretrain.self_critical.guards import StopRule, guarded
 from pairwright.components.pretrain.self_critical.settings import SelfCriticalSettings
 from pairwright.components.registry import named_component, task
+from pairwright.components.settings import ModelFolder
 from pairwright.components.training.batch import Batch, own_names
 from pairwright.components.training.task import Seen, Task, Trained
 
@@ -56,6 +57,7 @@ class SelfCritical(Task[SelfCriticalSettings]):
     """
 
     libraries = ("torch", "transformers")
+    speaks = ("captioner",)
     joint = True
     captioner: Captioner
     start: Captioner
@@ -249,17 +251,28 @@ class SelfCritical(Task[SelfCriticalSettings]):
         self.looks.load_state_dict(state)
 
     def save(self, folder: Path, trained: Trained) -> Mapping[str, Any]:
-        from pairwright.components.models.captioner.folder import save_captioner
+        from pairwright.components.models.captioner.folder import save_captioner, taught_on
+        from pairwright.components.models.captioner.pictures import note_tuned_on
         from pairwright.components.models.figures import save_figures
         from pairwright.components.pretrain.self_critical.figures import guard_figure, look_figure
 
-        last = _last(trained.history)
-        save_captioner(self.captioner, folder, _card(self.settings, last, self._ended(), trained))
+        assert self.settings.init is not None
+        last, first = _last(trained.history), Path(str(self.settings.init.path))
+        save_captioner(self.captioner, folder, _card(self.settings, last, self._ended(), trained), taught_on(first))
+        note_tuned_on(folder, self._judges(first))
         keys = [self.population.key(int(number)) for number in self.looks.numbers]
         captions = look_figure(self.looks.captions(self.start), keys, pictures_of(self.population, self.looks.numbers))
         curves = [guard_figure(trained.history, self.settings.stop, self._ended())] if last else []
         save_figures(folder, [*curves, captions])
         return last | ({} if self.rule.stopped is None else {"stopped_at": float(self.rule.stopped)})
+
+    def _judges(self, first: Path) -> set[str]:
+        """Weights' hashes of all models that rewarded it, those of the captioner it started from among them."""
+        from pairwright.components.models.captioner.pictures import tuned_on
+        from pairwright.components.models.resolve import hash_folder
+
+        named = [value for one in self.rewards.values() for _, value in one.settings if isinstance(value, ModelFolder)]
+        return {hash_folder(Path(str(one.path))) for one in named} | set(tuned_on(first))
 
     def _ended(self) -> str:
         if self.rule.reason is None:

@@ -15,6 +15,7 @@ from pairwright.components.component import Reward
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.errors import InvalidRecipe, ModelError
 from pairwright.components.models.captioner.folder import load_captioner
+from pairwright.components.models.captioner.pictures import tuned_on
 from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.pretrain.self_critical.looks import Looks
@@ -196,6 +197,8 @@ def test_it_writes_a_captioner_with_curves_of_the_reward_and_its_guards_and_capt
     assert {"reward", "repetition", "distinct_2", "length", "kl", "fluency", "rouge_l"} <= measured.keys()
     said = captions_of(load_captioner(tmp_path / "model"), world(0).features[:40])
     assert said == captions_of(trainer.task.captioner, world(0).features[:40])
+    judge = resolve_model(str(place / "retriever")).weights
+    assert tuned_on(tmp_path / "model") == (judge,), "who rewarded it is known, so that it never judges it"
     listed = json.loads((tmp_path / "model" / "figures" / "figures.json").read_text())
     assert [one["file"] for one in listed] == ["guards.svg", "captions.svg"]
     curves, captions = ((tmp_path / "model" / "figures" / one["file"]).read_text() for one in listed)

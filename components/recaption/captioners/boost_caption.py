@@ -82,9 +82,8 @@ class BoostCaption(Captioner[BoostCaptionSettings]):
             for i, completion in zip(several, self.text_model.complete(prompts), strict=True)
         ]
         made = dict(zip(several, self.blends.captions(drafts), strict=True))
-        return [
-            found.text if (found := made.get(i)) is not None else "".join(texts[:1]) for i, texts in enumerate(humans)
-        ]
+        found = [made.get(i) or Caption("".join(texts[:1])) for i, texts in enumerate(humans)]
+        return [one.text or "" for one in found]
 
 
 def distinct(texts: Sequence[str | None]) -> list[str]:

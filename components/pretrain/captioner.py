@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -24,6 +24,7 @@ from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.population import Population
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import ColumnError
+from pairwright.components.pretrain.captioner_levels import draw_levels
 from pairwright.components.registry import task
 from pairwright.components.settings import ModelFolder
 from pairwright.components.training.batch import Batch
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pairwright.components.models.captioner.captioner import Captioner
+    from pairwright.components.models.captioner.decoder import Decoder
     from pairwright.components.models.captioner.folder import TaughtOn
     from pairwright.components.models.captioner.prefix import Part
 
@@ -45,6 +47,10 @@ DROPPED = ("image", "control")  # parts of which a share is not told
 
 class CaptionerSettings(TrainerSettings):
     features: str = Field("image_features.vector", description="step.column of a locked tower's vectors")
+    vectors: int = Field(
+        1, ge=1, le=1024, description="vectors a pair has in `features`, end to end: a picture's parts, a clip's frames"
+    )
+    count: str | None = Field(None, description="step.column of how many of them are a pair's own; none: all")
     source: str = Field("alt", description="captions the decoder learns to say")
     image_dropout: float = Field(0.0, ge=0, lt=1, description="share of pairs, drawn each epoch, told no picture")
     control: str | None = Field(None, description="step.column of whole numbers from 1: how well each caption fits")
@@ -55,7 +61,11 @@ class CaptionerSettings(TrainerSettings):
     lengths: int = Field(0, ge=0, le=256, description="a caption's length in words is told, up to this; 0: it is not")
     languages: tuple[str, ...] = Field((), description="a caption's language is told, one of these, BCP 47")
     box: str | None = Field(None, description="step.column of 4 numbers: the part of the picture that is spoken of")
-    prefix: int = Field(4, ge=1, le=64, description="tokens a picture")
+    prefix: int = Field(4, ge=1, le=64, description="tokens a vector; with `mapping: queries` of all of them together")
+    mapping: Literal["mlp", "linear", "queries"] = Field("mlp", description="how vectors become tokens (mapping.py)")
+    user: str | None = Field(None, description="step.column of a list of words: a user's own, told before the caption")
+    user_tokens: int = Field(16, ge=1, le=256, description="of the tokens of a user's words, the first are read")
+    fusion: int = Field(0, ge=0, le=12, description="layers by which the prefix's tokens look at each other")
     decoder: ModelFolder | None = Field(None, description="language model of transformers, frozen; none: from nothing")
     lora_rank: int = Field(
         0, ge=0, le=1024, description="of adapters beside the decoder, which is locked then; 0: none"
@@ -87,7 +97,7 @@ class Captioning(Task[S]):
     `nats_per_word_without_image`.
     """
 
-    requires = Columns("features", "control", "box") + Captions("source", "prompt")
+    requires = Columns("features", "count", "control", "box", "user") + Captions("source", "prompt")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     speaks: ClassVar[tuple[str, ...]] = ("captioner",)
     grows: ClassVar[bool] = False  # whether words are learnt that what it starts from did not know
@@ -100,26 +110,30 @@ class Captioning(Task[S]):
 
     def reads(self) -> Reads:
         wish = self.settings
-        columns = tuple(one for one in (wish.control, wish.box) if one is not None)
+        columns = tuple(one for one in (wish.control, wish.box, wish.user) if one is not None)
         prompt = () if wish.prompt is None else (wish.prompt,)
         optional = frozenset((*columns, *prompt))
-        return Reads(columns=(wish.features, *columns), texts=(wish.source, *prompt), optional=optional)
+        needed = (wish.features, *([wish.count] if wish.count else []))
+        return Reads(columns=(*needed, *columns), texts=(wish.source, *prompt), optional=optional)
 
     def parts(self) -> list[Part]:
         """What the prefix is made of."""
         from pairwright.components.models.captioner.prefix import Part
 
         wish = self.settings
-        found = [Part("image", "vector", self.population.width(wish.features), wish.prefix)]
+        size, left = divmod(self.population.width(wish.features), wish.vectors)
+        if left:
+            raise ColumnError(f"captioner: {wish.features} does not divide into {wish.vectors} vectors a pair")
+        found = [Part("image", "vector", size, wish.prefix, wish.vectors, mapping=wish.mapping)]
         found += [Part("control", "number", wish.control_levels)] if wish.control else []
         found += [Part("length", "number", wish.lengths)] if wish.lengths else []
         found += [Part("language", "number", len(wish.languages), names=wish.languages)] if wish.languages else []
         found += [Part("box", "box")] if wish.box else []
+        found += [Part("user", "words", wish.user_tokens)] if wish.user else []
         return found + ([Part("prompt", "words", wish.prompt_tokens)] if wish.prompt else [])
 
     def build(self) -> Captioner:
         from pairwright.components.models.captioner.captioner import Captioner
-        from pairwright.components.models.captioner.decoder import SmallDecoder
         from pairwright.components.models.captioner.pretrained import load_pretrained
         from pairwright.components.models.captioner.tokens import PretrainedTokens, WordTokens
 
@@ -128,11 +142,18 @@ class Captioning(Task[S]):
             assert wish.decoder.path is not None
             decoder, tokenizer = load_pretrained(wish.decoder.path)
             tokens = PretrainedTokens(tokenizer, decoder.vocabulary)
-            return self._adapted(Captioner(parts, decoder, tokens, wish.max_words))
+            return self._adapted(Captioner(parts, decoder, tokens, wish.max_words, fusion=wish.fusion))
         longest = sum(part.length for part in parts) + wish.max_words + 1
         words = WordTokens(self.vocabulary())
-        small = SmallDecoder(len(words.words), longest, wish.width, wish.layers, wish.heads)
-        return self._adapted(Captioner(parts, small, words, wish.max_words))
+        own = self.decoder(len(words.words), longest)
+        return self._adapted(Captioner(parts, own, words, wish.max_words, fusion=wish.fusion))
+
+    def decoder(self, vocabulary: int, longest: int) -> Decoder:
+        """The one that is learnt from nothing, where no language model is named."""
+        from pairwright.components.models.captioner.decoder import SmallDecoder
+
+        wish = self.settings
+        return SmallDecoder(vocabulary, longest, wish.width, wish.layers, wish.heads)
 
     def _adapted(self, model: Captioner) -> Captioner:
         """The model with adapters beside the decoder's attention, and all else of the decoder locked, if so wished."""
@@ -215,7 +236,7 @@ class Captioning(Task[S]):
         tower = TaughtOn.noted(self.population.made_by(self.settings.features))
         save_captioner(self.model, folder, self.card(measured, trained, tower), tower)
         if self.settings.control is not None:
-            _draw_levels(measured, folder)
+            draw_levels(measured, folder)
         return measured
 
 
@@ -234,9 +255,11 @@ def told_of(examples: Examples, wish: CaptionerSettings, model: Captioner) -> di
     """
     import torch
 
+    from pairwright.components.models.captioner.prefix import vectors_of
     from pairwright.components.models.captioner.tokens import prompts_of
 
-    found = {"image": torch.from_numpy(np.asarray(examples.column(wish.features), np.float32))}
+    counts = examples.column(wish.count) if wish.count else None
+    found = {"image": vectors_of(examples.column(wish.features), wish.vectors, counts)}
     if wish.control is not None:
         found["control"] = torch.from_numpy(levels_of(examples, wish.control, wish.control_levels))
     if wish.lengths:
@@ -248,6 +271,9 @@ def told_of(examples: Examples, wish: CaptionerSettings, model: Captioner) -> di
         found["language"] = torch.tensor([number.get(lang or "", 0) for lang in langs])
     if wish.box is not None:
         found["box"] = torch.from_numpy(_boxes_of(examples, wish.box))
+    if wish.user is not None:
+        own = [" ".join(words or ()) for words in examples.column(wish.user)]
+        found["user"] = prompts_of(model.tokens, own, wish.user_tokens)
     if wish.prompt is not None:
         found["prompt"] = prompts_of(model.tokens, examples.texts(wish.prompt), wish.prompt_tokens)
     return found
@@ -342,23 +368,6 @@ def spread(population: Population, most: int) -> Iterator[Examples]:
     numbers = np.arange(count) * population.size // max(count, 1)
     for start in range(0, count, READ_AT_ONCE):
         yield population.read(numbers[start : start + READ_AT_ONCE], 0, 0)
-
-
-def _draw_levels(measured: Mapping[str, float], folder: Path) -> None:
-    """figures/levels.svg: what a word costs at each level."""
-    from pairwright.components.models.figures import save_figures, svg_axes
-
-    prefix = "nats_per_word_level_"
-    levels = sorted(int(name.removeprefix(prefix)) for name in measured if name.startswith(prefix))
-    figure, axes = svg_axes("alignment level", "nats a word")
-    axes.bar([str(level) for level in levels], [measured[f"{prefix}{level}"] for level in levels], alpha=0.6)
-    axes.axhline(measured["nats_per_word"], linewidth=1)
-    axes.axhline(measured["nats_per_word_shuffled"], linestyle="--", linewidth=1)
-    caption = (
-        f"A word costs {measured['nats_per_word']:.2f} nats (line), {measured['nats_per_word_shuffled']:.2f} where "
-        "each pair is told another's level (dashed). Pairs it was trained on."
-    )
-    save_figures(folder, [("levels.svg", "What captions cost at each level", caption, figure)])
 
 
 def _card(

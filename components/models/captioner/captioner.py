@@ -18,7 +18,7 @@ from pairwright.components.errors import ModelError
 from pairwright.components.models.captioner.decoder import Cache, Decoder
 from pairwright.components.models.captioner.memory import Memory, pooled
 from pairwright.components.models.captioner.prefix import Part, Prefix, not_told
-from pairwright.components.models.captioner.tokens import Tokens
+from pairwright.components.models.captioner.tokens import Tokens, nats_of, to_be_said
 from pairwright.components.models.decoding.session import Guided, Session
 from pairwright.components.models.decoding.settings import Decoding
 
@@ -38,11 +38,11 @@ class Captioner(nn.Module):
     memory: Memory | None
 
     def __init__(
-        self, parts: Sequence[Part], decoder: Decoder, tokens: Tokens, longest: int, hidden: int = 256
+        self, parts: Sequence[Part], decoder: Decoder, tokens: Tokens, longest: int, hidden: int = 256, fusion: int = 0
     ) -> None:
         super().__init__()
-        self.prefix, self.decoder = Prefix(parts, decoder.width, hidden), decoder
-        self.tokens, self.longest, self.hidden = tokens, longest, hidden
+        self.prefix, self.decoder = Prefix(parts, decoder.width, hidden, fusion), decoder
+        self.tokens, self.longest, self.hidden, self.fusion = tokens, longest, hidden, fusion
         self.memory = None
         needed = self.prefix.length + longest + 1
         if needed > decoder.longest:
@@ -78,13 +78,11 @@ class Captioner(nn.Module):
 
     def counted(self, tokens: Tensor) -> Tensor:
         """Of tokens (n, t): which of tokens[:, 1:] are to be said, bool (n, t - 1), up to the first end."""
-        ends = (tokens[:, 1:] == self.tokens.end).long()
-        return ends.cumsum(1) - ends == 0
+        return to_be_said(tokens, self.tokens.end)
 
     def nats(self, logits: Tensor, tokens: Tensor) -> Tensor:
         """Of logits after tokens[:, :-1]: nats of each token to be said and of the end, 0 behind it (n, t - 1)."""
-        said = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
-        return said.view(len(tokens), -1) * self.counted(tokens)
+        return nats_of(logits, tokens, self.tokens.end)
 
     def session(self, told: Told, longest: int | None = None, guidance: float = 1.0) -> Session:
         """Captions in the making; with guidance, each pair stands beside itself without its picture.

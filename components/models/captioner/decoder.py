@@ -7,7 +7,7 @@ none and takes no place, so that padding may stand anywhere.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,10 @@ class Decoder(nn.Module):
 
     width: int
     longest: int
+
+    def config(self) -> dict[str, Any]:
+        """What `__init__` takes beside the vocabulary, of one that is written by its own kind (folder.py)."""
+        raise NotImplementedError
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(n, t) int64 -> (n, t, width)."""
@@ -106,6 +110,9 @@ class SmallDecoder(Decoder):
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         nn.init.normal_(self.words.weight, std=0.02)
+
+    def config(self) -> dict[str, Any]:
+        return {"longest": self.longest, "width": self.width, "layers": len(self.layers), "heads": self.heads}
 
     def embed(self, tokens: Tensor) -> Tensor:
         found: Tensor = self.words(tokens)

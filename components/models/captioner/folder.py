@@ -18,12 +18,15 @@ from pairwright.components.errors import ModelError
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.decoder import SmallDecoder
 from pairwright.components.models.captioner.memory import Memory
+from pairwright.components.models.captioner.neural_modules import ModuleDecoder
 from pairwright.components.models.captioner.prefix import Part
 from pairwright.components.models.captioner.pretrained import PretrainedDecoder, load_pretrained
 from pairwright.components.models.captioner.tokens import PretrainedTokens, read_words
 from pairwright.components.models.model_folder import CONFIG, FolderFormat, damage_named
 
-FORMAT = FolderFormat("pairwright-captioner", 2, "captioner", "`captioner` trained")
+FORMAT = FolderFormat("pairwright-captioner", 3, "captioner", "`captioner` trained")
+SMALL = "small"  # the one kind there was in folders of formats 1 and 2, which do not say so
+DECODERS: dict[str, Any] = {SMALL: SmallDecoder, "neural_modules": ModuleDecoder}
 LANGUAGE_MODEL, DECODER, PREFIX = "language_model", "decoder.", "prefix."
 TOWER, MEMORY = "tower", "memory"  # in config.json
 GROWING = ("decoder.words.weight", "decoder.place")
@@ -70,16 +73,16 @@ def taught_on(folder: str | Path) -> TaughtOn | None:
 def save_captioner(model: Captioner, folder: Path, card: str, tower: TaughtOn | None = None) -> None:
     """Write the model's folder."""
     decoder, tensors = model.decoder, model.state_dict()
-    config = {"longest": model.longest, "hidden": model.hidden, "parts": [asdict(part) for part in model.prefix.parts]}
+    config: dict[str, Any] = {"longest": model.longest, "hidden": model.hidden, "fusion": model.fusion}
+    config["parts"] = [asdict(part) for part in model.prefix.parts]
     config[TOWER] = asdict(tower) if tower else None
     if model.memory is not None:
         config[MEMORY] = {"part": model.memory.part, "phrases": model.memory.phrases, "k": model.memory.k}
-    if isinstance(decoder, SmallDecoder):
-        sizes = {"width": decoder.width, "layers": len(decoder.layers), "heads": decoder.heads}
-        FORMAT.write(folder, config | {"decoder": sizes | {"longest": decoder.longest}}, tensors, card)
+    if not isinstance(decoder, PretrainedDecoder):
+        kind = next(name for name, cls in DECODERS.items() if isinstance(decoder, cls))
+        FORMAT.write(folder, config | {"decoder": decoder.config() | {"kind": kind}}, tensors, card)
         model.tokens.save(folder)
         return
-    assert isinstance(decoder, PretrainedDecoder)
     own = {name: value for name, value in tensors.items() if not name.startswith(DECODER)}
     FORMAT.write(folder, config | {"decoder": None}, own, card)
     decoder.model.save_pretrained(folder / LANGUAGE_MODEL)
@@ -123,8 +126,8 @@ def load_captioner(folder: str | Path, device: str = "cpu") -> Captioner:
         sizes, parts = config.pop("decoder"), [Part(**part) for part in config.pop("parts")]
         memory = _memory(config.pop(MEMORY, None), tensors)
         if sizes is not None:
-            words = read_words(root)
-            model = Captioner(parts, SmallDecoder(len(words.words), **sizes), words, **config)
+            words, cls = read_words(root), DECODERS[sizes.pop("kind", SMALL)]
+            model = Captioner(parts, cls(len(words.words), **sizes), words, **config)
             model.memory = memory
             model.load_state_dict(tensors)
         else:

@@ -91,9 +91,10 @@ class PictureCaptioner:
         if "control" in parts:
             told["control"] = torch.full((len(images),), parts["control"].size)
         if texts is not None:
-            if "prompt" not in parts:
+            part = next((name for name in ("prompt", "user") if name in parts), None)
+            if part is None:
                 raise ModelError("this captioner is told texts and was trained without a prompt; ask it without")
-            told["prompt"] = prompts_of(self.model.tokens, list(texts), parts["prompt"].size)
+            told[part] = prompts_of(self.model.tokens, list(texts), parts[part].size)
         return {name: value.to(self.tower.device) for name, value in told.items()}
 
 

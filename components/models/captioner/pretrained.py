@@ -69,6 +69,23 @@ class PretrainedDecoder(Decoder):
         logits: Tensor = said.logits
         return logits
 
+    def states(self, x: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (n, t, width), which are there (n, t) -> what the output layer reads of each, and its logits."""
+        said = self.model(
+            inputs_embeds=x,
+            attention_mask=there.long(),
+            position_ids=places_of(there, x.shape[1]),
+            use_cache=False,
+            output_hidden_states=True,
+        )
+        return said.hidden_states[-1], said.logits
+
+    @property
+    def tied(self) -> bool:
+        """Whether tokens are said by the very vectors they are read by."""
+        said, read = self.model.get_output_embeddings().weight, self.model.get_input_embeddings().weight
+        return said is read or said.data_ptr() == read.data_ptr()
+
 
 def load_pretrained(folder: str | Path) -> tuple[PretrainedDecoder, Any]:
     """The language model in a folder as a decoder, and its tokenizer.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from pairwright.components.errors import ModelError
 from pairwright.components.models import words as of_words
@@ -51,6 +52,18 @@ def prompts_of(tokens: Tokens, texts: Sequence[str], most: int) -> Tensor:
     rows = [row[: row.index(tokens.end)] if tokens.end in row else row for row in rows]
     width = max((len(row) for row in rows), default=0)
     return torch.tensor([[-1] * (width - len(row)) + row for row in rows], dtype=torch.int64).reshape(len(rows), width)
+
+
+def to_be_said(tokens: Tensor, end: int) -> Tensor:
+    """Of tokens (n, t): which of tokens[:, 1:] are to be said, bool (n, t - 1), up to the first end."""
+    ends = (tokens[:, 1:] == end).long()
+    return ends.cumsum(1) - ends == 0
+
+
+def nats_of(logits: Tensor, tokens: Tensor, end: int) -> Tensor:
+    """Of logits after tokens[:, :-1]: nats of each token to be said and of the end, 0 behind it (n, t - 1)."""
+    said = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+    return said.view(len(tokens), -1) * to_be_said(tokens, end)
 
 
 class WordTokens:

@@ -37,6 +37,7 @@ UNSAYABLE = "string_not_known"  # a caption's note: what it had to hold is no wo
 class PrefixCaptionerSettings(Settings):
     model: ModelFolder
     features: str = Field("image_features.vector", description="step.column the captioner was trained on")
+    count: str | None = Field(None, description="step.column of how many of a pair's vectors are its own, as trained")
     level: Annotated[int, Field(ge=1)] | Literal["top", "none"] = Field(
         "top", description="how well captions should fit, as its training's control said: a level, the highest, or none"
     )
@@ -45,6 +46,7 @@ class PrefixCaptionerSettings(Settings):
     form: Form = Field(Form(), description="bounds a caption must keep; one that breaks one gives way to `fallback`")
     fallback: str | None = Field(None, description="caption source that stands in for it; none: the pair has none")
     prompt: str | None = Field(None, description="source of the words it is told before, if it was trained with some")
+    user: str | None = Field(None, description="step.column of a list of words: those of the user it is to write as")
     box: str | None = Field(None, description="step.column of 4 numbers: the part of the picture to speak of")
     include: str | None = Field(None, description="source of a string each caption must hold, e.g. what is written")
     decoding: Decoding = Decoding()
@@ -63,7 +65,7 @@ class PrefixCaptionerSettings(Settings):
 class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
     """None where the model has nothing to say; of a captioner from nothing, in lower case without punctuation."""
 
-    requires = Columns("features", "box") + Captions("prompt", "include", "fallback")
+    requires = Columns("features", "count", "user", "box") + Captions("prompt", "include", "fallback")
     libraries = ("torch", "transformers")
     runs_model = True
 
@@ -75,7 +77,8 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
         self.model, self.device = load_captioner(self.settings.model.path, device), device
         self.level = self._number("control", "level", self.settings.level)
         self.length = self._number("length", "length", self.settings.length or "none")
-        for part, given in (("prompt", self.settings.prompt), ("box", self.settings.box)):
+        wish = self.settings
+        for part, given in (("prompt", wish.prompt), ("box", wish.box), ("user", wish.user)):
             if given is not None and part not in self.model.parts:
                 raise InvalidRecipe(f"prefix_captioner: {self.settings.model.reference} was trained without a {part}")
         self.format = self._named("format", self.settings.format)
@@ -130,10 +133,13 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
     def _told(self, pairs: PairBatch) -> dict[str, Tensor]:
         import torch
 
+        from pairwright.components.models.captioner.prefix import vectors_of
         from pairwright.components.models.captioner.tokens import prompts_of
 
         wish, model = self.settings, self.model
-        told = {"image": torch.from_numpy(np.asarray(pairs.columns[wish.features], np.float32))}
+        counts = None if wish.count is None else np.asarray(pairs.columns[wish.count])
+        features = np.asarray(pairs.columns[wish.features], np.float32)
+        told = {"image": vectors_of(features, model.parts["image"].most, counts)}
         numbers = (
             ("control", self.level),
             ("length", self.length),
@@ -146,6 +152,9 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
         if wish.box is not None:
             boxes = [[np.nan] * 4 if box is None else box for box in pairs.columns[wish.box]]
             told["box"] = torch.from_numpy(np.asarray(boxes, np.float32))
+        if wish.user is not None:
+            words = [" ".join(own if own is not None else ()) for own in pairs.columns[wish.user]]
+            told["user"] = prompts_of(model.tokens, words, model.parts["user"].size)
         if wish.prompt is not None:
             texts = [text or "" for text in pairs.captions(wish.prompt)]
             told["prompt"] = prompts_of(model.tokens, texts, model.parts["prompt"].size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 TEXTS = [
     "a red bus under the old tree",
@@ -37,3 +39,26 @@ def tiny_language_model(folder: Path, kind: str = "llama") -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def taught_language_model(folder: Path, texts: Sequence[str], words: Sequence[str], **changes: Any) -> dict[str, Any]:
+    """A language model of ours that learnt these texts and words of theirs, as a folder; what it measured of itself."""
+    from pairwright.components.dataset.examples.population import ArrayPopulation
+    from pairwright.components.pretrain.language_model import LanguageModel, LanguageModelSettings
+    from pairwright.components.training.contract import Trained
+    from pairwright.components.training.here import fit_here
+
+    said = {
+        "width": 32,
+        "layers": 1,
+        "heads": 2,
+        "longest": 40,
+        "max_tokens": 12,
+        "vocabulary": 340,
+        "steps": 200,
+        "sources": ["alt", "words"],
+    }
+    said |= {"batch_size": 64, "lr": 1e-2, "warmup_steps": 10}
+    task = LanguageModel(LanguageModelSettings.parse(said | changes, "test"))
+    fit_here(task, ArrayPopulation({}, {"alt": texts, "words": words}))
+    return dict(task.save(folder, Trained(len(texts), 0, 0, 1, [], 1.0)))

@@ -52,8 +52,9 @@ class Repair(Captioner[RepairSettings]):
         asked = [i for i, text in enumerate(captions) if text]
         prompts = [self.settings.prompt.about(evidence[i] | {"caption": captions[i]}) for i in asked]
         answers = dict(zip(asked, self.text_model.complete(prompts), strict=True))
-        # A model that gives no answer leaves the caption to the rules.
-        written = {i: tidy(answer.text or "") or str(captions[i]) for i, answer in answers.items()}
+        # A model that gives no answer, or half of one, leaves the caption to the rules.
+        said = {i: tidy(answer.text or "") if answer.problem is None else "" for i, answer in answers.items()}
+        written = {i: text or str(captions[i]) for i, text in said.items()}
         return [
             self._mended(written[i], evidence[i], answers[i].status) if i in written else None
             for i in range(len(pairs))

@@ -24,6 +24,7 @@ from pairwright.components.dataset.sources.figures.chart import Chart
 from pairwright.components.dataset.sources.figures.drawing import drawn
 from pairwright.components.dataset.sources.figures.texts import GOOD
 from pairwright.components.filter.scorers.ocr_text import OcrText, OcrTextSettings
+from pairwright.components.models.text_backends import Completion
 from pairwright.components.recaption.captioners.chosen import Chosen, ChosenSettings
 from pairwright.components.recaption.captioners.figure_caption import FigureCaption, FigureCaptionSettings, cited
 from pairwright.components.recaption.captioners.repair import REPAIRED, Repair, RepairSettings, without_absent_numbers
@@ -376,6 +377,22 @@ def test_a_judge_that_names_no_candidate_gives_no_vote_and_the_others_decide() -
     step.text_model = type(step.text_model)(lambda evidence: answers[evidence["criterion"]])
     found = step.score(batch(a=[BEST], b=[VAGUE]))
     assert found == {"source": ["b"], "votes": [[0, 2]], "ballots": [["b", None, None, "b"]]}
+
+
+class CutShort:
+    """A text model whose every answer ends in the middle."""
+
+    def complete(self, prompts: Sequence[str]) -> list[Completion]:
+        return [Completion("Bird pictures by", "truncated") for _ in prompts]
+
+
+def test_a_repair_that_was_cut_short_leaves_the_caption_to_the_rules() -> None:
+    step = Repair(RepairSettings.parse(EVIDENCE | {"source": "picked"}, "test"))
+    step.setup("cpu")
+    step.text_model = CutShort()
+    (one,) = step.caption(batch(picked=[BEST]))
+    assert one is not None
+    assert one.text == BEST
 
 
 def test_a_model_that_repairs_by_inventing_is_repaired_itself() -> None:

@@ -73,7 +73,7 @@ def _champion(environment: Environment) -> dict[str, Any]:
 def _digest(champion: str, captioner: ServedCaptioner) -> str:
     code = [source_digest(f"pairwright.serving.{module}") for module in ("service", "packaging")]
     libraries = library_versions(("bentoml",))
-    return sha256_text(canonical([champion, captioner.digest, captioner.tower.weights, code, libraries]))
+    return sha256_text(canonical([champion, captioner.facts, code, libraries]))
 
 
 def _models_of(results: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ Warm start: nothing heavy is imported before a `Captioning` is made.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -28,7 +29,10 @@ from pairwright.serving.turns import Turns
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pairwright.components.models.captioner.captioner import Captioner
     from pairwright.components.models.decoding.settings import Decoding
+
+    Features = Callable[[Sequence[np.ndarray]], Tensor]
 
 MIN_SIDE = 224  # px; pictures are decoded no smaller than this, or than the tower's input if that is larger
 BATCH = 32  # pictures
@@ -46,18 +50,14 @@ class Captioning:
     def __init__(self, folder: str | Path, device: str = "auto") -> None:
         import torch
 
-        from pairwright.components.models.captioner.folder import load_captioner
-        from pairwright.components.models.towers.packed_tower import load_packed_tower
-
         root = Path(folder)
         check_committed(root / CAPTIONER)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = device
-        self.model = load_captioner(root / CAPTIONER, device)
-        self.tower = load_packed_tower(root / TOWER, device)
+        self.model, self._features_of, self.side = opened(root, device)
         self.controls = Controls.of(self.model)
-        self._pictures = Pictures(max(MIN_SIDE, self.tower.side))
+        self._pictures = Pictures(max(MIN_SIDE, self.side))
         self._features = Turns[Any, Any]("features", self._seen, most_items=BATCH)
         self._free = BoundedSemaphore(MAX_GENERATIONS)
         self._threads = ThreadPoolExecutor(MAX_GENERATIONS, thread_name_prefix="caption")
@@ -84,19 +84,16 @@ class Captioning:
 
     def warm_up(self) -> None:
         """The first pass of either model may make graphs; no caller should wait for them."""
-        picture = np.zeros((self.tower.side, self.tower.side, 3), np.uint8)
+        picture = np.zeros((self.side, self.side, 3), np.uint8)
         [vector] = self._seen([picture])
         self.model.generate({"image": result_of(vector)[None]})
 
     def _seen(self, pictures: list[np.ndarray]) -> list[Tensor | Refusal]:
-        """Features as the columns hold them, in half precision; one by one, where a batch fails."""
+        """What the captioner is told of each; one by one, where a batch fails."""
         try:
             return list(self._features_of(pictures))
         except Exception:
             return [outcome_of(lambda one: self._features_of([one])[0], picture) for picture in pictures]
-
-    def _features_of(self, pictures: list[np.ndarray]) -> Tensor:
-        return self.tower.features(pictures).half().float()
 
     def _asked(self, vector: Tensor, wish: Caption) -> Asked:
         rows = wish.captions if wish.search == "nucleus" else 1
@@ -125,6 +122,22 @@ class Captioning:
         if wish.prompt is not None:
             told["prompt"] = prompts_of(self.model.tokens, [wish.prompt], self.model.parts["prompt"].size)
         return {name: value.to(self.device) for name, value in told.items()}
+
+
+def opened(root: Path, device: str) -> tuple[Captioner, Features, int]:
+    """The captioner; pictures -> what it is told of them, n first; and the side in pixels at which they are looked at.
+
+    Features are in half precision, as the columns hold them that it was taught on; a tower of its own gives patches.
+    """
+    from pairwright.components.models.captioner.folder import load_captioner
+    from pairwright.components.models.captioner.tower_captioner import has_tower, load_tower_captioner
+    from pairwright.components.models.towers.packed_tower import load_packed_tower
+
+    if has_tower(root / CAPTIONER):
+        whole = load_tower_captioner(root / CAPTIONER, device)
+        return whole.captioner, whole.shown, whole.tower.side
+    tower = load_packed_tower(root / TOWER, device)
+    return load_captioner(root / CAPTIONER, device), lambda some: tower.features(some).half().float(), tower.side
 
 
 def decoding_of(wish: Caption) -> Decoding:

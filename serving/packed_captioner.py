@@ -4,7 +4,8 @@
     pack_captioner(captioner, folder)               # folder/captioner, folder/tower
 
 The folder of a captioner names its tower and the hash of its weights (components/models/captioner/folder.py). What is
-packed has that hash: another tower's features would be read as if they were this one's, and captions be of nothing.
+packed has that hash: another tower's features would be read as if they were this one's, and captions be of nothing. A
+captioner that was taught with a tower of its own (tower_captioner.py) brings it in its folder.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ PRECISIONS = ("float32", "bfloat16")  # of features that a tower in float32 give
 
 @dataclass(frozen=True)
 class ServedCaptioner:
-    """A captioner's folder, its digest, and its tower as it is here."""
+    """A captioner's folder, its digest, and its tower as it is here; None of one that has a tower of its own."""
 
     folder: Path
     digest: str
-    tower: ModelFolder
+    tower: ModelFolder | None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the Bento says of it."""
-        tower = {"reference": self.tower.reference, "digest": self.tower.weights}
+        tower = {"reference": "its own", "digest": self.digest}
+        if self.tower is not None:
+            tower = {"reference": self.tower.reference, "digest": str(self.tower.weights)}
         return {"captioner_digest": self.digest, "tower": tower}
 
 
@@ -55,10 +58,13 @@ def captioner_to_serve(
         WorkspaceError: a file of it is not what was committed.
     """
     from pairwright.components.models.captioner.folder import taught_on
+    from pairwright.components.models.captioner.tower_captioner import has_tower
 
     root = Path(folder)
     said = taught_on(root)
     check_committed(root)
+    if has_tower(root):
+        return ServedCaptioner(root, folder_digest(root), None)
     if said is None and tower is None:
         raise ModelError(f"{root} does not name the tower it was taught on; name it: --tower builtin:NAME or a folder")
     if said is not None and (said.side != "image" or said.precision not in PRECISIONS):
@@ -81,7 +87,8 @@ def pack_captioner(captioner: ServedCaptioner, folder: Path) -> None:
     from pairwright.components.models.towers.packed_tower import pack_image_tower
 
     shutil.copytree(captioner.folder, folder / CAPTIONER)
-    pack_image_tower(captioner.tower, folder / TOWER)
+    if captioner.tower is not None:
+        pack_image_tower(captioner.tower, folder / TOWER)
 
 
 def _check_width(root: Path, tower: ModelFolder) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from pairwright.components.dataset.examples.population import ArrayPopulation
-from pairwright.components.models.captioner.folder import load_captioner, save_captioner
+from pairwright.components.models.captioner.folder import TaughtOn, load_captioner, save_captioner
 from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.tiny import WIDTH
@@ -112,7 +112,7 @@ def start(folder: Path, seed: int, stutter: float = 0.0) -> Path:
     if not (at / "config.json").exists():
         task = CaptionerTask(CaptionerSettings.parse(MLE | {"seed": seed}, "test"))
         fit_here(task, world(seed, stutter).population())
-        save_captioner(task.model, at, "# card")
+        save_captioner(task.model, at, "# card", TaughtOn("builtin:none-of-these", "0" * 64))
     return at
 
 

@@ -75,6 +75,11 @@ def save_tower_captioner(model: TowerCaptioner, folder: Path, card: str) -> None
     (folder / LAYER).write_text(json.dumps({"layer": model.tower.layer}) + "\n", encoding="utf-8")
 
 
+def has_tower(folder: Path) -> bool:
+    """Whether a captioner's folder holds a tower of its own."""
+    return (folder / LAYER).is_file()
+
+
 def load_tower_captioner(folder: str | Path, device: str = "cpu") -> TowerCaptioner:
     """The model in a folder, ready to caption.
 

@@ -18,16 +18,29 @@ pytest.importorskip("bentoml")
 import shapes
 import torch
 from captioned import LANGUAGES, LENGTH, LEVELS, TAUGHT, taught_captioner
+from language_models import tiny_language_model
 
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import ModelError
+from pairwright.components.models.captioner.captioner import Captioner
+from pairwright.components.models.captioner.decoder import SmallDecoder
 from pairwright.components.models.captioner.folder import TaughtOn, load_captioner, save_captioner, taught_on
+from pairwright.components.models.captioner.prefix import Part
+from pairwright.components.models.captioner.pretrained import load_pretrained
+from pairwright.components.models.captioner.tokens import PretrainedTokens, WordTokens
+from pairwright.components.models.captioner.tower_captioner import (
+    TowerCaptioner,
+    load_tower_captioner,
+    save_tower_captioner,
+)
+from pairwright.components.models.captioner.vision_tower import load_vision_tower
 from pairwright.components.models.dual_encoders.features import ImageFeatures, ImageFeaturesSettings
 from pairwright.components.models.resolve import resolve_model
+from pairwright.components.models.words import vocabulary_of
 from pairwright.serving import generation as generation_module
 from pairwright.serving.caption_wire import Caption
 from pairwright.serving.captioning import UNSAYABLE, Captioning, decoding_of
-from pairwright.serving.limits import MAX_GENERATIONS, Refusal
+from pairwright.serving.limits import MAX_GENERATIONS, Refusal, decode_image
 from pairwright.serving.openapi import openapi
 from pairwright.serving.packed_captioner import captioner_to_serve, pack_captioner
 
@@ -118,8 +131,6 @@ def test_the_route_says_what_the_model_says_of_the_features_a_recipe_would_hold(
 ) -> None:
     step = ImageFeatures(ImageFeaturesSettings(tower=resolve_model("builtin:tiny-image")))
     step.setup("cpu")
-    from pairwright.serving.limits import decode_image
-
     picture = decode_image(shapes.encoded(5), 224)
     batch = PairBatch(np.arange(1), ["5"], [{}], images=[picture])
     vector = torch.from_numpy(np.asarray(step.score(batch)["vector"], np.float32))
@@ -332,6 +343,50 @@ def test_only_the_tower_it_was_taught_on_is_served_with_it(folder: Path, tmp_pat
     (tmp_path / "strange" / "config.json").write_text('{"format": "pairwright-codebook"}')
     with pytest.raises(ModelError, match="no captioner"):
         captioner_to_serve(tmp_path / "strange")
+
+
+def written(parts: list[Part], decoder: Any, tokens: Any) -> Captioner:
+    """A captioner of random weights, so large that what is said depends on the picture."""
+    torch.manual_seed(3)
+    model = Captioner(parts, decoder, tokens, 8, 16)
+    for weight in (one for one in model.prefix.parameters() if one.ndim == 2):
+        torch.nn.init.normal_(weight, std=0.5)
+    return model.eval()
+
+
+def test_a_language_models_pieces_of_words_are_told_as_text(tmp_path: Path) -> None:
+    decoder, tokenizer = load_pretrained(tiny_language_model(tmp_path / "language"))
+    tower = resolve_model("builtin:tiny-image")
+    model = written([Part("image", "vector", 64, 2)], decoder, PretrainedTokens(tokenizer, decoder.vocabulary))
+    save_captioner(model, tmp_path / "model", "# card", TaughtOn(tower.reference, str(tower.weights)))
+    pack_captioner(captioner_to_serve(tmp_path / "model"), tmp_path / "packed")
+    events = asyncio.run(events_of(Captioning(tmp_path / "packed", "cpu"), least=6, guidance=1.5))
+    tokens = [event.data for event in events if event.name == "token"]
+    assert events[-1].name == "done"
+    assert len(tokens) > 2
+    # What ends with half a letter is told only once the letter is whole.
+    assert tokens[-1]["text"] == events[-1].data["captions"][0]["text"].rstrip("\ufffd")
+    assert all(after["text"] == before["text"] + after["token"] for before, after in itertools.pairwise(tokens))
+
+
+def test_a_captioner_with_a_tower_of_its_own_is_served_by_it(tmp_path: Path) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
+    CLIPVisionModel(CLIPVisionConfig(image_size=32, patch_size=16, **sizes)).save_pretrained(tmp_path / "vit")
+    words = WordTokens(vocabulary_of([shapes.caption_text(number) for number in range(48)], 100, 1))
+    decoder = SmallDecoder(len(words.words), 16, 32, 1, 2)
+    captioner = written([Part("image", "vector", 32, 1, most=4)], decoder, words)
+    save_tower_captioner(TowerCaptioner(load_vision_tower(tmp_path / "vit", -2), captioner), tmp_path / "model", "#")
+    served = captioner_to_serve(tmp_path / "model")
+    assert served.tower is None
+    assert served.facts["tower"] == {"reference": "its own", "digest": served.digest}
+    pack_captioner(served, tmp_path / "packed")
+    whole = load_tower_captioner(tmp_path / "model")
+    picture = decode_image(shapes.encoded(5), 224)
+    expected = whole.generate({"image": whole.shown([picture])}, decoding_of(wish(least=4)))[0]
+    assert said_by(Captioning(tmp_path / "packed", "cpu"), least=4) == expected
 
 
 def test_the_fixture_taught_it_to_see(captioning: Captioning) -> None:

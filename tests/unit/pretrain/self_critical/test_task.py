@@ -14,7 +14,7 @@ from paid import captions_of, retriever, settings, start, tuned, world
 from pairwright.components.component import Reward
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.errors import InvalidRecipe, ModelError
-from pairwright.components.models.captioner.folder import load_captioner
+from pairwright.components.models.captioner.folder import load_captioner, taught_on
 from pairwright.components.models.captioner.pictures import tuned_on
 from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
 from pairwright.components.models.resolve import resolve_model
@@ -194,6 +194,7 @@ def test_it_writes_a_captioner_with_curves_of_the_reward_and_its_guards_and_capt
     trainer = trainer_of(place, tmp_path / "run", looks=3)
     trainer.train()
     measured = trainer.save(tmp_path / "model")
+    assert taught_on(tmp_path / "model") == taught_on(place / "start-0") is not None
     assert {"reward", "repetition", "distinct_2", "length", "kl", "fluency", "rouge_l"} <= measured.keys()
     said = captions_of(load_captioner(tmp_path / "model"), world(0).features[:40])
     assert said == captions_of(trainer.task.captioner, world(0).features[:40])

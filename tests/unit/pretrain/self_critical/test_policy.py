@@ -1,8 +1,10 @@
-"""The policy gradient: worked out by hand, and against the expectation that REINFORCE is of."""
+"""The policy gradient: by hand, against the expectation that REINFORCE is of, and against TRL's where installed."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -151,3 +153,42 @@ def test_divergence_is_kl_by_definition_and_0_of_itself() -> None:
     assert found.tolist() == pytest.approx(by_hand, abs=1e-6)
     assert divergence(p, p, counted).tolist() == [0, 0]
     assert bool((found > 0).all())
+
+
+def test_the_gradient_is_that_of_trls_rloo_where_it_is_installed() -> None:
+    """Their loss on our captions, on policy: the ratio to the policy that spoke is 1, and its clip is out of reach."""
+    theirs = pytest.importorskip("trl.trainer.rloo_trainer").RLOOTrainer
+    model, count = speaker(5), 4
+    image = {"image": told(3)["image"].repeat_interleave(count, dim=0)}
+    tokens = spoken(model, image, list(range(12)))
+    advantage = advantages(torch.randn(3, count + 1, generator=torch.Generator().manual_seed(4)), "others")
+
+    def gradient(loss: torch.Tensor) -> torch.Tensor:
+        model.zero_grad()
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    ours = gradient(policy_loss(-costs(model, image, tokens)[1].sum(1).view(3, count), advantage))
+    logs = costs(model, image, tokens)[0]
+    said = logs.gather(2, tokens[:, 1:, None])[:, :, 0]
+    mask = model.counted(tokens).float()
+    accelerator = SimpleNamespace(gather=lambda x: x, reduce=lambda x, reduction: x)
+    trainer = SimpleNamespace(
+        _get_per_token_logps_and_entropies=lambda *_, **__: (said, torch.zeros_like(said).detach(), None),
+        model=model,
+        aux_loss_enabled=False,
+        epsilon_low=0.2,
+        epsilon_high=0.2,
+        accelerator=accelerator,
+        _metrics=defaultdict(lambda: defaultdict(list)),
+    )
+    inputs = {
+        "prompt_ids": tokens[:, :1],
+        "prompt_mask": torch.ones_like(tokens[:, :1]),
+        "completion_ids": tokens[:, 1:],
+        "completion_mask": mask,
+        "old_logps": (said * mask).sum(1).detach(),
+        "advantages": advantage.flatten(),
+    }
+    assert torch.allclose(gradient(theirs._compute_loss(trainer, model, inputs)), ours, atol=1e-6)
+    assert float(ours.abs().max()) > 0

@@ -137,9 +137,18 @@ def in_words(rows: Sequence[Mapping[str, Any]], metric: str, higher_is_better: b
         if not compared:
             continue
         named = {
-            how: [str(cell_of(row["format"], row["share"])) for row, found in compared if getattr(found, how)]
+            how: _named([cell_of(row["format"], row["share"]) for row, found in compared if getattr(found, how)])
             for how in ("better", "worse")
         }
-        parts = [f"{how} at {'; '.join(which)}" for how, which in named.items() if which]
+        parts = [f"{how} at {which}" for how, which in named.items() if which]
         said += f"Against {alone} mixes are {' and '.join(parts) or 'not shown to differ'}. "
     return said.strip()
+
+
+def _named(cells: Sequence[Cell]) -> str:
+    """ "short with 25%, 50%; dense with 50% alt-text"; "" of none."""
+    shares: dict[str, list[str]] = {}
+    for cell in cells:
+        shares.setdefault(cell.format, []).append(f"{cell.share:.0%}")
+    said = "; ".join(f"{format_} with {', '.join(of)}" for format_, of in shares.items())
+    return f"{said} alt-text" if said else ""

@@ -14,12 +14,17 @@
 | `pretrained.py` | ... or a language model of `transformers`, frozen |
 | `captioner.py` | all of it as one model: logits, sessions of decoding, captions |
 | `caption_and_retrieve.py` | a frozen one that finds pictures, too |
-| `folder.py` | to disk and back |
+| `folder.py` | to disk and back; starting from another one |
+| `vision_tower.py` | patches of a tower of `transformers`, of a layer within |
+| `tower_captioner.py` | a captioner with such a tower of its own, which is trained with it |
 
 What a pair lacks is masked, and takes no place: a prefix with holes says what the same prefix without them says.
 How published systems fall into this (all of them stand):
 
 - NoC (31): the picture, and a level (`control`, a number).
+- Formats (28): the picture, a format (a number), and the alt-text as `prompt` for the format that fuses it.
+- RECAP (11): the task `captioner` again, `init: step:NAME`, on few captions; words it did not know are new rows.
+- ShareGPT4V (42): the picture's patches, by a tower that is tuned from a block on.
 - Guided captioning (14): the picture, left out for a share of the pairs; `Guided` decoding.
 - User-aware prefix (20): the picture through `queries`, a `user`'s words by TF-IDF, `fusion`, a frozen language model.
 - RS-CapRet (46): a frozen language model; its [RET] token's state has a second loss, in a task of its own.

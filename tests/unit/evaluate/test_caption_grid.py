@@ -52,7 +52,7 @@ def test_a_row_a_format_and_share_with_its_seeds_and_its_differences() -> None:
     assert best_of(rows)["share"] == 0.5
     assert best_of(rows, higher_is_better=False)["share"] != 0.5
     said = in_words(rows, "r.t2i_r5")
-    assert "better at short, 50% alt-text; dense, 50% alt-text" in said
+    assert "better at short with 50%; dense with 50% alt-text" in said
 
 
 def test_what_is_better_by_a_low_metric_is_better_and_few_seeds_let_nothing_be_said() -> None:

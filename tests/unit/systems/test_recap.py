@@ -44,7 +44,7 @@ def _one_thread() -> Iterator[None]:
 # -- adapting on a few captions -------------------------------------------------------------------------
 
 NOUNS, SHADES, PAIRS, FEW = ("dog", "cat", "bus", "oak", "owl"), ("red", "blue", "green"), 400, 50
-SMALL: dict[str, Any] = {"width": 32, "heads": 2, "layers": 2, "prefix": 2, "least": 1, "batch_size": 50, "lr": 5e-3}
+SMALL: dict[str, Any] = {"width": 32, "heads": 2, "layers": 1, "prefix": 2, "least": 1, "batch_size": 50, "lr": 5e-3}
 
 
 class Corpus:
@@ -224,7 +224,7 @@ def right(seed: int, taught: tuple[int, bool], asked: int) -> tuple[float, float
     return float(np.mean(hue == [list(HUE).index(one) for one in held.hue])), float(np.mean(corners.argmax(0) == own))
 
 
-@pytest.mark.parametrize("seed", SEEDS[:2])
+@pytest.mark.parametrize("seed", SEEDS[:1])
 def test_asked_in_another_style_than_it_was_taught_in_a_generator_draws_neither_colour_nor_place(seed: int) -> None:
     same = [right(seed, (style, True), style) for style in (ALT, HUMAN)]
     other = [right(seed, (style, True), 1 - style) for style in (ALT, HUMAN)]

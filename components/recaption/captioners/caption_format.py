@@ -23,11 +23,11 @@ from pairwright.components.component import Caption, Captioner, Captions, Column
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.sources.scenes.grammar import plural
 from pairwright.components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
-from pairwright.components.models.text_backends.protocol import with_evidence
 from pairwright.components.models.text_backends.rules import join_and, with_article, words_of
 from pairwright.components.recaption.captioners.clean import clean_caption
 from pairwright.components.recaption.formats import FORMS, Form, Format, problem_with_form, words_in
-from pairwright.components.recaption.validate import problem_with, tidy
+from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
+from pairwright.components.recaption.validator import INVALID, Draft, Validator, Validators
 from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings
 
@@ -38,10 +38,6 @@ ASKED: dict[Format, str] = {
     "dense_plus": "at least {least_sentences} sentences on every thing, its colour, size and place, and how they lie",
     "fused": "one sentence of at most {most_words} words that keeps every name of the caption and adds what is seen",
 }
-INSTRUCTION = (
-    'From the evidence on the last line write {asked}. "caption" is the text the picture came with, "objects" are '
-    'things seen in it, "places" says where each is, "colours" are its main colours. Add nothing that it does not say.'
-)
 SIDES = {("to the left of", "to the right of"): ("left", "right"), ("above", "below"): ("upper", "lower")}
 
 
@@ -55,26 +51,42 @@ class CaptionFormatSettings(Settings):
     colours: str | None = Field(None, description="step.column of colour names, list<string>")
     form: Form | None = Field(None, description="bounds a caption must keep; the format's own if not said")
     text_model: TextModelSettings = RuleTextModel()
+    prompt: Prompt = prompt_field("caption_format", "asked")
+    limits: Validators = Validators()
 
 
 @captioner("caption_format")
 class CaptionFormat(Captioner[CaptionFormatSettings]):
-    """None where nothing is seen, or where the answer is no caption, or not of the format."""
+    """None where nothing is seen; no text, and why, where the answer is refused or is not of the format."""
 
     requires = Captions("source") + Columns("tags", "probabilities", "colours")
     sees_failures = True  # what is not fused needs no alt-text
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
-        self.form = self.settings.form or FORMS[self.settings.format]
-        self.text_model = open_text_model(self.settings.text_model, device, rules=self.write)
-        self.instruction = INSTRUCTION.format(asked=ASKED[self.settings.format].format(**self.form.model_dump()))
+        wish = self.settings
+        self.form = wish.form or FORMS[wish.format]
+        self.asked = ASKED[wish.format].format(**self.form.model_dump())
+        self.text_model = open_text_model(wish.text_model, device, rules=self.write)
+        by_rules = wish.text_model.uses == "rules"
+        self.validator = Validator(wish.limits, "" if by_rules else wish.prompt.told(asked=self.asked), not by_rules)
+        self.validator.setup(device)
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         evidence = [self.evidence(pairs, i) for i in range(len(pairs))]
         asked = [i for i, facts in enumerate(evidence) if facts["objects"] or facts["caption"]]
-        answers = self.text_model.complete([with_evidence(self.instruction, evidence[i]) for i in asked])
-        found = {i: self._judged(answer, evidence[i]) for i, answer in zip(asked, answers, strict=True)}
-        return [found.get(i) for i in range(len(pairs))]
+        answers = self.text_model.complete([self.settings.prompt.about(evidence[i], asked=self.asked) for i in asked])
+        drafts = [_draft(answer, evidence[i]) for i, answer in zip(asked, answers, strict=True)]
+        made = dict(zip(asked, map(self._formed, self.validator.captions(drafts)), strict=True))
+        return [made.get(i) for i in range(len(pairs))]
+
+    def _formed(self, caption: Caption | None) -> Caption | None:
+        """The caption, or none where it is not of the format."""
+        problem = problem_with_form(caption.text, self.form) if caption and caption.text else None
+        return Caption(None, note=problem, status=INVALID) if problem else caption
 
     def evidence(self, pairs: PairBatch, at: int) -> dict[str, Any]:
         """`caption` str ("" but where it is fused), `objects` (label, number), `places` (label, place), `colours`."""
@@ -95,17 +107,10 @@ class CaptionFormat(Captioner[CaptionFormatSettings]):
         """The rules."""
         return WRITERS[self.settings.format](evidence, self.form)
 
-    def _judged(self, answer: Completion, evidence: dict[str, Any]) -> Caption | None:
-        text = " ".join((answer.text or "").split()) if self._by_rules else tidy(answer.text or "")
-        known = [evidence["caption"], *(label for label, _ in evidence["objects"]), *evidence["colours"]]
-        told = "" if self._by_rules else self.instruction
-        if answer.problem is not None or problem_with(text, instruction=told, allowed=known) is not None:
-            return None
-        return None if problem_with_form(text, self.form) else Caption(text)
 
-    @property
-    def _by_rules(self) -> bool:
-        return self.settings.text_model.uses == "rules"
+def _draft(answer: Completion, facts: dict[str, Any]) -> Draft:
+    known = [facts["caption"], *(label for label, _ in facts["objects"]), *facts["colours"]]
+    return Draft(answer, None, known, web=facts["caption"])
 
 
 def short(evidence: dict[str, Any], form: Form) -> str:

@@ -128,7 +128,7 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
         problem = problem_with_form(text, self.settings.form) if text else "empty"
         if problem is None:
             return Caption(text, self.settings.lang, note)
-        return Caption(other, self.settings.lang, problem) if other else None
+        return Caption(other or None, self.settings.lang, problem) if other or text else None
 
     def _told(self, pairs: PairBatch) -> dict[str, Tensor]:
         import torch

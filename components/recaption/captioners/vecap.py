@@ -24,18 +24,13 @@ from pairwright.components.component import Caption, Captioner, Captions, Column
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.sources.scenes.grammar import plural
 from pairwright.components.models.text_backends import Completion, RuleTextModel, TextModelSettings, open_text_model
-from pairwright.components.models.text_backends.protocol import with_evidence
 from pairwright.components.models.text_backends.rules import join_and, with_article, words_of
 from pairwright.components.recaption.captioners.clean import clean_caption
-from pairwright.components.recaption.validate import Limits, problem_with, tidy
+from pairwright.components.recaption.prompts.prompt import Prompt, prompt_field
+from pairwright.components.recaption.validator import Draft, Validator, Validators
 from pairwright.components.registry import captioner
 from pairwright.components.settings import Settings
 
-INSTRUCTION = (
-    'Fuse two texts of one picture into one sentence. "caption" is its alt-text: keep its names, places and facts, and '
-    'drop what says nothing of the picture. "seen", "objects" and "colours" are what the picture shows: say what the '
-    "alt-text leaves out. Add nothing else. Answer with the sentence alone, in at most 40 words."
-)
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
@@ -53,8 +48,8 @@ class VeCapSettings(Settings):
     colours: str | None = Field(None, description="step.column of colour names, list<string>")
     most_colours: int = Field(2, ge=0)
     text_model: TextModelSettings = RuleTextModel()
-    instruction: str = Field(INSTRUCTION, description="what a language model is told; the evidence follows it")
-    limits: Limits = Limits()
+    prompt: Prompt = prompt_field("vecap")
+    limits: Validators = Validators()
 
 
 @captioner("vecap")
@@ -64,16 +59,25 @@ class VeCap(Captioner[VeCapSettings]):
     requires = Captions("source", "seen") + Columns("tags", "probabilities", "colours")
     sees_failures = True  # a pair without alt-text has concepts all the same
 
+    @property
+    def at_once(self) -> int:
+        return self.settings.text_model.at_once
+
     def setup(self, device: str) -> None:
         self.text_model = open_text_model(self.settings.text_model, device, rules=fused)
+        by_rules = self.settings.text_model.uses == "rules"  # rules make no preamble and cannot say the prompt back
+        self.validator = Validator(self.settings.limits, "" if by_rules else self.settings.prompt.text, not by_rules)
+        self.validator.setup(device)
 
     def caption(self, pairs: PairBatch) -> Sequence[Caption | None]:
         evidence = [self.evidence(pairs, i) for i in range(len(pairs))]
         asked = [i for i, facts in enumerate(evidence) if facts["caption"] or facts["objects"] or facts["seen"]]
-        prompts = [with_evidence(self.settings.instruction, evidence[i]) for i in asked]
+        prompts = [self.settings.prompt.about(evidence[i]) for i in asked]
         answers = dict(zip(asked, self.text_model.complete(prompts), strict=True))
         originals = pairs.captions(self.settings.source)
-        return [self._judged(answers.get(i), evidence[i], originals[i]) for i in range(len(pairs))]
+        return self.validator.captions(
+            [_draft(answers.get(i), facts, originals[i]) for i, facts in enumerate(evidence)]
+        )
 
     def evidence(self, pairs: PairBatch, at: int) -> dict[str, Any]:
         """What is known of a pair: `caption` and `seen` str, `objects` with their number and `colours` list."""
@@ -99,19 +103,10 @@ class VeCap(Captioner[VeCapSettings]):
         ]
         return list(dict.fromkeys(found))[: wish.most_objects]
 
-    def _judged(self, answer: Completion | None, evidence: dict[str, Any], original: str | None) -> Caption | None:
-        """The answer if it is fit to be a caption; else the alt-text, with the reason."""
-        wish = self.settings
-        by_rules = wish.text_model.uses == "rules"
-        reason = answer.problem if answer else "no_evidence"
-        text = ((answer.text or "") if by_rules else tidy(answer.text or "")) if answer else ""
-        if reason is None:
-            known = [evidence["caption"], evidence["seen"], *evidence["objects"], *evidence["colours"]]
-            told = "" if by_rules else wish.instruction
-            reason = problem_with(text, instruction=told, allowed=known, limits=wish.limits)
-        if reason is None:
-            return Caption(text)
-        return Caption(original, note=reason) if original else None
+
+def _draft(answer: Completion | None, facts: dict[str, Any], original: str | None) -> Draft:
+    known = [facts["caption"], facts["seen"], *facts["objects"], *facts["colours"]]
+    return Draft(answer, original, known, web=facts["caption"], synthetic=facts["seen"])
 
 
 def fused(evidence: dict[str, Any]) -> str:

@@ -114,8 +114,9 @@ def test_a_caption_is_written_of_tags_boxes_and_alt_text_and_left_out_where_it_b
         "left. The owl is in the upper right. There are three things in all. The dog is to the left of the owl.",
         "fused": "Rex at home, with a dog, an owl and a kennel",
     }
-    assert step_of("dense").caption(batch)[0] is None, "one sentence is not dense"
-    assert step_of("dense", form={"least_sentences": 1}).caption(batch)[0] is not None
+    sparse = [step_of("dense", **said).caption(batch)[0] for said in ({}, {"form": {"least_sentences": 1}})]
+    assert [(c.note, c.status) for c in sparse if c] == [("too_few_sentences", "invalid"), (None, "ok")]
+    assert not sparse[0].text, "one sentence is not dense"
 
 
 # -- one captioner, told which format ------------------------------------------------------------------
@@ -181,7 +182,8 @@ def test_what_breaks_its_bounds_gives_way_and_a_format_that_was_not_taught_is_re
     rows, _, alt, _ = planted(9, 5)
     long = said_in(tmp_path, rows, alt, format="dense_told", form={"most_words": 5}, fallback="alt")
     assert [(c.text, c.note) for c in long] == [(text, "too_many_words") for text in alt]
-    assert said_in(tmp_path, rows, alt, format="dense_told", form={"most_words": 5}) == [None] * 5
+    none = said_in(tmp_path, rows, alt, format="dense_told", form={"most_words": 5})
+    assert [(c.text, c.note) for c in none] == [(None, "too_many_words")] * 5
     with pytest.raises(InvalidRecipe, match="format haiku was not learnt"):
         said_in(tmp_path, rows, alt, format="haiku")
 

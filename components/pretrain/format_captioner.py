@@ -40,6 +40,7 @@ class FormatCaptionerSettings(CaptionerSettings):
     @model_validator(mode="after")
     def _formats_and_prompt(self) -> Self:
         told = {"control": self.control, "lengths": self.lengths, "languages": self.languages, "box": self.box}
+        told |= {"user": self.user, "count": self.count}
         if others := [name for name, value in told.items() if value]:
             raise ValueError(f"a format is told beside the picture and the prompt alone; leave {', '.join(others)} out")
         if (self.prompt is None) != (not self.prompted):
@@ -85,11 +86,11 @@ class FormatCaptioner(Captioning[FormatCaptionerSettings]):
         """What is told of pairs whose formats have these indices, int64 (n,)."""
         import torch
 
-        from pairwright.components.models.captioner.prefix import not_told
+        from pairwright.components.models.captioner.prefix import not_told, vectors_of
         from pairwright.components.models.captioner.tokens import prompts_of
 
         wish, numbers = self.settings, torch.from_numpy(np.asarray(chosen, np.int64))
-        image = torch.from_numpy(np.asarray(examples.column(wish.features), np.float32))
+        image = vectors_of(examples.column(wish.features), wish.vectors)
         found = {"image": image, "format": numbers + 1}
         if wish.prompt is not None:
             own = torch.tensor([name in wish.prompted for name in self.said])[numbers]

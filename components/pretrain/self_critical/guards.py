@@ -10,7 +10,7 @@
 | `length` | words of a greedy caption | more |
 | `kl` | nats by which a drawn caption's distribution left the start model's | more |
 | `fluency` | nats a word that greedy captions cost the start model | more |
-| `rouge_l` | F1 of the longest words in common, in order, with the pair's own caption; where there is one | less |
+| `rouge_l` | of greedy captions with the pairs' own; where a source is named | less |
 
 Words are tokens. Optimising a reward long enough raises what it measures and loses what it meant (Gao et al., 2023);
 these are drawn beside it, and none of them is in its gradient but for `kl`, where it has a weight.
@@ -18,9 +18,12 @@ these are drawn beside it, and none of them is in its gradient but for `kl`, whe
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
+
+from pairwright.components.caption_metrics.distinct import distinct_n
+from pairwright.components.caption_metrics.repetition import repetition
+from pairwright.components.caption_metrics.rouge import rouge_l
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,30 +33,9 @@ GUARDS: tuple[Guard, ...] = get_args(Guard)
 FALLS: frozenset[str] = frozenset({"distinct_2", "rouge_l"})  # a limit is the least they may be
 
 
-def words_said(row: list[int], end: int) -> list[int]:
-    """The tokens between the start and the end."""
-    return row[1 : row.index(end, 1)] if end in row[1:] else row[1:]
-
-
-def pairs_of(words: list[int]) -> list[tuple[int, int]]:
-    return list(itertools.pairwise(words))
-
-
-def repeated(words: list[int]) -> float:
-    """Share of its pairs of words that a caption said before; 0 where it has none."""
-    pairs = pairs_of(words)
-    return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
-
-
-def rouge_l(said: list[int], reference: list[int]) -> float:
-    """F1 of the longest common subsequence (Lin, 2004); 0 where either is empty."""
-    row = [0] * (len(reference) + 1)
-    for word in said:
-        before = row
-        row = [0]
-        for at, other in enumerate(reference):
-            row.append(before[at] + 1 if word == other else max(before[at + 1], row[at]))
-    return 2 * row[-1] / (len(said) + len(reference)) if said and reference else 0.0
+def words_said(row: list[int], end: int) -> list[str]:
+    """The tokens between the start and the end, each a word to count."""
+    return [str(token) for token in (row[1 : row.index(end, 1)] if end in row[1:] else row[1:])]
 
 
 def guarded(
@@ -66,17 +48,15 @@ def guarded(
         kl, fluency: nats of each picture's drawn captions, and a word of its greedy one.
     """
     said = [words_said(row, end) for row in greedy.tolist()]
-    pairs = [pair for words in said for pair in pairs_of(words)]
     found: dict[Guard, float] = {
-        "repetition": sum(map(repeated, said)) / len(said),
-        "distinct_2": len(set(pairs)) / len(pairs) if pairs else 1.0,
+        "repetition": float(repetition(said, 2).mean()),
+        "distinct_2": distinct_n(said, 2) if any(len(words) > 1 for words in said) else 1.0,
         "length": sum(map(len, said)) / len(said),
         "kl": float(kl.mean()),
         "fluency": float(fluency.mean()),
     }
     if references is not None:
-        own = [words_said(row, end) for row in references.tolist()]
-        found["rouge_l"] = sum(map(rouge_l, said, own)) / len(said)
+        found["rouge_l"] = float(rouge_l(said, [[words_said(row, end)] for row in references.tolist()]).mean())
     return found
 
 

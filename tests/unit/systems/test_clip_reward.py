@@ -11,6 +11,7 @@ import pytest
 import torch
 from paid import NAMES, captions_of, retriever, settings, start, tuned, world
 
+from pairwright.components.caption_metrics.repetition import repetition
 from pairwright.components.component import Reward
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.models.dual_encoders.dual_encoder import load_dual_encoder
@@ -19,7 +20,6 @@ from pairwright.components.models.resolve import resolve_model
 from pairwright.components.pretrain.caption_rewards.clip_s import ClipS, ClipSSettings
 from pairwright.components.pretrain.caption_rewards.grammar import Grammar, GrammarSettings
 from pairwright.components.pretrain.grammar_head import GrammarHead, GrammarHeadSettings
-from pairwright.components.pretrain.self_critical.guards import repeated
 from pairwright.components.pretrain.self_critical.settings import WEIGHTINGS, SelfCriticalSettings
 from pairwright.components.pretrain.self_critical.task import SelfCritical
 from pairwright.components.registry import reward
@@ -127,10 +127,10 @@ def test_the_defaults_are_the_authors() -> None:
     assert ClipSSettings.model_fields["prefix"].default == "A photo depicts"
 
 
-def repetition(captions: list[str]) -> float:
+def repeats(captions: list[str]) -> float:
     """Mean share of a caption's words, one by one and in pairs, that it said before."""
-    each = [list(map(hash, text.split())) for text in captions]
-    return float(np.mean([(repeated(words) + 1 - len(set(words)) / max(len(words), 1)) / 2 for words in each]))
+    said = [text.split() for text in captions]
+    return float(np.mean([repetition(said, n) for n in (1, 2)]))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -145,7 +145,7 @@ def test_without_the_grammar_term_repetition_rises_and_with_it_it_does_not(place
         trainer = tuned(first, rewards, seed, **QUICK | changes)
         said[name] = captions_of(trainer.task.captioner, shown)
         paid[name] = clip_s_of(place, said[name], shown)
-    found = {name: repetition(texts) for name, texts in said.items()}
+    found = {name: repeats(texts) for name, texts in said.items()}
     assert found["alone"] > found["start"] + 0.02, found
     assert found["both"] < found["start"] + 0.01, found
     start_paid = clip_s_of(place, said["start"], shown)

@@ -13,7 +13,7 @@ A component is a small class with a typed settings model, registered by name:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
@@ -102,6 +102,7 @@ class Component(Generic[S]):
     requires: ClassVar[Requires] = Requires()
     libraries: ClassVar[tuple[str, ...]] = ()
     mixed_precision: ClassVar[bool] = False  # computes in the environment's precision; others always in float32
+    may_lack: ClassVar[tuple[str, ...]] = ()  # fields of `requires` whose captions a pair may do without
     runs_model: ClassVar[bool] = False  # dear enough that `lazy: true` spares it pairs already dropped
 
     def __init__(self, settings: S) -> None:
@@ -144,8 +145,17 @@ class Component(Generic[S]):
 
     def caption_sources(self) -> tuple[str, ...]:
         """The caption sources these settings name."""
+        return self._captions_of(self.requires.captions)
+
+    def needed_sources(self) -> tuple[str, ...]:
+        """Those of them that a pair must have to be given to the component."""
+        needed = self._captions_of([name for name in self.requires.captions if name not in self.may_lack])
+        spare = set(self._captions_of(self.may_lack)) - set(needed)
+        return tuple(source for source in self.caption_sources() if source not in spare)
+
+    def _captions_of(self, fields: Iterable[str]) -> tuple[str, ...]:
         names: list[str] = []
-        for field_name in self.requires.captions:
+        for field_name in fields:
             value = getattr(self.settings, field_name)
             names.extend([value] if isinstance(value, str) else value or ())
         return tuple(names)

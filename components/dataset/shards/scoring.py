@@ -51,7 +51,7 @@ class JobRun:
         self.first: str | None = None
         self.seconds = 0.0
         self._parts: dict[str, list[pa.Array]] = {name: [] for name in (*self.schema, ERROR)}
-        self._sources = list(component.caption_sources())
+        self._sources = list(component.needed_sources())
         self._names = component.column_names()
 
     def feed(self, batch: PairBatch, shared: dict[tuple[int, ...], PairBatch]) -> dict[str, pa.Array]:

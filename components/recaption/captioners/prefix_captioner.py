@@ -66,6 +66,7 @@ class PrefixCaptions(Captioner[PrefixCaptionerSettings]):
     """None where the model has nothing to say; of a captioner from nothing, in lower case without punctuation."""
 
     requires = Columns("features", "count", "user", "box") + Captions("prompt", "include", "fallback")
+    may_lack = ("fallback",)
     libraries = ("torch", "transformers")
     runs_model = True
 

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import torch
 from learning import heads_on
+from populations import view_of
 from torch.nn import functional as F  # noqa: N812
+from vectors import vector_column
 
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.pairs import PairBatch
+from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
+from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.captioner.folder import load_captioner, save_captioner
 from pairwright.components.models.resolve import resolve_model
@@ -186,6 +190,28 @@ def test_what_breaks_its_bounds_gives_way_and_a_format_that_was_not_taught_is_re
     assert [(c.text, c.note) for c in none] == [(None, "too_many_words")] * 5
     with pytest.raises(InvalidRecipe, match="format haiku was not learnt"):
         said_in(tmp_path, rows, alt, format="haiku")
+
+
+def test_a_pair_without_what_would_stand_in_is_captioned_all_the_same(tmp_path: Path) -> None:
+    """As the scan feeds the step, which leaves out pairs that lack a caption they need."""
+    save_captioner(taught().model, tmp_path / "model", "# card")
+    rows = planted(9, 6)[0]
+    captions = {str(n): "stands in" for n in range(0, 6, 2)}
+    view = view_of(tmp_path, {"image_features.vector": vector_column(rows)}, captions=captions)
+    said = {"model": resolve_model(str(tmp_path / "model")).model_dump(mode="json"), "level": "none", "fallback": "alt"}
+    for name, form in (("kept", {}), ("broken", {"most_words": 1})):
+        wish = said | {"format": "short_told", "form": form}
+        place = StepColumns("prefix_captioner", name)
+        job = ColumnJob("short", "captioner", "prefix_captioner", wish, place)
+        task = ScanTask([job], view.store.root, inputs=view.steps)
+        task.setup()
+        task.run(view.dataset.shards[0])
+        texts = ColumnsView(view.dataset, view.store, {"short": place}).column("short.text").to_pylist()
+        if name == "kept":
+            assert all(texts)
+            assert "stands in" not in texts
+        else:
+            assert texts == ["stands in", None] * 3
 
 
 def test_only_formats_that_are_prompted_hear_the_alt_text_and_each_pair_meets_each_format() -> None:

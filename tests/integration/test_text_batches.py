@@ -248,6 +248,15 @@ def test_a_batch_taken_although_the_reply_was_lost_is_found_and_not_submitted_ag
     assert len(provider.batches) == 1
 
 
+@pytest.mark.parametrize("way", ["POST /files", "POST /batches", "GET /batches/ID", "GET /files/ID/content"])
+def test_a_redirect_is_followed_nowhere_and_the_batch_is_found_again(provider, model, way: str) -> None:
+    provider.trouble = {way: [(307, b"")]}
+    with pytest.raises(TextModelError, match="a redirect is not followed"):
+        model().complete(PROMPTS)
+    assert texts(model().complete(PROMPTS)) == [prompt.upper() for prompt in PROMPTS]
+    assert len(provider.batches) == 1
+
+
 def test_lines_of_a_strangers_and_lines_that_are_none_change_nothing(provider, model) -> None:
     def garbled(digest: str, prompt: str) -> dict[str, Any]:
         return line(digest, prompt.upper())

@@ -18,6 +18,7 @@ from pairwright.components.models.copying.source import END, NOWHERE, PAD, START
 from pairwright.components.models.decoding.settings import Decoding
 
 BLOCK = 64  # sources written at once
+MORE = 8  # tokens of a text beyond those of its source, at most: what merges texts says little of its own
 FLAGS = 2  # a capital, shared
 NEVER = (PAD, START, UNKNOWN)
 
@@ -106,8 +107,9 @@ class Copying(nn.Module):
             source, unknown = self.vocabulary.read(examples[first : first + BLOCK])
             placed = {name: value.to(device) for name, value in source.named().items()}
             session = CopySession.of(self, placed, max(map(len, unknown), default=0))
-            processors = wish.processors(END, NEVER, (), (), longest)
-            said = wish.decode(session, END, longest, processors)[:, 0].tolist()
+            most = min(longest, source.words.shape[1] + MORE)
+            processors = wish.processors(END, NEVER, (), (), most)
+            said = wish.decode(session, END, most, processors)[:, 0].tolist()
             texts = (self.vocabulary.text(*one) for one in zip(said, unknown, strict=True))
             found += [(text, END in numbers) for text, numbers in zip(texts, said, strict=True)]
         return found

@@ -272,6 +272,14 @@ def test_beams_find_at_least_as_likely_a_text_as_greed() -> None:
     assert (beam <= greedy + 1e-3).float().mean() > 0.9
 
 
+def test_a_student_that_does_not_end_is_cut_off_behind_its_source_and_says_so() -> None:
+    model = model_of(["the"])
+    model.longest, model.time = 60, torch.nn.Embedding(61, model.width)
+    ((text, ended),) = model.write([{"a": "the Rex", "b": "the"}], Decoding(twice_running=True, least=50))
+    assert not ended
+    assert len(tokens_of(text)) == 4 + 8  # a source of four tokens, its head among them, and some more
+
+
 def test_a_folder_gives_back_what_was_saved(tmp_path: Path) -> None:
     model = trained(0).model
     save_copying(model, tmp_path / "student", "card")

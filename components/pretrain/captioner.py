@@ -65,6 +65,7 @@ class CaptionerSettings(TrainerSettings):
     mapping: Literal["mlp", "linear", "queries"] = Field("mlp", description="how vectors become tokens (mapping.py)")
     user: str | None = Field(None, description="step.column of a list of words: a user's own, told before the caption")
     user_tokens: int = Field(16, ge=1, le=256, description="of the tokens of a user's words, the first are read")
+    hidden: int = Field(256, ge=8, description="width within the maps to tokens, and of their fusion")
     fusion: int = Field(0, ge=0, le=12, description="layers by which the prefix's tokens look at each other")
     decoder: ModelFolder | None = Field(None, description="language model of transformers, frozen; none: from nothing")
     lora_rank: int = Field(
@@ -118,12 +119,10 @@ class Captioning(Task[S]):
 
     def parts(self) -> list[Part]:
         """What the prefix is made of."""
-        from pairwright.components.models.captioner.prefix import Part
+        from pairwright.components.models.captioner.prefix import Part, size_of
 
         wish = self.settings
-        size, left = divmod(self.population.width(wish.features), wish.vectors)
-        if left:
-            raise ColumnError(f"captioner: {wish.features} does not divide into {wish.vectors} vectors a pair")
+        size = size_of(wish.features, self.population.width(wish.features), wish.vectors)
         found = [Part("image", "vector", size, wish.prefix, wish.vectors, mapping=wish.mapping)]
         found += [Part("control", "number", wish.control_levels)] if wish.control else []
         found += [Part("length", "number", wish.lengths)] if wish.lengths else []
@@ -142,11 +141,11 @@ class Captioning(Task[S]):
             assert wish.decoder.path is not None
             decoder, tokenizer = load_pretrained(wish.decoder.path)
             tokens = PretrainedTokens(tokenizer, decoder.vocabulary)
-            return self._adapted(Captioner(parts, decoder, tokens, wish.max_words, fusion=wish.fusion))
+            return self._adapted(Captioner(parts, decoder, tokens, wish.max_words, wish.hidden, wish.fusion))
         longest = sum(part.length for part in parts) + wish.max_words + 1
         words = WordTokens(self.vocabulary())
         own = self.decoder(len(words.words), longest)
-        return self._adapted(Captioner(parts, own, words, wish.max_words, fusion=wish.fusion))
+        return self._adapted(Captioner(parts, own, words, wish.max_words, wish.hidden, wish.fusion))
 
     def decoder(self, vocabulary: int, longest: int) -> Decoder:
         """The one that is learnt from nothing, where no language model is named."""

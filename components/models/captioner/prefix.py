@@ -61,6 +61,17 @@ class Part:
         return {"vector": self.tokens * vectors, "words": self.size}.get(self.kind, 1)
 
 
+def size_of(column: str, width: int, most: int) -> int:
+    """Numbers of each vector of a column that holds so many of a pair.
+
+    Raises:
+        ColumnError: they do not divide its width.
+    """
+    if width % most:
+        raise ColumnError(f"{column} is {width} wide, which does not divide into {most} vectors a pair")
+    return width // most
+
+
 def vectors_of(column: np.ndarray, most: int, counts: np.ndarray | None = None) -> Tensor:
     """A column of vectors, (n, most * size) end to end -> float32 (n, size), or (n, most, size) of several.
 

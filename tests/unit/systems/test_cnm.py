@@ -40,6 +40,7 @@ NOUNS, COLOURS = ("dog", "cat", "bus", "tree"), ("red", "blue", "green")
 SMALL: dict[str, Any] = {
     "features": "parts.vector",
     "vectors": PARTS,
+    "hidden": 32,
     "width": 32,
     "heads": 2,
     "max_words": 5,

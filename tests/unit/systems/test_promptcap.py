@@ -34,6 +34,7 @@ HUES = ("red", "blue", "green")
 SMALL: dict[str, Any] = {
     "features": "x.vector",
     "width": 32,
+    "hidden": 64,
     "heads": 2,
     "layers": 2,
     "prefix": 2,

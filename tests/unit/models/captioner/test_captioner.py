@@ -230,6 +230,21 @@ def test_a_folder_gives_the_captions_back(kind: str, folders: dict[str, Path], t
             load_captioner(tmp_path / "model")
 
 
+def test_a_folder_of_an_earlier_format_is_read_and_one_of_a_later_one_is_refused(tmp_path: Path) -> None:
+    model = made("small", {})
+    save_captioner(model, tmp_path, "# card")
+    config = json.loads((tmp_path / "config.json").read_text())
+    later = config | {"format_version": config["format_version"] + 1}
+    del config["fusion"], config["tower"], config["decoder"]["kind"]
+    for part in config["parts"]:
+        del part["mapping"]
+    (tmp_path / "config.json").write_text(json.dumps(config | {"format_version": 1}))
+    assert load_captioner(tmp_path).generate(told(model)) == model.generate(told(model))
+    (tmp_path / "config.json").write_text(json.dumps(later))
+    with pytest.raises(ModelError, match="newer release"):
+        load_captioner(tmp_path)
+
+
 def test_a_required_string_and_a_forbidden_one_hold_for_words_and_for_pieces_of_words(folders: dict[str, Path]) -> None:
     for kind in ("small", "llama"):
         model = made(kind, folders)

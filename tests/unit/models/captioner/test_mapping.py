@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
     "features": "frames.vector",
     "vectors": MOST,
     "prefix": 1,
+    "hidden": 32,
     "width": 32,
     "heads": 2,
     "layers": 1,

@@ -55,7 +55,7 @@ def taught_language_model(folder: Path, texts: Sequence[str], words: Sequence[st
         "longest": 40,
         "max_tokens": 12,
         "vocabulary": 340,
-        "steps": 200,
+        "steps": 300,
         "sources": ["alt", "words"],
     }
     said |= {"batch_size": 64, "lr": 1e-2, "warmup_steps": 10}

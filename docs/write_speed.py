@@ -52,7 +52,7 @@ def other_system(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("planted corrupt pictures kept", "corrupt_kept", "none"),
         ("sound pairs dropped (the corpus repeats itself, so some are near-duplicates, too)", "sound_dropped", ""),
     ):
-        told = "; ".join(f"{row['system']} {row[head]}" for row in found["rows"])
+        told = "; ".join(f"{row['system'].replace('pairwright', 'ours')} {row[head]}" for row in found["rows"])
         lines.append((f"{what}, of {found['pairs']:,} pairs", told, wanted))
     return lines
 

@@ -13,7 +13,7 @@ from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.models.captioner.folder import TaughtOn, save_captioner
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_image_tower
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.training.here import fit_here
 
 TOWER = "builtin:tiny-image"

@@ -44,7 +44,7 @@ def tiny_language_model(folder: Path, kind: str = "llama") -> Path:
 def taught_language_model(folder: Path, texts: Sequence[str], words: Sequence[str], **changes: Any) -> dict[str, Any]:
     """A language model of ours that learnt these texts and words of theirs, as a folder; what it measured of itself."""
     from pairwright.components.dataset.examples.population import ArrayPopulation
-    from pairwright.components.pretrain.language_model import LanguageModel, LanguageModelSettings
+    from pairwright.components.pretrain.captioners.language_model import LanguageModel, LanguageModelSettings
     from pairwright.components.training.contract import Trained
     from pairwright.components.training.here import fit_here
 

@@ -21,7 +21,7 @@ from pairwright.components.models.dual_encoders.dual_encoder import TwoTower
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.tiny import WIDTH
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.pretrain.self_critical.settings import SelfCriticalSettings
 from pairwright.components.pretrain.self_critical.task import SelfCritical
 from pairwright.components.training.heads import fit_heads

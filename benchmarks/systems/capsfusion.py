@@ -17,7 +17,7 @@ from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.models.copying.model import Copying
 from pairwright.components.models.copying.source import tokens_of as words_of
 from pairwright.components.models.decoding.settings import Decoding
-from pairwright.components.pretrain.fusion_student import FusionStudent, FusionStudentSettings
+from pairwright.components.pretrain.captioners.fusion_student import FusionStudent, FusionStudentSettings
 from pairwright.components.recaption.captioners.capsfusion import merge
 from pairwright.components.training.here import fit_here
 

@@ -12,8 +12,8 @@ from benchmarks.systems.place import IMAGE, Place
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.pairs import caption_of
 from pairwright.components.models.captioner.prefix import vectors_of
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
-from pairwright.components.pretrain.cnm import Cnm, CnmSettings
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.cnm import Cnm, CnmSettings
 from pairwright.components.training.here import fit_here
 
 HELD_OUT, GRID = 5, 4  # every fifth family is judged on and teaches nothing; parts along a side of a picture

@@ -14,7 +14,7 @@ from pairwright.components.dataset.dataset import Dataset
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.media.decode import decode
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
 from pairwright.components.recaption.captioners.label_caption import LabelCaption, LabelCaptionSettings
 from pairwright.components.recaption.experts.region_colours import RegionColours, RegionColoursSettings

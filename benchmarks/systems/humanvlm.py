@@ -18,7 +18,7 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.folder import load_captioner
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.recaption.experts.foreground import Foreground, ForegroundSettings
 from pairwright.components.recaption.experts.region_colours import RegionColours, RegionColoursSettings
 from pairwright.components.recaption.humans.human_router import HumanRouter, HumanRouterSettings

@@ -16,7 +16,7 @@ from pairwright.components.dataset.dataset import open_dataset
 from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.dataset.ingest import ingest
 from pairwright.components.dataset.pairs import PairBatch
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.recaption.captioners.figure_caption import FigureCaption, FigureCaptionSettings
 from pairwright.components.recaption.captioners.repair import Repair, RepairSettings
 from pairwright.components.recaption.judging.caption_judge import CaptionJudge, CaptionJudgeSettings

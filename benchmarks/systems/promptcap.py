@@ -13,7 +13,7 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.sources.scenes.questions import answer_from
 from pairwright.components.models.captioner.prefix import vectors_of
 from pairwright.components.models.captioner.tokens import prompts_of
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.recaption.captioners.question_caption import QuestionCaption, QuestionCaptionSettings
 from pairwright.components.recaption.captioners.scene_question import SceneAnswer, SceneQuestion, SceneQuestionSettings
 from pairwright.components.training.here import fit_here

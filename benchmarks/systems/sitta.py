@@ -16,7 +16,7 @@ from benchmarks.systems.text_captions import Spaced
 from pairwright.components.component import FitInputs
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.pretrain.token_map import FitTokenMap, TokenMapSettings
+from pairwright.components.pretrain.text_only.token_map import FitTokenMap, TokenMapSettings
 from pairwright.components.recaption.captioners.sitta import Sitta, SittaSettings
 
 WORDS_TOLD = 8

@@ -16,8 +16,8 @@ from pairwright.components.filter.selections.user_words import UserWords, UserWo
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.tokens import prompts_of
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
-from pairwright.components.pretrain.language_model import LanguageModel, LanguageModelSettings
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.language_model import LanguageModel, LanguageModelSettings
 from pairwright.components.training.contract import Trained
 from pairwright.components.training.here import fit_here
 

@@ -27,7 +27,7 @@ FORKED.set_forkserver_preload(
         "torch._dynamo",
         "pairwright.components.training.run",
         "pairwright.components.pretrain.build",
-        "pairwright.components.pretrain.captioner",
+        "pairwright.components.pretrain.captioners.captioner",
     ]
 )
 KILLS = 4
@@ -72,7 +72,7 @@ def train_bank(root: str, folder: str, settings: dict[str, Any]) -> None:
 
 
 def captioner_config(view: ColumnsView, root: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    from pairwright.components.pretrain.captioner import CaptionerTask
+    from pairwright.components.pretrain.captioners.captioner import CaptionerTask
 
     small = {"width": 16, "heads": 2, "layers": 1, "least": 1, "batch_size": 16}
     made = CaptionerTask(CaptionerTask.settings_model().parse(small | settings, "test")).train_config(

@@ -15,7 +15,12 @@ from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.errors import ModelError
 from pairwright.components.models.grammar import load_grammar
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.pretrain.grammar_head import GrammarHead, GrammarHeadSettings, corruptions, teaches
+from pairwright.components.pretrain.captioners.grammar_head import (
+    GrammarHead,
+    GrammarHeadSettings,
+    corruptions,
+    teaches,
+)
 from pairwright.components.training.here import fit_here
 
 OTHERS = ["green", "hat", "of"]

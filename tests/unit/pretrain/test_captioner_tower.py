@@ -17,7 +17,7 @@ from pairwright.components.models.dual_encoders.features import (
     TextFeaturesSettings,
 )
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 
 WIDTH, PAIRS = 8, 24
 SMALL = {"width": 16, "heads": 2, "layers": 1, "prefix": 1, "max_words": 3, "least": 1, "steps": 2, "batch_size": 8}

@@ -26,7 +26,7 @@ from pairwright.components.models.copying.source import END, PAD, START, Vocabul
 from pairwright.components.models.decoding.settings import Decoding
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.text_backends.protocol import evidence_of
-from pairwright.components.pretrain.fusion_student import FusionStudent, FusionStudentSettings
+from pairwright.components.pretrain.captioners.fusion_student import FusionStudent, FusionStudentSettings
 from pairwright.components.recaption.captioners.capsfusion import CapsFusion, CapsFusionSettings, is_drawn, merge
 from pairwright.components.recaption.notes import count_fallbacks
 from pairwright.components.training.here import fit_here

@@ -19,7 +19,7 @@ from pairwright.components.models.grammar import load_grammar
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.pretrain.caption_rewards.clip_s import ClipS, ClipSSettings
 from pairwright.components.pretrain.caption_rewards.grammar import Grammar, GrammarSettings
-from pairwright.components.pretrain.grammar_head import GrammarHead, GrammarHeadSettings
+from pairwright.components.pretrain.captioners.grammar_head import GrammarHead, GrammarHeadSettings
 from pairwright.components.pretrain.self_critical.settings import WEIGHTINGS, SelfCriticalSettings
 from pairwright.components.pretrain.self_critical.task import SelfCritical
 from pairwright.components.registry import reward

@@ -18,9 +18,9 @@ from pairwright.components.dataset.examples.population import ArrayPopulation
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.tokens import prompts_of
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
-from pairwright.components.pretrain.modality_gap import Adapter, noised
-from pairwright.components.pretrain.text_captioner import TextCaptioner, TextCaptionerSettings
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.text_only.modality_gap import Adapter, noised
+from pairwright.components.pretrain.text_only.text_captioner import TextCaptioner, TextCaptionerSettings
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.here import fit_here
 from pairwright.components.training.trainer import Trainer

@@ -21,8 +21,8 @@ from pairwright.components.models.captioner.neural_modules import MODULES, Modul
 from pairwright.components.models.captioner.prefix import vectors_of
 from pairwright.components.models.decoding.settings import Decoding
 from pairwright.components.models.words import words_of
-from pairwright.components.pretrain.captioner import measure
-from pairwright.components.pretrain.cnm import (
+from pairwright.components.pretrain.captioners.captioner import measure
+from pairwright.components.pretrain.captioners.cnm import (
     ATTRIBUTE,
     FUNCTION,
     NOTHING,

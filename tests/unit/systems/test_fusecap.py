@@ -23,7 +23,7 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.filter.scorers.ocr_text import OcrText, OcrTextSettings
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.text_backends.rules import compose
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
 from pairwright.components.recaption.captioners.label_caption import LabelCaption, LabelCaptionSettings
 from pairwright.components.recaption.experts.region_colours import RegionColours, RegionColoursSettings

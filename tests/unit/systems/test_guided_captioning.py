@@ -23,7 +23,7 @@ from pairwright.components.models.decoding.sampling import greedy
 from pairwright.components.models.decoding.session import Guided, guide
 from pairwright.components.models.decoding.settings import Decoding
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask, measure
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask, measure
 from pairwright.components.recaption.captioners.prefix_captioner import PrefixCaptionerSettings, PrefixCaptions
 from pairwright.components.training.here import fit_here
 

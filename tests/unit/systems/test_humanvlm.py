@@ -21,7 +21,7 @@ from pairwright.components.models.captioner.folder import load_captioner
 from pairwright.components.models.lora import locked_hash, merge
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.text_backends.rules import RuleWriter
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask, measure
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask, measure
 from pairwright.components.recaption.experts.foreground import Foreground, ForegroundSettings, box_of
 from pairwright.components.recaption.humans.human_router import HumanRouter, HumanRouterSettings
 from pairwright.components.recaption.humans.merge_parts import (

@@ -22,10 +22,10 @@ from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.folder import load_captioner, save_captioner
 from pairwright.components.models.captioner.memory import Memory, pooled
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
-from pairwright.components.pretrain.concept_phrases import concept_phrases
-from pairwright.components.pretrain.similar_captions import SimilarCaptions
-from pairwright.components.pretrain.text_captioner import TextCaptioner, TextCaptionerSettings
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.text_only.concept_phrases import concept_phrases
+from pairwright.components.pretrain.text_only.similar_captions import SimilarCaptions
+from pairwright.components.pretrain.text_only.text_captioner import TextCaptioner, TextCaptionerSettings
 from pairwright.components.recaption.captioners.prefix_captioner import PrefixCaptionerSettings, PrefixCaptions
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.here import fit_here

@@ -28,7 +28,7 @@ from pairwright.components.models.captioner.prefix import Part
 from pairwright.components.models.captioner.tokens import WordTokens
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.words import END, vocabulary_of
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask, measure
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask, measure
 from pairwright.components.recaption.captioners.prefix_captioner import PrefixCaptionerSettings, PrefixCaptions
 from pairwright.components.training.here import fit_here
 from pairwright.components.training.trainer import Trainer

@@ -22,7 +22,7 @@ from pairwright.components.dataset.sources.scenes.scene import SIZES, any_scene
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.tokens import prompts_of
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.recaption.answer_scores import character_error_rate, hard_score, soft_score
 from pairwright.components.recaption.captioners.question_caption import QuestionCaption, QuestionCaptionSettings
 from pairwright.components.recaption.captioners.scene_question import SceneAnswer, SceneQuestion, SceneQuestionSettings

@@ -23,7 +23,7 @@ from pairwright.components.models.formats import load_model
 from pairwright.components.models.picture_decoder import PictureDecoder
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.words import words_of
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.pretrain.prompt_discrepancy import ALPHA, discrepancy
 from pairwright.components.pretrain.text_to_picture import TextToPicture, TextToPictureSettings
 from pairwright.components.recaption.captioners.few_captions import FewCaptions, FewCaptionsSettings

@@ -23,7 +23,7 @@ from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.captioner.folder import load_captioner, save_captioner
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.text_backends.rules import words_of
-from pairwright.components.pretrain.format_captioner import FormatCaptioner, FormatCaptionerSettings
+from pairwright.components.pretrain.captioners.format_captioner import FormatCaptioner, FormatCaptionerSettings
 from pairwright.components.recaption.captioners.caption_format import WRITERS, CaptionFormat, CaptionFormatSettings
 from pairwright.components.recaption.captioners.prefix_captioner import PrefixCaptionerSettings, PrefixCaptions
 from pairwright.components.recaption.formats import FORMS, Form, problem_with_form, sentences_in, words_in

@@ -22,7 +22,7 @@ from pairwright.components.models.formats import load_model
 from pairwright.components.models.protocols import Captioner, DualEncoder, Retriever
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.towers import load_image_tower
-from pairwright.components.pretrain.rs_capret import RsCapret, RsCapretSettings
+from pairwright.components.pretrain.captioners.rs_capret import RsCapret, RsCapretSettings
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.contract import Trained
 from pairwright.components.training.here import fit_here

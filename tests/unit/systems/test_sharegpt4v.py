@@ -23,8 +23,8 @@ from pairwright.components.models.captioner.vision_tower import load_vision_towe
 from pairwright.components.models.decoding.settings import Decoding
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.words import words_of
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
-from pairwright.components.pretrain.tower_captioner import TowerCaptionerSettings, TowerCaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.tower_captioner import TowerCaptionerSettings, TowerCaptionerTask
 from pairwright.components.recaption.captioners.exchanged import Exchanged, ExchangedSettings
 from pairwright.components.recaption.captioners.tower_captioner import TowerCaptions, TowerCaptionsSettings
 from pairwright.components.training.contract import Trained

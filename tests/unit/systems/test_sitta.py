@@ -31,8 +31,8 @@ from pairwright.components.models.token_map.token_map import (
     load_token_map,
     procrustes,
 )
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
-from pairwright.components.pretrain.token_map import FitTokenMap, TokenMapSettings
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.text_only.token_map import FitTokenMap, TokenMapSettings
 from pairwright.components.recaption.captioners.sitta import Sitta, SittaSettings, orders_of
 from pairwright.components.training.here import fit_here
 

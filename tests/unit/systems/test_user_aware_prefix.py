@@ -26,7 +26,7 @@ from pairwright.components.models.captioner.pretrained import PretrainedDecoder,
 from pairwright.components.models.captioner.tokens import WordTokens, prompts_of
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.words import SPECIAL
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.recaption.captioners.prefix_captioner import PrefixCaptionerSettings, PrefixCaptions
 from pairwright.components.training.here import fit_here
 

@@ -21,7 +21,7 @@ from pairwright.components.models.captioner.captioner import Captioner
 from pairwright.components.models.captioner.memory import Memory
 from pairwright.components.models.dual_encoders.heads import Heads
 from pairwright.components.models.towers.towers import load_image_tower, load_text_tower
-from pairwright.components.pretrain.text_captioner import TextCaptioner, TextCaptionerSettings
+from pairwright.components.pretrain.text_only.text_captioner import TextCaptioner, TextCaptionerSettings
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.heads import fit_heads
 from pairwright.components.training.here import fit_here

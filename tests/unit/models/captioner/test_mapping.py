@@ -17,7 +17,7 @@ from pairwright.components.models.captioner.mapping import Fusion, Queries
 from pairwright.components.models.captioner.prefix import Part, vectors_of
 from pairwright.components.models.captioner.tokens import WordTokens
 from pairwright.components.models.words import SPECIAL
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 from pairwright.components.training.here import fit_here
 
 THINGS = ("dog", "cat", "bus", "tree", "house", "boat")

@@ -20,7 +20,7 @@ from pairwright.components.models.decoding.settings import Decoding
 from pairwright.components.models.formats import load_model, protocols_of
 from pairwright.components.models.protocols import Captioner
 from pairwright.components.models.towers.towers import load_image_tower
-from pairwright.components.pretrain.captioner import CaptionerSettings, CaptionerTask
+from pairwright.components.pretrain.captioners.captioner import CaptionerSettings, CaptionerTask
 
 SMALL = {"width": 32, "heads": 2, "layers": 1, "prefix": 2, "least": 1, "steps": 60, "batch_size": 48, "lr": 5e-3}
 

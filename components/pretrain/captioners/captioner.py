@@ -24,7 +24,7 @@ from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.population import Population
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import ColumnError
-from pairwright.components.pretrain.captioner_levels import draw_levels
+from pairwright.components.pretrain.captioners.captioner_levels import draw_levels
 from pairwright.components.registry import task
 from pairwright.components.settings import ModelFolder
 from pairwright.components.training.batch import Batch

@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 
 from pairwright.components.dataset.captions.english import ADJ, ADV, AUX, DET, NOUN, NUM, PREP, VERB, tagged
 from pairwright.components.dataset.examples.example import Examples
-from pairwright.components.pretrain.captioner import MEASURED, CaptionerSettings, Captioning, spread
+from pairwright.components.pretrain.captioners.captioner import MEASURED, CaptionerSettings, Captioning, spread
 from pairwright.components.registry import task
 from pairwright.components.training.batch import Batch
 
@@ -100,7 +100,7 @@ class Cnm(Captioning[CnmSettings]):
         """Share of the words, ends among them, whose group the last controller weighs most."""
         import torch
 
-        from pairwright.components.pretrain.captioner import told_of
+        from pairwright.components.pretrain.captioners.captioner import told_of
 
         device, right, count = next(self.model.parameters()).device, 0, 0
         with torch.no_grad():

@@ -28,10 +28,10 @@ from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.resolve import TOWER_LIBRARIES
-from pairwright.components.pretrain.captioner import COUNTED, CaptionerSettings, Captioning, measure, spread
-from pairwright.components.pretrain.concept_phrases import concept_phrases
-from pairwright.components.pretrain.modality_gap import Adapter, Kind, noised
-from pairwright.components.pretrain.similar_captions import SimilarCaptions
+from pairwright.components.pretrain.captioners.captioner import COUNTED, CaptionerSettings, Captioning, measure, spread
+from pairwright.components.pretrain.text_only.concept_phrases import concept_phrases
+from pairwright.components.pretrain.text_only.modality_gap import Adapter, Kind, noised
+from pairwright.components.pretrain.text_only.similar_captions import SimilarCaptions
 from pairwright.components.registry import task
 from pairwright.components.settings import ModelFolder
 from pairwright.components.training.batch import Batch

@@ -16,7 +16,8 @@ from shapes import caption_text, encoded
 from tars import make_tar, pair, pairs
 
 from pairwright.components.dataset.dataset import open_dataset
-from pairwright.components.dataset.ingest import SOURCES, detect, ingest
+from pairwright.components.dataset.ingest import detect, ingest
+from pairwright.components.dataset.source_kinds import SOURCES
 from pairwright.components.errors import DatasetError, InvalidRecipe
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from shapes import encoded
 from tars import make_tar
 
-from pairwright.components.dataset.ingest import SOURCES
+from pairwright.components.dataset.source_kinds import SOURCES
 from pairwright.flows.commands.ingest import command
 from pairwright.flows.terminal import console
 

@@ -13,8 +13,9 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import shapes` and other plain modules beside this file
 
+# Tensors so small that threads would wait for each other longer than they compute; and several processes share a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes with a thread a core each would wait in turns
     os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's own 15 a worker starves beside another test
 
 # Graphs of towers (components/models/onnx): known by content, so that sessions and workers may share them.

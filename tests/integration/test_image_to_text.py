@@ -25,14 +25,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: make(tmp_path_factory.mktemp(kind)) for kind, make in KINDS.items()}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def captioner(folder: Path, **values: object) -> ImageToText:
     reference = {"reference": str(folder), "path": str(folder), "weights": "w"}
     settings = {"model": reference, "max_new_tokens": 8, "num_beams": 2, "size": 32} | values

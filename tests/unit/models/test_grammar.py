@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +25,6 @@ from pairwright.components.training.here import fit_here
 OTHERS = ["green", "hat", "of"]
 CAPTION = ["a", "small", "red", "boat", "on", "the", "blue", "sea"]
 DRAWN = np.random.default_rng(0).random((200, DRAWS)).tolist()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,6 @@ from pairwright.components.pretrain.self_critical.settings import SelfCriticalSe
 from pairwright.components.pretrain.self_critical.task import SelfCritical, pictures_of
 
 ADJECTIVES = [("red",), ("blue",), ("light", "blue"), ("old",)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,14 +49,6 @@ THINGS = {"dog": "animal", "cat": "animal", "tram": "vehicle", "car": "vehicle",
 PLACES = ("street", "lawn", "table", "beach", "hill")
 ADJECTIVES = ("small", "red", "old", "white", "large")
 SYLLABLES = ("zor", "vek", "bel", "lin", "por", "gal", "mir", "tan", "qui", "dox", "hul", "sab")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,14 +41,6 @@ class AsWritten(Reward[Written]):
 
     def encode(self, batch: Any, captions: Any) -> dict[str, torch.Tensor]:
         return {"each": torch.tensor([self.settings.each] * len(captions))}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

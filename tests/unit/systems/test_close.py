@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_captioners import SMALL_CAPTIONER
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from vectors import unit
@@ -27,27 +27,7 @@ from pairwright.components.training.trainer import Trainer
 
 PAIRS, WIDTH, SEEDS = 256, 48, (0, 1, 2)
 THINGS, COLOURS = ("dog", "bus", "tree", "cup", "hat", "key"), ("red", "blue", "green", "white")
-SMALL: dict[str, Any] = {
-    "features": "captions.vector",
-    "width": 32,
-    "heads": 2,
-    "layers": 1,
-    "prefix": 2,
-    "max_words": 4,
-    "least": 1,
-    "steps": 100,
-    "batch_size": 64,
-    "warmup_steps": 10,
-    "lr": 5e-3,
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+SMALL = SMALL_CAPTIONER | {"features": "captions.vector", "steps": 100}
 
 
 class Planted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_captioners import SMALL_CAPTIONER
 from things import scenes_datasets
 
 from pairwright.components.dataset.dataset import Dataset
@@ -38,14 +38,6 @@ EXPERTS = {
     "ocr": "ocr.text",
     "ocr_confidence": "ocr.confidence",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def content(text: str) -> set[str]:
@@ -285,19 +277,7 @@ def test_a_pair_without_a_label_is_captioned_by_none() -> None:
 
 PAIRS, WIDTH, SEEDS = 384, 16, (0, 1, 2)
 NOUNS, PAINTS = ("dog", "cat", "bus", "tree", "cup", "hat"), ("red", "blue", "green", "pink")
-SMALL: dict[str, Any] = {
-    "features": "x.vector",
-    "width": 32,
-    "heads": 2,
-    "layers": 1,
-    "prefix": 2,
-    "max_words": 6,
-    "least": 1,
-    "steps": 120,
-    "batch_size": 32,
-    "warmup_steps": 10,
-    "lr": 5e-3,
-}
+SMALL = SMALL_CAPTIONER | {"features": "x.vector", "max_words": 6, "steps": 120, "batch_size": 32}
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_captioners import SMALL_CAPTIONER
 from spoken import WrittenSession, babble
 
 from pairwright.components.dataset.examples.population import ArrayPopulation
@@ -29,27 +29,7 @@ from pairwright.components.training.here import fit_here
 
 PAIRS, WIDTH, SEEDS = 512, 12, (0, 1, 2)
 KINDS = ("dog", "cat", "bus", "tree", "car", "cup", "hat", "key")
-SMALL: dict[str, Any] = {
-    "features": "x.vector",
-    "width": 32,
-    "heads": 2,
-    "layers": 1,
-    "prefix": 2,
-    "max_words": 4,
-    "least": 1,
-    "steps": 240,
-    "batch_size": 64,
-    "warmup_steps": 10,
-    "lr": 5e-3,
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+SMALL = SMALL_CAPTIONER | {"features": "x.vector", "steps": 240}
 
 
 def logs(*probability: float) -> list[float]:

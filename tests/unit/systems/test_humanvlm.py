@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +37,6 @@ from pairwright.components.training.trainer import Trainer
 
 SIDE = 1000  # pixels of a picture
 COLUMNS = {"boxes": "seen.boxes", "labels": "seen.labels", "scores": "seen.scores"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # The router

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_captioners import SMALL_CAPTIONER
 from small_encoders import ours
 from torch.nn import functional as F  # noqa: N812
 from vectors import unit
@@ -38,18 +38,9 @@ NAMES = {
     "fr": ("chien", "bus", "arbre", "clé", "nuage", "pain"),
 }
 LANGUAGES = tuple(NAMES)
-SMALL: dict[str, Any] = {
+SMALL = SMALL_CAPTIONER | {
     "features": "captions.vector",
-    "width": 32,
-    "heads": 2,
-    "layers": 1,
-    "prefix": 2,
-    "max_words": 4,
-    "least": 1,
     "steps": 110,
-    "batch_size": 64,
-    "warmup_steps": 10,
-    "lr": 5e-3,
     "noise": 0.1,
     "encoder": "builtin:planted",
     "concepts": NAMES["en"],
@@ -57,14 +48,6 @@ SMALL: dict[str, Any] = {
     "languages": LANGUAGES,
     "translations": ("translation@de", "translation@fr"),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 MEANT = unit(np.random.default_rng(7).normal(size=(len(NAMES["en"]), WIDTH)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 from populations import view_of
+from small_captioners import SMALL_CAPTIONER
 from vectors import vector_column
 
 from pairwright.components.component import FitInputs
@@ -36,28 +36,7 @@ from pairwright.components.training.trainer import Trainer
 PAIRS, WIDTH, LEVELS, SEEDS = 512, 16, 8, (0, 1, 2)
 NOUNS = ("icon", "bus", "dog", "tree", "house", "cat", "car")  # half of the pictures are icons, as on the web
 ADJECTIVES = ("red", "blue", "small", "tall", "old", "new")  # what is no icon is said in six ways, an icon in one
-SMALL: dict[str, Any] = {
-    "features": "x.vector",
-    "width": 32,
-    "heads": 2,
-    "layers": 1,
-    "prefix": 2,
-    "max_words": 4,
-    "least": 1,
-    "steps": 160,
-    "batch_size": 64,
-    "warmup_steps": 10,
-    "lr": 5e-3,
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors so small that threads would wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+SMALL = SMALL_CAPTIONER | {"features": "x.vector", "steps": 160}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ tuned between what is frozen and what its layer bypasses."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,6 @@ from pairwright.components.training.here import fit_here
 from pairwright.components.training.parameters import freeze
 
 SEEDS = (0, 1, 2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # -- a student of a hundred captions ---------------------------------------------------------------------

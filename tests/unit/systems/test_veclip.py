@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,14 +24,6 @@ from pairwright.components.training.order import Order
 PAIRS, WIDTH, SEEDS = 240, 64, (0, 1, 2)
 EVEN = {"alt": 0.5, "vecap": 0.5}
 COLUMNS = {"alt": "text_alt.vector", "vecap": "text_vecap.vector"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # -- the mix ----------------------------------------------------------------------------------------

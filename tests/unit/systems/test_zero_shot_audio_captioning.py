@@ -5,13 +5,13 @@ What a similar caption's vector is exchanged for: test_multicapclip.py, whose ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_captioners import SMALL_CAPTIONER
 from torch.nn import functional as F  # noqa: N812
 from vectors import unit
 
@@ -27,14 +27,6 @@ from pairwright.components.training.heads import fit_heads
 from pairwright.components.training.here import fit_here
 
 RATE, PAIRS, WIDTH, SEEDS = 8_000, 256, 24, (0, 1, 2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # -- a space of real sounds ------------------------------------------------------------------------
@@ -82,20 +74,7 @@ def test_a_clip_that_was_not_learnt_from_retrieves_the_label_of_its_pitch(hertz:
 
 EVENTS, WAYS = ("bell", "drum", "hiss", "horn", "rain", "bark"), ("loud", "soft", "near", "far")
 WORDINGS = ("here", "now", "again", "outside")  # of one meaning; a sound has none
-SMALL: dict[str, Any] = {
-    "features": "captions.vector",
-    "width": 32,
-    "heads": 2,
-    "layers": 1,
-    "prefix": 2,
-    "max_words": 4,
-    "least": 1,
-    "steps": 120,
-    "batch_size": 64,
-    "warmup_steps": 10,
-    "lr": 5e-3,
-    "noise": 0.05,
-}
+SMALL = SMALL_CAPTIONER | {"features": "captions.vector", "steps": 120, "noise": 0.05}
 PROMPTED: dict[str, Any] = {
     "exchanged": 0.5,
     "similar": 3,

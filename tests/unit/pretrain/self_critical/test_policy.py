@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -17,14 +16,6 @@ from pairwright.components.models.words import END, PAD, START, UNKNOWN, vocabul
 from pairwright.components.pretrain.self_critical.policy import advantages, costs, divergence, policy_loss, spoken
 
 WIDTH = 6
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def speaker(seed: int = 0, longest: int = 4, words: str = "a b c") -> Captioner:

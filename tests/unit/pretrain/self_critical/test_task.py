@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +39,6 @@ class OfLength(Reward[Longest]):
 
     def encode(self, batch: Any, captions: Any) -> dict[str, torch.Tensor]:
         return {"each": self.settings.gain * torch.tensor([[float(len(t.split())) for t in row] for row in captions])}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from pairwright.components.errors import InvalidRecipe, nearest
 
 PROSE = ("name", "description", "paper", "status", "left")  # fields that change nothing a recipe makes
 EXTENDS = "extends"
+CHOICE = {"with", "needs", "weight", "called"}  # what is said of a component beside its name
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -151,6 +152,8 @@ def _over(base: Any, own: Any, path: tuple[str, ...], where: str) -> Any:
         base = {"uses": base}  # a step in its short form
     if not isinstance(base, Mapping) or own.get("uses", base.get("uses")) != base.get("uses", own.get("uses")):
         return dict(own)
+    if path[-1:] == ("objective",) and ("uses" in base) != ("uses" in own) and not own.keys() <= CHOICE:
+        return dict(own)  # one of them names weights (`{clip: 1, grouping: 0.5}`), the other says which it uses
     result = dict(base)
     for key, value in own.items():
         here = (*path, str(key))

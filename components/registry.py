@@ -44,6 +44,7 @@ DECORATED = re.compile(r'^@(scorer|selection|captioner|fit|task|objective|reward
 
 _registered: dict[tuple[str, str], type[Component]] = {}
 KINDS = tuple(kind.kind for kind in (Scorer, Selection, Captioner, Fit, Objective, Reward, Benchmark))
+MANY = 30  # names that are no longer read when an error lists them
 
 C = TypeVar("C", bound=type[Component])
 
@@ -141,7 +142,12 @@ def known_names(kind: str | None = None) -> set[str]:
 
 def _unknown(what: str, name: str, names: set[str]) -> UnknownComponent:
     left_out = "".join(f"; plug-in {plug_in} was left out ({why})" for plug_in, why in broken_plug_ins().items())
-    return UnknownComponent(f'no {what} is called "{name}"{nearest(name, names)}{left_out}')
+    near = nearest(name, names)
+    if len(names) > MANY and "did you mean" not in near:
+        near = (
+            "; `pairwright components` lists those there are, and one of your own has to be installed (docs/extend.md)"
+        )
+    return UnknownComponent(f'no {what} is called "{name}"{near}{left_out}')
 
 
 def component_class(kind: str, name: str) -> type[Component]:
@@ -190,11 +196,14 @@ def named_component(choice: Named, module: str = "") -> Component:
 
 
 def find(name: str, kinds: Sequence[str] = ()) -> type[Component]:
-    """The class registered as `name`: of the first of `kinds` that has one, else of any kind.
+    """The class registered as `name`: of the first of `kinds` that has one, else of any kind; `objective.clip` says it.
 
     Raises:
         UnknownComponent: nobody registered it; the nearest known name is in the message.
     """
+    kind, dot, own = name.partition(".")
+    if dot and kind in KINDS:
+        return component_class(kind, own)
     order = (*kinds, *KINDS)
     if not any((kind, name) in {*_ours(), *_registered} for kind in order):
         plug_ins(COMPONENTS)

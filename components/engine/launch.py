@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import shutil
 import threading
 import time
@@ -27,6 +28,7 @@ from typing import Any
 from pairwright.components.engine.cluster import TRAINING_PLACE, Session, import_ray
 from pairwright.components.errors import EngineError, PairwrightError
 
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 POLL_SECONDS = 0.3
 CLOSE_SECONDS = 60.0  # a worker lost while idle may leave Ray looking for another without end
 IDLE_SECONDS = 0.1  # between a worker's questions for the next model
@@ -321,4 +323,6 @@ def _failure(error: BaseException | None) -> EngineError:
     if error is None:
         return EngineError("training failed: its workers ended without a word; run the same command to go on")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return EngineError(f"training failed: {lines[-1] if lines else type(error).__name__}")
+    frames = _FRAME.findall(str(error))
+    where = f" ({frames[-1][0]}, line {frames[-1][1]}, in {frames[-1][2]})" if frames else ""
+    return EngineError(f"training failed: {lines[-1] if lines else type(error).__name__}{where}")

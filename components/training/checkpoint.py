@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pairwright.components.dataset.shards import storage
+from pairwright.components.errors import ModelError
 from pairwright.components.training.parameters import is_moving, trained
 from pairwright.components.training.ranks.shares import cut, own, whole
 
@@ -107,6 +108,23 @@ def kept(tensors: Iterable[tuple[str, Tensor]], here: bool) -> dict[str, Tensor]
         value = whole(tensor.detach())
         if here:
             found[name] = value.cpu().contiguous().clone()
+    return found
+
+
+def task_state(state: Mapping[str, Any], task: str) -> dict[str, Tensor]:
+    """What a task remembers, as it is kept: tensors on the CPU, numbers as tensors of one value.
+
+    Raises:
+        ModelError: a value is neither; a list or a text would come back as something else.
+    """
+    found = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor | bool | int | float):
+            raise ModelError(
+                f'state_dict of {task}: "{name}" is a {type(value).__name__}; give a tensor or a number, which comes '
+                "back to load_state_dict as a tensor"
+            )
+        found[name] = value.detach().cpu() if isinstance(value, Tensor) else torch.tensor(value)
     return found
 
 

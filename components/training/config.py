@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pairwright.components.digest import described
+from pairwright.components.errors import InvalidRecipe
 from pairwright.components.hashing import canonical, file_sha256, sha256_text
 from pairwright.components.registry import component_class, load_class, named_component
 from pairwright.components.settings import Named
@@ -59,18 +60,24 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     threads: int = Field(0, ge=0, description="torch threads a worker; 0 leaves torch's own choice")
     settings: dict[str, Any]
+    code: str = Field("", description="digest of the task's code and of what its settings name, as it was planned")
 
     def make_task(self) -> TaskBase[Any]:
         """The task with its settings.
 
         Raises:
             UnknownComponent: this worker cannot import it, or what its settings name.
-            InvalidRecipe: its settings are wrong.
+            InvalidRecipe: its settings are wrong, or its code was changed after it was planned.
         """
         for kind, name, module in self.named:
             load_class(kind, name, module)
         cls = load_class("fit", self.task, self.module)
         made: Any = cls(cls.settings_model().parse(self.settings, f"task {self.task}"))
+        if self.code and self.code != _code_of(type(made).__module__, self.named):
+            raise InvalidRecipe(
+                f"the code of {self.task}, or of what its settings name, was changed after this run had planned it: "
+                "the model would stand under the code of before; run the same command again"
+            )
         return made  # type: ignore[no-any-return]
 
     def digest(self, task: TaskBase[Any], precision: str) -> str:
@@ -117,8 +124,14 @@ def config_of(
         device=device,
         precision=precision,  # type: ignore[arg-type]
         settings=task.settings.model_dump(mode="json", by_alias=True),
+        code=_code_of(type(task).__module__, named),
     )
     return config.model_dump(mode="json")
+
+
+def _code_of(module: str, named: Sequence[tuple[str, str, str]]) -> str:
+    """Of the task's module and of those of the components that its settings name."""
+    return sha256_text(canonical([source_digest(one) for one in (module, *(place for _, _, place in named))]))
 
 
 def _named(value: Any) -> Iterator[Named]:

@@ -33,6 +33,7 @@ from pairwright.components.training.checkpoint import (
     restore_training,
     save_checkpoint,
     seed_all,
+    task_state,
     training_tensors,
 )
 from pairwright.components.training.contract import Seen, TaskBase, Trained
@@ -331,7 +332,8 @@ class Trainer:
         if self.average is not None:
             tensors |= kept(((f"average.{name}", one) for name, one in self.average.state().items()), self.rank == 0)
         if self.rank == 0:
-            tensors |= {f"task.{name}": value.detach().cpu() for name, value in self.task.state_dict().items()}
+            told = task_state(self.task.state_dict(), self.task.name)
+            tensors |= {f"task.{name}": value for name, value in told.items()}
             for rank, stream in enumerate(streams):
                 tensors |= {f"random.{rank}.{name}": value for name, value in stream.items()}
             state = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pairwright.flows.terminal.completion import DATASET, RECIPE_OR_COMPONENT
+
+if TYPE_CHECKING:
+    from pairwright.components.recipe import Recipe
 
 
 @click.command("explain")
@@ -33,6 +36,7 @@ def command(
       pairwright explain quickstart          steps, what each reads, its digest, shards still to do
       pairwright explain tldr                a recipe that extends another: resolved, its own lines marked
       pairwright explain near_duplicates     a component: what it makes, its settings, its source
+      pairwright explain objective.clip      ... of a kind, where a recipe or another kind has the same name
     """
     import json
 
@@ -58,6 +62,7 @@ def _recipe(what: str, workspace: str | None, **sets: str | None) -> dict[str, A
     """
     from pairwright.components.environment import Environment
     from pairwright.components.recipe_layers import marked, removed
+    from pairwright.components.registry import summaries
     from pairwright.flows.planning.asked import ask
     from pairwright.flows.planning.check import check_recipe
     from pairwright.flows.running.run import open_run
@@ -93,7 +98,22 @@ def _recipe(what: str, workspace: str | None, **sets: str | None) -> dict[str, A
         "shards": len(dataset.shards),
         "steps": steps,
         "keep": keep,
+        "then": _then(run.plan.recipe),
+        "namesakes": [f"{kind}.{what}" for kind, name in summaries() if name == what],
     }
+
+
+def _then(recipe: Recipe) -> list[str]:
+    """What is trained of the kept pairs, and by what it is measured, a line each."""
+    trains = {name: step for name, step in (("pretrain", recipe.pretrain), *recipe.train.items()) if step is not None}
+    lines = []
+    for name, step in trains.items():
+        data, init = getattr(step, "data", "kept"), getattr(step, "init", None)
+        begun = f", from {init}" if init else ""
+        lines.append(f"train {name:<16} {step.uses:<20} on {data}, seeds {', '.join(map(str, step.seeds))}{begun}")
+    if recipe.evaluate is not None:
+        lines += [f"evaluate {name:<13} {step.uses}" for name, step in recipe.evaluate.benchmarks.items()]
+    return lines
 
 
 def _component(name: str) -> dict[str, Any]:
@@ -139,6 +159,12 @@ def _show_recipe(described: dict[str, Any]) -> None:
     click.echo("\n  keep, in order:")
     for name, expression in described["keep"].items():
         click.echo(f"    {name:<18} {expression}")
+    if described["then"]:
+        click.echo("\n  then:")
+        for line in described["then"]:
+            click.echo(f"    {line}")
+    for other in described["namesakes"]:
+        click.echo(f"\n  a component is called so, too: pairwright explain {other}")
     if described["extends"]:
         _show_own(described)
 

@@ -106,6 +106,12 @@ def launch(
         device=run.device,
         precision=run.precision,
     )
+    from pairwright.components.training.checkpoint import newest_checkpoint
+
+    begun = newest_checkpoint(scratch)
+    if begun is not None:
+        stage.facts(resumed_from=begun.step)
+        run.console.say(f"  {stage.record.name} goes on from step {begun.step}")
     if run.session.local:  # Ray leaves a worker one thread; on this machine nothing else runs beside training
         config["threads"] = max(1, usable_cores() // run.environment.train_workers)
     result = group.train(

@@ -82,12 +82,12 @@ def test_an_example_is_a_command_that_can_be_given(where: str, command: str) -> 
 
 def check_names(verb: str, given: dict[str, object]) -> None:
     from pairwright.components.dataset.ingest import sources
-    from pairwright.components.registry import known_names
+    from pairwright.components.registry import known_names, summaries
     from pairwright.flows.recipes import recipe_names
 
     known = {
         "run": ("recipe", recipe_names()),
-        "explain": ("what", [*recipe_names(), *known_names()]),
+        "explain": ("what", [*recipe_names(), *known_names(), *(f"{kind}.{name}" for kind, name in summaries())]),
         "score": ("scorer", known_names("scorer")),
         "ingest": ("kind", [*sources(), "auto"]),
     }

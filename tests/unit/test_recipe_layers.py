@@ -83,6 +83,24 @@ def test_a_step_that_uses_another_component_takes_nothing_of_the_bases(tmp_path:
     assert (short.uses, short.needs) == ("image", ("text",))
 
 
+@pytest.mark.parametrize(
+    ("base", "said", "comes_to"),
+    [
+        ({"uses": "clip"}, {"clip": 1, "grouping": 0.5}, {"clip": 1, "grouping": 0.5}),
+        ({"clip": 1, "grouping": 0.5}, {"uses": "siglip"}, {"uses": "siglip"}),
+        ({"uses": "clip"}, {"with": {"smoothing": 0.1}}, {"uses": "clip", "with": {"smoothing": 0.1}}),
+        ({"clip": 1, "grouping": 0.5}, {"grouping": 0.2}, {"clip": 1, "grouping": 0.2}),
+    ],
+)
+def test_objectives_named_with_weights_replace_a_single_one_and_the_reverse(
+    tmp_path: Path, base: Any, said: Any, comes_to: Any
+) -> None:
+    stands_on = BASE | {"pretrain": {"with": {"objective": base}}}
+    mine = {"name": "mine", "extends": "base.yaml", "pretrain": {"with": {"objective": said}}}
+    recipe = read_recipe(written(tmp_path, base=stands_on, mine=mine), FOLDER)
+    assert recipe.pretrain.with_["objective"] == comes_to
+
+
 def test_prose_is_not_inherited(tmp_path: Path) -> None:
     recipe = own(tmp_path)
     assert (recipe.name, recipe.description, recipe.paper) == ("mine", "", "")

@@ -35,7 +35,7 @@ def test_a_component_is_found_by_kind_and_name_and_by_name_alone():
         pass
 
     assert registry.component_class("scorer", "sharpness") is Sharpness
-    assert registry.find("sharpness") is Sharpness
+    assert registry.find("sharpness") is registry.find("scorer.sharpness") is Sharpness
     assert Sharpness.name == "sharpness"
     assert registry.registered() == {("scorer", "sharpness"): Sharpness}
 
@@ -51,6 +51,18 @@ def test_an_unknown_name_names_the_nearest_of_its_kind():
         registry.component_class("benchmark", "sharpness")
     with pytest.raises(UnknownComponent, match='no component is called "sharp"'):
         registry.find("sharp")
+
+
+def test_of_many_names_an_error_lists_none_but_says_who_does(monkeypatch):
+    @registry.scorer("sharpness")
+    class Sharpness(Scorer[Settings]):
+        pass
+
+    monkeypatch.setattr(registry, "MANY", 0)
+    with pytest.raises(UnknownComponent, match=r"`pairwright components` lists those there are.*docs/extend.md"):
+        registry.find("zzzzzzzzz")
+    with pytest.raises(UnknownComponent, match='did you mean "sharpness"'):
+        registry.find("sharpnes")
 
 
 def test_two_components_of_one_name_are_refused():

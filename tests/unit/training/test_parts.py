@@ -10,6 +10,7 @@ from torch import nn
 
 from pairwright.components.errors import ModelError
 from pairwright.components.training.average import Average
+from pairwright.components.training.checkpoint import task_state
 from pairwright.components.training.parameters import freeze, frozen_hash, parameter_groups, trained
 from pairwright.components.training.precision import Precision, resolve_precision
 from pairwright.components.training.schedule import learning_rate
@@ -178,3 +179,15 @@ def test_where_nothing_can_be_compiled_it_is_said_and_training_goes_on(monkeypat
     monkeypatch.setattr(nn.Module, "compile", refuse)
     compiled(Tower())
     assert caplog.messages == ["training goes on without torch.compile: no compiler here"]
+
+
+def test_a_task_remembers_tensors_and_numbers_and_is_told_what_else_it_may_not() -> None:
+    kept = task_state({"bank": torch.arange(3), "average": 0.25, "count": 4, "done": True}, "focal")
+    assert {name: value.tolist() for name, value in kept.items()} == {
+        "bank": [0, 1, 2],
+        "average": 0.25,
+        "count": 4,
+        "done": True,
+    }
+    with pytest.raises(ModelError, match='state_dict of focal: "names" is a list; give a tensor or a number'):
+        task_state({"names": ["a"]}, "focal")

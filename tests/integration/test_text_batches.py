@@ -63,6 +63,7 @@ class Provider:
             made = [self.answer(one["custom_id"], one["body"]["messages"][-1]["content"]) for one in lines]
             self.files[f"out_{number}"] = "\n".join(json.dumps(one) for one in made if one).encode()
             self.batches[number] = {"id": number, "status": "in_progress", "metadata": said["metadata"]}
+            self.batches[number]["request_counts"] = {"total": len(lines), "completed": 0, "failed": 0}
         self.after_create()
         return self.batches[number]
 
@@ -328,6 +329,44 @@ def test_a_killed_job_finds_its_batch_and_submits_none_twice(moment: str, provid
     assert done.stdout.split() == [prompt.upper() for prompt in PROMPTS]
     assert len(provider.batches) == 1
     assert sorted(provider.asked) == sorted(PROMPTS)
+
+
+def test_a_worker_that_waited_until_another_had_all_answers_takes_them(provider, model) -> None:
+    mine, theirs = model(), model()
+    kept = mine._kept
+
+    def before_the_others_are_done(*args: Any, **more: Any) -> Any:
+        found = kept(*args, **more)
+        mine._kept = kept
+        assert texts(theirs.complete(PROMPTS)) == [prompt.upper() for prompt in PROMPTS]
+        return found
+
+    mine._kept = before_the_others_are_done
+    assert texts(mine.complete(PROMPTS)) == [prompt.upper() for prompt in PROMPTS]
+    assert sorted(provider.asked) == sorted(PROMPTS)
+
+
+def test_a_worker_reads_a_file_of_which_another_has_taken_in_a_part(provider, model) -> None:
+    """Of twelve prompts eleven are answered while this worker waits: the file still has twelve lines."""
+    mine, theirs = model(), model()
+
+    def taken_in_meanwhile() -> None:
+        with theirs.answers.transaction() as database:
+            database.execute("delete from asked where prompt != (select max(prompt) from asked)")
+
+    look = provider.look
+
+    def looked(number: str) -> Any:
+        found = look(number)
+        if found and found["status"] == "completed":
+            taken_in_meanwhile()
+        return found
+
+    provider.look = looked
+    found = mine.complete(PROMPTS)
+    assert len(provider.files[next(iter(provider.batches)).join(["out_", ""])].splitlines()) == len(PROMPTS)
+    assert sum(one.text is not None for one in found) >= 1
+    assert not any((one.problem or "").startswith("garbled") for one in found)
 
 
 def test_workers_that_want_the_same_prompts_wait_for_one_batch(provider, model) -> None:

@@ -74,11 +74,11 @@ class OpenAIBatchModel:
             todo = [digest for digest in prompts if digest not in found]
             async with _lock(f"{self.answers.path}.lock"):
                 batches = await self._submit(todo, prompts)
-            if not batches:
-                break
             for batch in batches:
                 reasons |= await self._collect(batch, prompts)
-            found |= self._kept(todo)
+            found |= self._kept(todo)  # without a batch of ours, too: another worker may have answered while we waited
+            if not batches:
+                break
         without = [digest for digest in prompts if digest not in found]
         return found | {digest: self._without(reasons.get(digest)) for digest in without}
 
@@ -228,22 +228,33 @@ class OpenAIBatchModel:
                 break
             await asyncio.sleep(self.settings.poll_s)
         members = self._members(batch)
+        lines = max(len(members), self._told(state))  # another worker may have taken in a part by now
         reasons: dict[str, str] = {}
         for name in ("output_file_id", "error_file_id"):
-            if state.get(name):
-                reasons |= await self._take_in(batch, str(state[name]), members, prompts)
+            if members and state.get(name):
+                reasons |= await self._take_in(batch, str(state[name]), lines, members, prompts)
         left = self._members(batch)
         self._release(batch)
         if state["status"] == "failed":
             raise TextModelError(f"{self.settings.url} refused the batch: {_errors_of(state)}; mend it and run again")
         return dict.fromkeys(left, "missing" if state["status"] == "completed" else str(state["status"])) | reasons
 
+    def _told(self, state: Mapping[str, Any]) -> int:
+        """How many prompts the provider says a batch has, 0 where it says nothing that can be."""
+        counts = state.get("request_counts")
+        total = counts.get("total") if isinstance(counts, dict) else None
+        return total if isinstance(total, int) and 0 < total <= self.settings.largest_batch else 0
+
     async def _take_in(
-        self, batch: str, file: str, members: Mapping[str, Usage], prompts: Mapping[str, str]
+        self, batch: str, file: str, lines: int, members: Mapping[str, Usage], prompts: Mapping[str, str]
     ) -> dict[str, str]:
-        """Keep what a file of answers says of the batch's own prompts; the reasons of those without one."""
+        """Keep what a file of answers says of the batch's own prompts; the reasons of those without one.
+
+        Args:
+            lines: that the file may have at most.
+        """
         reasons: dict[str, str] = {}
-        room = len(members) * (LINE + CHARACTER_BYTES * self.settings.max_new_tokens)
+        room = lines * (LINE + CHARACTER_BYTES * self.settings.max_new_tokens)
         content = await self._fetched(f"/files/{quote(file, safe='')}/content", room)
         for line in content.splitlines():
             try:

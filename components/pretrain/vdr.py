@@ -17,15 +17,15 @@ Mechanism verified by test, figure not reproduced.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import Field
 
 from pairwright.components.component import Captions, Columns
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.spread import spread
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import ColumnError
 from pairwright.components.models.resolve import TOWER_LIBRARIES
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 COUNTED = 200_000  # examples whose words make the vocabulary, evenly over the population
-READ_AT_ONCE = 1024
 
 
 class VdrSettings(TrainerSettings):
@@ -78,7 +77,7 @@ class Vdr(Task[VdrSettings]):
         from pairwright.components.models.words import SPECIAL, vocabulary_of
 
         wish, device = self.settings, str(self.device)
-        captions = (text for some in self._spread() for text in some.texts(wish.source))
+        captions = (text for some in spread(self.population, COUNTED) for text in some.texts(wish.source))
         words = vocabulary_of(captions, wish.vocabulary, wish.least)[len(SPECIAL) :]
         if len(words) < 2:
             raise ColumnError(
@@ -90,13 +89,6 @@ class Vdr(Task[VdrSettings]):
         with torch.no_grad():
             model.log_scale.fill_(math.log(wish.initial_scale))
         return model
-
-    def _spread(self) -> Iterator[Examples]:
-        """Examples evenly over the population, in its order: the same ones in every run."""
-        count = min(self.population.size, COUNTED)
-        numbers = np.arange(count) * self.population.size // max(count, 1)
-        for start in range(0, count, READ_AT_ONCE):
-            yield self.population.read(numbers[start : start + READ_AT_ONCE], 0, 0)
 
     def collate(self, examples: Examples) -> Mapping[str, Any]:
         import torch

@@ -10,11 +10,10 @@ import copy
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
-from pairwright.components.errors import ModelError
 from pairwright.components.models.captioner.decoder import Cache, Decoder, places_of
+from pairwright.components.models.causal_lm import load_causal_lm
 
 LONGEST = 1024  # tokens, where a model's configuration does not say how many it reads
 
@@ -93,13 +92,5 @@ def load_pretrained(folder: str | Path) -> tuple[PretrainedDecoder, Any]:
     Raises:
         ModelError: the folder holds none.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    safe = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **safe)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{folder} holds no causal language model that transformers can load: {reason}") from None
-    return PretrainedDecoder(model.eval()), tokenizer
+    held = load_causal_lm(folder)
+    return PretrainedDecoder(held.model), held.tokenizer

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from pairwright.components.component import Captions, Columns
 from pairwright.components.dataset.examples.example import Examples
 from pairwright.components.dataset.examples.population import Population
+from pairwright.components.dataset.examples.spread import spread
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import ColumnError
 from pairwright.components.pretrain.captioners.captioner_levels import draw_levels
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from pairwright.components.models.captioner.folder import TaughtOn
     from pairwright.components.models.captioner.prefix import Part
 
-READ_AT_ONCE = 1024  # examples
 COUNTED = 200_000  # examples whose words make the vocabulary, evenly over the population
 MEASURED = 4096  # examples the trained model is measured on, likewise
 DROPPED = ("image", "control")  # parts of which a share is not told
@@ -359,14 +359,6 @@ def nats_of(model: Captioner, told: Mapping[str, Tensor], tokens: Tensor) -> Ten
             here = {name: value[rows].to(device) for name, value in told.items()}
             found.append(model.nats(model.logits(here, said[:, :-1]), said).double().sum(1).cpu())
     return torch.cat(found)
-
-
-def spread(population: Population, most: int) -> Iterator[Examples]:
-    """At most so many examples, evenly over the population, in its order: the same ones in every run."""
-    count = min(population.size, most)
-    numbers = np.arange(count) * population.size // max(count, 1)
-    for start in range(0, count, READ_AT_ONCE):
-        yield population.read(numbers[start : start + READ_AT_ONCE], 0, 0)
 
 
 def _card(

@@ -24,7 +24,8 @@ from pydantic import Field, model_validator
 
 from pairwright.components.dataset.captions.english import ADJ, ADV, AUX, DET, NOUN, NUM, PREP, VERB, tagged
 from pairwright.components.dataset.examples.example import Examples
-from pairwright.components.pretrain.captioners.captioner import MEASURED, CaptionerSettings, Captioning, spread
+from pairwright.components.dataset.examples.spread import spread
+from pairwright.components.pretrain.captioners.captioner import MEASURED, CaptionerSettings, Captioning
 from pairwright.components.registry import task
 from pairwright.components.training.batch import Batch
 

@@ -20,8 +20,9 @@ from pydantic import Field, model_validator
 
 from pairwright.components.component import Captions, Columns
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.spread import spread
 from pairwright.components.dataset.examples.wish import Reads
-from pairwright.components.pretrain.captioners.captioner import MEASURED, CaptionerSettings, Captioning, nats_of, spread
+from pairwright.components.pretrain.captioners.captioner import MEASURED, CaptionerSettings, Captioning, nats_of
 from pairwright.components.registry import task
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ likeness to the teacher is measured. `text_model: {uses: student, model: "step:s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.spread import in_blocks
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.registry import task
 from pairwright.components.training.batch import Batch
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from pairwright.components.models.copying.model import Copying
 
-READ_AT_ONCE = 1024  # examples
 MEASURED = 256  # held-out examples that are written, the first of an even spread
 
 
@@ -75,7 +75,7 @@ class FusionStudent(Task[FusionStudentSettings]):
 
         wish = self.settings
         self.held_out = _held_out(self.population.groups(), wish.held_out, wish.seed)
-        learnt = self._blocks(np.flatnonzero(~self.held_out))
+        learnt = in_blocks(self.population, np.flatnonzero(~self.held_out))
         texts = (text for some in learnt for source in self.caption_sources() for text in some.texts(source))
         words = vocabulary_of(texts, wish.vocabulary, wish.least)
         known = Vocabulary(words, tuple(wish.fields), wish.read)
@@ -117,10 +117,6 @@ class FusionStudent(Task[FusionStudentSettings]):
         counted: Tensor = (batch["targets"][:, 1:] != PAD) & ~batch["held_out"][:, None]
         return counted
 
-    def _blocks(self, numbers: np.ndarray) -> Iterator[Examples]:
-        for start in range(0, len(numbers), READ_AT_ONCE):
-            yield self.population.read(numbers[start : start + READ_AT_ONCE], 0, 0)
-
     def save(self, folder: Path, trained: Trained) -> Mapping[str, Any]:
         from pairwright.components.models.copying.folder import save_copying
 
@@ -138,7 +134,7 @@ class FusionStudent(Task[FusionStudentSettings]):
 
         numbers = np.flatnonzero(self.held_out)
         few = numbers[np.arange(min(len(numbers), MEASURED)) * len(numbers) // max(min(len(numbers), MEASURED), 1)]
-        (examples,) = self._blocks(few)
+        (examples,) = in_blocks(self.population, few)
         tensors = {name: value.to(self.device) for name, value in self._tensors(examples).items()}
         with torch.no_grad():
             nats = self._nats(tensors).double().sum()

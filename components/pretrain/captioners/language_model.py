@@ -25,8 +25,9 @@ from pydantic import Field, model_validator
 
 from pairwright.components.component import Captions
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.spread import spread
 from pairwright.components.dataset.examples.wish import Reads
-from pairwright.components.pretrain.captioners.captioner import COUNTED, MEASURED, spread
+from pairwright.components.pretrain.captioners.captioner import COUNTED, MEASURED
 from pairwright.components.registry import task
 from pairwright.components.training.batch import Batch
 from pairwright.components.training.settings import TrainerSettings

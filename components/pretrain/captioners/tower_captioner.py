@@ -20,8 +20,9 @@ from pydantic import Field
 
 from pairwright.components.component import Captions
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.spread import spread
 from pairwright.components.dataset.examples.wish import ImageWish, Reads
-from pairwright.components.pretrain.captioners.captioner import MEASURED, CaptionerSettings, Captioning, nats_of, spread
+from pairwright.components.pretrain.captioners.captioner import MEASURED, CaptionerSettings, Captioning, nats_of
 from pairwright.components.registry import task
 from pairwright.components.settings import ModelFolder
 from pairwright.components.training.batch import Batch

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from pairwright.components.component import Captions, Columns
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.spread import in_blocks
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import DatasetError
 from pairwright.components.pretrain.composed.miner import Telling, Triplet, mine, read_concreteness
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pairwright.components.models.composed.net import ComposedNet
-
-READ_AT_ONCE = 1024
 
 
 class GenecisCombinerSettings(ComposedSettings):
@@ -92,9 +91,7 @@ class GenecisCombiner(ComposedTask[GenecisCombinerSettings]):
 
         wish = self.settings
         tellings = []
-        for start in range(0, self.population.size, READ_AT_ONCE):
-            numbers = np.arange(start, min(start + READ_AT_ONCE, self.population.size))
-            some = self.population.read(numbers, 0, 0)
+        for some in in_blocks(self.population, np.arange(self.population.size)):
             for number, caption in zip(some.numbers.tolist(), some.texts(wish.source), strict=True):
                 tellings += [Telling(number, one) for one in scene_graph(caption)]
         ratings = None if wish.concreteness is None else read_concreteness(wish.concreteness)

@@ -25,10 +25,11 @@ from pydantic import Field, model_validator
 
 from pairwright.components.component import Captions, Columns
 from pairwright.components.dataset.examples.example import Examples
+from pairwright.components.dataset.examples.spread import spread
 from pairwright.components.dataset.examples.wish import Reads
 from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.resolve import TOWER_LIBRARIES
-from pairwright.components.pretrain.captioners.captioner import COUNTED, CaptionerSettings, Captioning, measure, spread
+from pairwright.components.pretrain.captioners.captioner import COUNTED, CaptionerSettings, Captioning, measure
 from pairwright.components.pretrain.text_only.concept_phrases import concept_phrases
 from pairwright.components.pretrain.text_only.modality_gap import Adapter, Kind, noised
 from pairwright.components.pretrain.text_only.similar_captions import SimilarCaptions

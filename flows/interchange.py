@@ -5,6 +5,7 @@ export_named("champion", "./out", "sentence-transformers", environment)
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,13 +106,16 @@ def import_named(
 
 def _quiet() -> None:
     """Neither bars nor advice of the libraries that read and write; what goes wrong is raised."""
-    import logging
-
     from transformers.utils import logging as theirs
 
     theirs.disable_progress_bar()
     theirs.set_verbosity_error()
-    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantiser advises by the root logger
+    logging.getLogger().addFilter(_at_least_an_error)  # ONNX Runtime's quantiser advises by the root logger
+
+
+def _at_least_an_error(record: logging.LogRecord) -> bool:
+    """Of what is said by the root logger itself; a level would silence every other logger with it."""
+    return record.levelno >= logging.ERROR
 
 
 def shown_of(data: str, count: int, side: int) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,10 @@ def shapes(tmp_path: Path) -> Callable[..., object]:
         return shapes_dataset(options.pop("root", tmp_path), pairs, shards, **options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_still_heard() -> Iterator[None]:
+    """No test, and nothing it calls, silences the process for those after it."""
+    yield
+    assert logging.getLogger("pairwright").isEnabledFor(logging.WARNING), "a root logger's level or disable() was left"

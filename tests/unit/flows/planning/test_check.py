@@ -286,13 +286,15 @@ def shaped_like_the_corpus(root: Path, part: int = 0) -> Dataset:
     from pairwright.components.dataset.shards.sidecar import caption
     from pairwright.components.dataset.shards.writer import ShardWriter
 
-    sources = ("alt", "description", "title", "file_name", "keywords", "paraphrase", "negative", "modification")
+    sources = ["alt", "description", "title", "file_name", "keywords", "paraphrase", "negative", "modification"]
+    sources += ["paragraph"]
     languages = ("de", "es", "fr", "ja", "zh")
     with ShardWriter(str(root / "corpus"), "corpus") as writer:
         for number in range(4 * part, 4 * part + 4):
             captions = [caption(f"{source} {number}", source=source, lang="en") for source in sources]
             captions += [caption(f"{lang} {number}", source="translation", lang=lang) for lang in languages]
             labels = [("collection", "tuxpaint-stamps-default"), ("style", f"s{number % 2}")]
-            labels += [(name, f"{name}{number}") for name in ("category", "group", "subgroup", "concept", "reference")]
+            names = ("category", "group", "subgroup", "concept", "reference", "subject", "subject_colour")
+            labels += [(name, f"{name}{number}") for name in names]
             writer.add(str(number), [("image", "image", "jpg", encoded(number))], captions, labels)
     return writer.dataset

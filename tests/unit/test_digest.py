@@ -278,6 +278,7 @@ def deep(said: dict) -> dict:
     return {"inner": {"uses": "digest_test_sharp", "with": said}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap", [lambda said: (said, "digest_test_sharp"), lambda s: (deep(s), "digest_test_wrapping")]
 )
@@ -441,6 +442,7 @@ def test_what_is_imported_and_what_is_done_with_it_count(before, after):
     assert code_digest(PLACED.replace(before, after)) != code_digest(PLACED)
 
 
+@pytest.mark.slow
 def test_every_module_of_ours_has_a_digest_and_no_two_that_differ_share_one():
     folder = Path(source_code.__file__).parent
     modules = [

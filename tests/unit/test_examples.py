@@ -7,6 +7,7 @@ Parsed by the command's own parser, with every name it holds looked up; those of
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -80,23 +81,29 @@ def test_an_example_is_a_command_that_can_be_given(where: str, command: str) -> 
     check_names(words[0], context.params)
 
 
-def check_names(verb: str, given: dict[str, object]) -> None:
+@functools.cache
+def known_by_verb() -> dict[str, tuple[str, list[str]]]:
+    """verb -> (its parameter that is a name, the names there are)."""
     from pairwright.components.dataset.ingest import sources
     from pairwright.components.registry import known_names, summaries
     from pairwright.flows.recipes import recipe_names
 
-    known = {
-        "run": ("recipe", recipe_names()),
+    return {
+        "run": ("recipe", [*recipe_names()]),
         "explain": ("what", [*recipe_names(), *known_names(), *(f"{kind}.{name}" for kind, name in summaries())]),
-        "score": ("scorer", known_names("scorer")),
+        "score": ("scorer", [*known_names("scorer")]),
         "ingest": ("kind", [*sources(), "auto"]),
     }
+
+
+def check_names(verb: str, given: dict[str, object]) -> None:
+    known = known_by_verb()
     if verb in known:
         parameter, names = known[verb]
         value = str(given[parameter])
         made_up = PLACEHOLDER.fullmatch(value) or value in ("long_words", "mine")  # as docs/extend.md begins them
         assert made_up or value in names, f"{value} is none of {sorted(names)}"
-    if verb == "score" and given["scorer"] in names:
+    if verb == "score" and given["scorer"] in known[verb][1]:
         cls = component_class("scorer", str(given["scorer"]))
         made = cls(cls.settings_model().parse(options(given["settings"]), "an example"))
         assert not made.column_names(), f"{cls.name} reads columns of other steps, which `score` does not make"

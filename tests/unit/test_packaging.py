@@ -107,6 +107,7 @@ def test_folders_of_the_same_names_shadow_nothing(unpacked: Path, users_folder: 
     ]
 
 
+@pytest.mark.slow
 def test_the_installed_command_reads_its_own_recipes_and_templates(unpacked: Path, users_folder: Path) -> None:
     assert "quickstart" in python(unpacked, users_folder, "-m", "pairwright.flows.cli", "recipes")
     python(unpacked, users_folder, "-m", "pairwright.flows.cli", "new", "scorer", "sharpness")

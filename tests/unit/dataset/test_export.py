@@ -165,6 +165,7 @@ def test_the_dataset_is_never_exported_onto_itself(shapes):
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     rows=st.lists(

@@ -75,6 +75,7 @@ def linked(a: Candidate, b: Candidate) -> bool:
     return bool(same_text or near or (a.family and a.family == b.family))
 
 
+@pytest.mark.slow
 @given(populations())
 @settings(max_examples=60, deadline=None)
 def test_no_group_crosses(population: list[Candidate]) -> None:

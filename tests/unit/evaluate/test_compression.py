@@ -114,6 +114,7 @@ def planted(rows: int, damaged: float, seed: int) -> tuple[TrainingPairs, np.nda
     return TrainingPairs(image, text, said.numpy()), wrong.numpy()
 
 
+@pytest.mark.slow
 def test_a_clean_half_beats_a_random_half_and_the_whole():
     pairs, wrong = planted(600, 0.6, seed=1)
     clean, _ = planted(80, 0.0, seed=1)

@@ -77,6 +77,7 @@ def test_it_keeps_its_promise_on_hits_and_misses_in_groups() -> None:
     assert high < 1.5 * low  # samples of 200 groups say about as much
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0, 0.01), st.floats(0.001, 0.3), st.floats(0.001, 0.3), st.integers(2, 10), st.floats(0.02, 0.5))
 def test_needed_is_the_fewest_and_falls_with_the_difference(

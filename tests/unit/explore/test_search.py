@@ -260,6 +260,7 @@ def test_a_histogram_counts_every_pair_found_once(opened: Any, condition: Condit
     assert all(counted[c] <= found.classes[c] for c in counted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.score", "a.whole"])
 def test_what_a_brush_writes_finds_what_its_bars_hold(opened: Any, name: str) -> None:
     explorer, _ = opened
@@ -282,6 +283,7 @@ def test_pages_are_slices_of_what_was_found(opened: Any) -> None:
     assert explorer.page(wanted, 10**9, 7)["items"] == []
 
 
+@pytest.mark.slow
 def test_rows_stay_beside_each_other_over_many_row_groups(tmp_path: Path) -> None:
     """DuckDB skips row groups that a condition rules out; a join by position must not slip by them."""
     rows, shards = 90_000, []

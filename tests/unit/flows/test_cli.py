@@ -60,6 +60,7 @@ def command(*arguments, cwd=None, **variables):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

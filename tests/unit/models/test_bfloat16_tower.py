@@ -83,6 +83,7 @@ def test_compiled_it_gives_the_same_for_any_number_of_pictures(tmp_path: Path) -
     assert tower.facts["compiled"] is True, "else the test compares a tower with itself"
 
 
+@pytest.mark.slow
 def test_without_a_compiler_it_says_so_and_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -116,6 +116,7 @@ def fitted(root: Path, view: Any, **options: Any) -> tuple[dict[str, Any], Path]
     return dict(component.fit(FitInputs(view), folder)), folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_more_than_half_the_codebook_is_used_and_its_codes_tell_what_captions_say(tmp_path: Path, seed: int) -> None:
     view, kind = population(tmp_path, seed)
@@ -152,6 +153,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_from_its_checkpoints_to_the_same_bytes_and_never_from_another_fits(tmp_path: Path) -> None:
     view, _ = population(tmp_path)
     _, whole = fitted(tmp_path / "whole", view, steps=40)

@@ -170,6 +170,7 @@ def ranking(serving):
     return {"preference": [[n] for n in range(len(serving["captions"]))]}
 
 
+@pytest.mark.slow
 def test_a_tar_that_cannot_be_read_is_left_out_with_its_reason_until_it_can(tmp_path, monkeypatch):
     monkeypatch.setattr(handing, "AWAY_SECONDS", 2.0)  # a minute, as shipped: too long for a test to wait
     dataset = captioned_dataset(tmp_path, many_captions(12), shards=2)

@@ -59,6 +59,7 @@ def test_a_caption_is_paid_for_the_detail_that_is_asked_for_and_nothing_else_of_
     assert paid["each"].tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 1]]
 
 
+@pytest.mark.slow
 def test_tuned_for_answers_captions_say_what_is_asked(tmp_path: Path) -> None:
     first = start(tmp_path, 0)
     trainer = tuned(first, [{"uses": "answers"}], steps=25)

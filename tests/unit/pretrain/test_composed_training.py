@@ -38,6 +38,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_a_stopped_training_ends_with_the_same_bytes_and_its_model_answers(
     scenes: tuple[ColumnsView, Dataset], tmp_path: Path, name: str

@@ -171,6 +171,7 @@ def test_the_temperature_starts_at_1_and_is_learnt(tmp_path: Path) -> None:
 # -- on planted data ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_the_rules_leave_teaches_more_than_everything(recipe: Recipe, tmp_path: Path) -> None:
     """Of 144 shapes a third says the truth; others bear a template or gibberish. Three seeds, equal steps."""
     with ShardWriter(f"{tmp_path}/crawl", "crawl") as writer:

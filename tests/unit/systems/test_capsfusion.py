@@ -150,6 +150,7 @@ def test_the_rule_keeps_every_name_and_noun_and_adds_no_word(seed: int) -> None:
 # The student.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_student_writes_of_unseen_names_what_its_teacher_would(seed: int) -> None:
     held, texts = written(seed)

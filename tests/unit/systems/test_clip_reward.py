@@ -124,6 +124,7 @@ def repeats(captions: list[str]) -> float:
     return float(np.mean([repetition(said, n) for n in (1, 2)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_without_the_grammar_term_repetition_rises_and_with_it_it_does_not(place: Path, seed: int) -> None:
     first, shown = start(place, seed, STUTTER), world(seed + 500).features

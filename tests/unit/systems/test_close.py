@@ -74,6 +74,7 @@ def right(model: Captioner, vectors: np.ndarray, captions: list[str]) -> float:
     return float(np.mean([text == caption for text, caption in zip(said, captions, strict=True)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_with_a_gap_a_model_of_noised_captions_says_more_of_unseen_pictures_than_one_without_noise(seed: int) -> None:
     unseen = Planted(100 + seed, 512)

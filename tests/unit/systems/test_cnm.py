@@ -101,6 +101,7 @@ def trained(seed: int, linguistic: float = 1.0) -> Cnm:
     return fit_here(Cnm(settings(seed=seed, linguistic=linguistic)), population(seed)).task  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_last_controller_tells_parts_of_speech_on_pictures_it_never_saw(seed: int) -> None:
     task = trained(seed)
@@ -112,6 +113,7 @@ def test_the_last_controller_tells_parts_of_speech_on_pictures_it_never_saw(seed
     assert named < measure(task.model, task.population, task.settings)["nats_per_word"] - 0.05  # told another's picture
 
 
+@pytest.mark.slow
 def test_untaught_the_controller_goes_its_own_way() -> None:
     task = trained(0, linguistic=0.0)
     assert task._steered() < 0.6

@@ -172,6 +172,7 @@ def test_the_query_is_the_language_models_and_reads_both() -> None:
     assert torch.allclose(query, net.query(image, padded), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_without_a_label_it_beats_the_averaged_vector_where_a_text_names_what_goes_and_what_comes(seed: int) -> None:
     """Where a text names the new value alone, the average is the better query here: the recipe says so, too."""

@@ -35,6 +35,7 @@ def fitted(options: Options = QUICK, **planted: object) -> tuple[RewardModel, Cr
     return model, crawl, bad
 
 
+@pytest.mark.slow
 def test_informative_evidence_survives_judgements_that_are_noise() -> None:
     """Of exchanged captions nobody judged, the reward finds as many as the evidence it stands on; over three seeds."""
     areas = []
@@ -46,6 +47,7 @@ def test_informative_evidence_survives_judgements_that_are_noise() -> None:
     assert reward >= evidence - 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_exchanged_captions_are_found_though_only_taste_was_taught(seed: int) -> None:
     model, crawl, bad = fitted(seed=seed)
@@ -56,6 +58,7 @@ def test_exchanged_captions_are_found_though_only_taste_was_taught(seed: int) ->
     assert area(crawl_scores(model, crawl)[0], bad) < BLIND
 
 
+@pytest.mark.slow
 def test_heads_that_saw_the_judged_pairs_alone_see_less_than_those_of_the_crawl() -> None:
     """What was so before: a few judged pictures are too few to learn what fits a picture."""
     crawl, bad, judged, evidence = planted_crawl(judged=16)
@@ -76,6 +79,7 @@ def test_without_anything_of_the_judgements_it_is_the_evidence_in_its_order() ->
         assert torch.equal(torch.from_numpy(reward[mine]), expected.detach())
 
 
+@pytest.mark.slow
 def test_the_more_is_judged_the_more_held_out_judgements_are_explained() -> None:
     """Mean over seeds, one in five judgements a coin's; the same 100 pictures held out."""
     hits = []

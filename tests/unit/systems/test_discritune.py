@@ -98,6 +98,7 @@ def test_fewer_pictures_than_neighbours_leave_places_that_count_for_nothing() ->
     assert torch.allclose(log_found(outputs | found, 10.0, everyone(2), torch.arange(2)), plain, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_running_mean_is_of_all_rewards_before_and_calms_the_gradient(place: Path) -> None:
     """Measured: the summed variance of a minibatch's gradient over its samples, with the mean off and without."""
     wish = settings(start(place, 0), paid_by(place), baseline="mean", samples=1, steps=6, batch_size=24)
@@ -133,6 +134,7 @@ def found_among(place: Path, captions: list[str], features: np.ndarray) -> float
     return float(torch.cat(hits).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_captions_of_unseen_pictures_find_them_more_often_and_the_retriever_is_as_it_was(
     place: Path, seed: int

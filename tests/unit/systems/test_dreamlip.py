@@ -201,6 +201,7 @@ def test_a_locked_tower_without_a_column_of_patches_is_one_line() -> None:
         task.column_names()
 
 
+@pytest.mark.slow
 def test_it_trains_from_pictures_alike_from_features_and_learns(tmp_path: Path) -> None:
     view = features_view(shapes_dataset(tmp_path, 32, 1), tmp_path)
     said = dreamlip(sources=["alt", "keywords"], subcaptions=2, parts="phrases")
@@ -335,6 +336,7 @@ def finds(said: Any, seed: int) -> float:
     return float(np.mean([(scores[c, shown[c]][:, None] > scores[c, ~shown[c]][None]).mean() for c in range(CONCEPTS)]))
 
 
+@pytest.mark.slow
 def test_sub_captions_find_new_pictures_better_than_a_caption_a_step_and_grounded_ones_better_still() -> None:
     found = {name: [finds(said, seed) for seed in range(3)] for name, said in {
         "clip": "clip",

@@ -308,6 +308,7 @@ def facts_said(seed: int, fuse: bool) -> float:
     return float(np.mean([f"{paint} {noun}" in text for text, (noun, paint) in zip(said, facts[half:], strict=True)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_captioner_trained_on_fused_captions_tells_unseen_pictures_facts_that_one_on_raw_captions_cannot(
     seed: int,

@@ -335,6 +335,7 @@ def finds(model: Any, rows: int = 150) -> float:
     return float((first == new.groups).mean())
 
 
+@pytest.mark.slow
 def test_the_sum_of_snapshots_finds_more_than_a_snapshot_does_on_average(tmp_path: Path) -> None:
     for seed in range(3):
         wish = settings(steps=54, cycles=3, lr=4e-3, batch_size=24, dim=32, warmup_steps=6, seed=seed)

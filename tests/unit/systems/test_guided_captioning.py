@@ -125,6 +125,7 @@ def log_probability(model: Captioner, seed: int, texts: list[str]) -> float:
     return -float(model.nats(logits, tokens).sum(1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_more_guidance_names_more_pictures_by_captions_that_are_less_likely(seed: int) -> None:
     model, kind = trained(seed), planted(seed)[1]

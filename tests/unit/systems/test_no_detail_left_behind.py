@@ -128,6 +128,7 @@ def bag_hits(place: Path, captions: Sequence[str], features: np.ndarray) -> floa
     return float(found_in(model.encode_text(list(captions)).double().numpy(), image, bags).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_tuned_on_bags_captions_find_their_picture_in_bags_more_often(place: Path, seed: int) -> None:
     """Six pictures alike, of which several are of one kind: chance is 1/6, and all that can be told is far from 1."""

@@ -103,6 +103,7 @@ def untrained(seed: int = 0, levels: int = 3) -> Captioner:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_top_level_self_retrieves_better_than_the_bottom_level_and_than_no_control(seed: int) -> None:
     model, plain = trained(seed), trained(seed, control=False)

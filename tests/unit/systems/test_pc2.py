@@ -207,6 +207,7 @@ def test_the_captions_class_is_a_label_and_gets_no_gradient_of_it() -> None:
     assert torch.allclose(task.losses(outputs, batch)["a_classify"], wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_of_40_percent_moved_captions_it_tells_which_and_finds_more_than_the_plain_triplet(seed: int) -> None:
     task = fitted(seed)
@@ -272,6 +273,7 @@ def state(of: Trainer) -> dict[str, Tensor]:
     return found | {f"task.{name}": value.clone() for name, value in of.task.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [(5,), (19, 20, 21), (33, 36, 59)])
 def test_killed_anywhere_it_ends_with_the_same_nets_and_banks(tmp_path: Path, kills: tuple[int, ...]) -> None:
     whole = trainer(None)

@@ -237,6 +237,7 @@ def right(task: PrefixConditioning, asked: Any, kind: int) -> float:
     return float(np.mean([WORDS[at] == thing for at, thing in zip(nearest, asked.labels("thing"), strict=True)]))
 
 
+@pytest.mark.slow
 def test_a_word_means_what_captions_say_after_their_prefix_and_not_after_the_classes_or_without_one() -> None:
     asked = two_senses(200, 1000).read(np.arange(200), 0, 0)
     found: dict[str, list[float]] = {"caption": [], "class": [], "none": []}

@@ -235,6 +235,7 @@ def answered(model: Captioner, data: Planted, questions: Sequence[str], prompted
     return float(np.mean([answer_from(question, text) == answer for question, text, answer in pairs]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_on_unseen_pictures_its_caption_answers_where_the_plain_one_does_not(seed: int) -> None:
     unseen = planted(seed + 100)

@@ -216,6 +216,7 @@ def right(seed: int, taught: tuple[int, bool], asked: int) -> tuple[float, float
     return float(np.mean(hue == [list(HUE).index(one) for one in held.hue])), float(np.mean(corners.argmax(0) == own))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS[:1])
 def test_asked_in_another_style_than_it_was_taught_in_a_generator_draws_neither_colour_nor_place(seed: int) -> None:
     same = [right(seed, (style, True), style) for style in (ALT, HUMAN)]
@@ -224,6 +225,7 @@ def test_asked_in_another_style_than_it_was_taught_in_a_generator_draws_neither_
     assert all(hue < 0.6 and corner < 0.5 for hue, corner in other), other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rewording_wins_back_what_the_skew_had_cost_and_no_more_and_added_facts_win_the_rest(seed: int) -> None:
     """All asked in people's words, colour and place. Alt-text said the colour alone."""

@@ -155,6 +155,7 @@ def said_in(folder: Path, rows: np.ndarray, alt: list[str], **said: Any) -> list
     )
 
 
+@pytest.mark.slow
 def test_the_same_captioner_writes_unseen_pictures_in_the_format_it_is_told(tmp_path: Path) -> None:
     save_captioner(taught().model, tmp_path, "# card")
     rows, noun, alt, _ = planted(9, 60)

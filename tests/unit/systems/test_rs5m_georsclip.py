@@ -47,6 +47,7 @@ def funnel(root: Path, recipe: Recipe, planted: dict[str, np.ndarray]) -> Select
     return apply_rules(view_of(root, columns), rules)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), share=st.floats(0.05, 0.95))
 def test_the_funnel_reconciles_exactly(

@@ -107,6 +107,7 @@ def found_colours(model: CaptionAndRetrieve, seed: int) -> float:
     return float((planted(seed).colour[best[:, 0]] == wanted).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_one_model_captions_and_retrieves_and_without_contrast_it_retrieves_by_chance(
     seed: int, models: dict[str, Path]

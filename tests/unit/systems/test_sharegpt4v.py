@@ -209,6 +209,7 @@ def test_what_no_gradient_reaches_is_not_trained_and_no_weight_of_it_moves(vit: 
     assert trainer is not None
 
 
+@pytest.mark.slow
 def test_it_learns_from_pictures_and_its_folder_says_the_same(vit: Path, tmp_path: Path) -> None:
     task = task_on(vit, freeze=FROZEN, steps=90)
     fit_here(task, task.population)

@@ -250,6 +250,7 @@ def test_another_language_model_than_the_maps_is_refused(place: Path, tmp_path: 
 THINGS, PLACES = ("dog", "bus", "tree", "cup"), ("sea", "road", "field", "house")
 
 
+@pytest.mark.slow
 def test_words_near_a_picture_become_a_caption_by_a_model_of_words_alone(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     pairs = [(random.choice(THINGS), random.choice(PLACES)) for _ in range(256)]

@@ -161,6 +161,7 @@ def test_towers_stay_and_another_grid_is_one_line() -> None:
         built(Sprc(settings(grid=3)), population(Planted(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_both_find_more_than_the_text_or_the_picture(seed: int) -> None:
     task = fitted(Sprc(settings(seed=seed)), population(Planted(seed)))

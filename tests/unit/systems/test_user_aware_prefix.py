@@ -102,6 +102,7 @@ def share(found: Sequence[list[str]], words: Sequence[Sequence[str]]) -> float:
     return float(np.mean([bool(set(text) & set(wanted)) for text, wanted in zip(found, words, strict=True)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_two_users_get_one_noun_in_two_styles_and_a_new_user_gets_their_own(seed: int, language_model: Path) -> None:
     features, noun, _, _ = planted(seed)
@@ -115,6 +116,7 @@ def test_two_users_get_one_noun_in_two_styles_and_a_new_user_gets_their_own(seed
     assert np.mean([a != b and a[-1] == b[-1] for a, b in both]) > 0.9
 
 
+@pytest.mark.slow
 def test_told_of_no_user_it_has_one_style_for_all(language_model: Path) -> None:
     features, noun, users, _ = planted(0)
     found = said(trained(0, language_model, user=None), features, None)

@@ -143,6 +143,7 @@ def recall(image: Any, text: Any) -> float:
     return float((t2i == 1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_own_words_find_what_a_tower_has_lost(seed: int) -> None:
     """A dual encoder on the same vectors has 8 directions to tell 60 words by; VDR reads the words beside."""

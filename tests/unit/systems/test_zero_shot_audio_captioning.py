@@ -131,6 +131,7 @@ def right(model: Captioner, vectors: np.ndarray, meant: list[str]) -> float:
     return float(np.mean([text == one for text, one in zip(said, meant, strict=True)]))
 
 
+@pytest.mark.slow
 def test_of_sounds_never_heard_both_prompts_say_more_than_noise_alone_over_three_seeds() -> None:
     more = []
     for seed in SEEDS:

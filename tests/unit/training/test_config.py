@@ -44,6 +44,7 @@ def told(**more: Any) -> TrainConfig:
     return TrainConfig(store_root="", steps={}, checkpoints="", folder="", settings={}, **common, **more)
 
 
+@pytest.mark.slow
 def test_code_that_was_saved_after_planning_is_not_trained_under_the_digest_of_before(place: Path) -> None:
     importlib.import_module("edited_while_planned")
     planned = _code_of("edited_while_planned", [])

@@ -216,6 +216,7 @@ def test_stray_bytes_between_segments_lose_no_picture() -> None:
     assert difference(decode(stray, FULL).image, decode(JPEG, FULL).image) == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_bytes_make_it_raise(data: st.DataObject) -> None:

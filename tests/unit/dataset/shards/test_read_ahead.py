@@ -68,6 +68,7 @@ def seconds_of(task: ScanTask, dataset: Dataset) -> float:
     return report.seconds
 
 
+@pytest.mark.slow
 def test_decoding_threads_hide_behind_the_device(tmp_path: Path, pictures: Dataset) -> None:
     decoding = min(seconds_of(device_task(tmp_path / f"warm{n}"), pictures) for n in range(2))
     waiting = 2 * decoding  # so that a busy machine, where decoding takes longer, still leaves room for it

@@ -97,6 +97,7 @@ def test_fingerprints_hold_in_spite_of_dangling_links(folder):
     assert {path for path in before if before[path] != after[path]} == {"a.jpg"}
 
 
+@pytest.mark.slow
 @pytest.mark.platform
 @pytest.mark.parametrize("kind", ["imagefolder", "webdataset", "auto"])
 def test_a_store_that_lets_nobody_in_is_one_line(tmp_path, monkeypatch, kind):

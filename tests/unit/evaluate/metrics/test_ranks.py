@@ -128,6 +128,7 @@ def test_shares_are_those_of_the_whole_matrix_ties_and_groups_and_all(
             assert ((one.shares[at] > 0) == (ranks <= k)).all(), "a hit is a share that is not nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [0.0, 0.9999, 1.0])
 @pytest.mark.parametrize("block_bytes", [200_000, BLOCK_BYTES])
 def test_shares_in_a_large_gallery_are_those_of_exact_arithmetic(alike: float, block_bytes: int):
@@ -245,6 +246,7 @@ print(kib("VmHWM:") - before)
 """
 
 
+@pytest.mark.slow
 def test_5_000_pictures_and_25_000_captions_cost_a_block_and_not_a_matrix():
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     assert BLOCK_BYTES // 2 < int(done.stdout) * 1024 < 2 * BLOCK_BYTES  # the matrix has 500 MB

@@ -14,6 +14,7 @@ from pairwright.components.evaluate.statistics.bootstrap import (
 )
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_19_times_of_20() -> None:
     random = np.random.default_rng(0)
     hits = 0

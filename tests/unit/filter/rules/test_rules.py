@@ -317,6 +317,7 @@ def _only(array: pa.Array, mask: pa.Array) -> pa.Array:
     return pa.compute.if_else(mask, array, pa.scalar(None, array.type))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows, st.lists(st.sampled_from(CHAIN), unique=True, max_size=4))
 def test_every_pair_is_counted_once_whatever_the_rules(tmp_path_factory: Any, values: list[Any], chain: Any) -> None:
@@ -330,6 +331,7 @@ def test_every_pair_is_counted_once_whatever_the_rules(tmp_path_factory: Any, va
     assert statuses.count("failed") == selected.ledger.pairs_failed
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows, st.floats(0, 1), st.floats(0, 1))
 def test_a_stricter_threshold_keeps_a_subset(tmp_path_factory: Any, values: list[Any], a: float, b: float) -> None:

@@ -63,6 +63,7 @@ def planted(root: Path) -> Dataset:
     return write(root, pairs | {"broken": (b"junk", "bridge"), "silent": (png(lettered("BRIDGE", 1)), None)})
 
 
+@pytest.mark.slow
 def test_captions_that_match_the_text_alone_fall_and_all_others_keep_their_bits(reader: Path, tmp_path: Path) -> None:
     model = resolve_model(str(reader)).model_dump(mode="json")
     dataset = planted(tmp_path)

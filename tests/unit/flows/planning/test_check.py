@@ -210,6 +210,7 @@ def refusal(place: Path, changes: dict[str, Any], workspace: Path) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "line"), BROKEN.values(), ids=BROKEN.keys())
 def test_it_is_refused_in_one_line_with_nothing_written(
     changes: dict[str, Any], line: str, place: Path, tmp_path: Path
@@ -251,6 +252,7 @@ def test_explain_refuses_what_run_refuses(place: Path) -> None:
     assert not (place / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_compress_and_align_on_data_without_its_labels_is_refused(place: Path, tmp_path: Path) -> None:
     recipe = load_recipe("compress_and_align")
     evaluate = recipe.evaluate.model_copy(update={n: str(place / "data" / n) for n in ("dev", "test")})

@@ -111,6 +111,7 @@ def test_fusion_begins_as_nothing_and_then_lets_what_is_told_look_at_what_is_tol
     assert changed.tolist() == [[True] * 5, [False, False, True, False, False]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["mlp", "queries"])
 def test_a_clips_own_frames_are_said_and_what_lies_beyond_them_is_not(mapping: str) -> None:
     random = np.random.default_rng(0)

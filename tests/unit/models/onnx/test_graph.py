@@ -44,6 +44,7 @@ def pictures(count: int, side: int = 224) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_a_locked_tower_gives_the_vectors_torch_gives(cache: Path) -> None:
     image, text = load_image_tower("builtin:efficientnet-lite0"), load_text_tower("builtin:minilm")
     found = image.features(pictures(11)), text.features(TEXTS)  # batches of 8 and 3; texts of any length

@@ -137,6 +137,7 @@ def test_what_is_not_exact_finds_at_each_distance_what_was_foretold(few_bands: B
     assert hits[distances == RADIUS].mean() < 0.9
 
 
+@pytest.mark.slow
 def test_a_crowd_of_lookalikes_is_neither_listed_nor_quadratic() -> None:
     """Of 40,000 hashes within 14 bits of one centre there are 800 million near pairs: too many to list or to visit."""
     random = np.random.default_rng(0)

@@ -12,5 +12,6 @@ machine. A claim edited after its run is shown as not yet run. The words of a ve
 difference over seeds and groups of items together, at 95%, and what the test could have seen.
 
 A claim should take a minute. `Place` (place.py) shares data, columns and trained models between claims, so that
-a baseline two claims have in common is trained once.
+a baseline two claims have in common is trained once. What a recipe says of its own steps is read from it
+(`of_recipe`), not said again; subsets.py draws as many pairs at random as rules keep.
 """

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairwright.components.component import Benchmark, Component, Measured
+from pairwright.components.component import Benchmark, Component, FitInputs, Measured, Selection
 from pairwright.components.dataset.dataset import Dataset, open_dataset
 from pairwright.components.dataset.ingest import ingest_all
-from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView, StepColumns, to_arrow
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
 from pairwright.components.digest import op_digest
-from pairwright.components.errors import UnknownComponent
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.models.formats import load_model
 from pairwright.components.models.resolve import resolve_model
-from pairwright.components.registry import component_class
+from pairwright.components.registry import component_class, find
 from pairwright.components.training.run import train
+from pairwright.components.training.task import Task
+from pairwright.flows.planning.plan import COLUMN_KINDS, STEP
+from pairwright.flows.planning.planning import resolve_models
+from pairwright.flows.recipes import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE, TEXT = "builtin:efficientnet-lite0", "builtin:minilm"
@@ -72,25 +75,35 @@ class Place:
         return open_dataset(str(at / "scenes")), open_dataset(str(at / "scenes-test"))
 
     def view(self, dataset: Dataset, steps: Steps) -> ColumnsView:
-        """Columns of every pair of a dataset, by scorers and captioners; those missing are made in this process.
+        """Columns of every pair of a dataset, by scorers, captioners and selections; those missing are made here.
 
         A step may read the columns and the captions of those before it.
         """
-        store, places = ColumnStore(str(self.folder / "columns")), {}
+        view = ColumnsView(dataset, ColumnStore(str(self.folder / "columns")), places := {})
         jobs: list[ColumnJob] = []
         for step, (uses, said) in steps.items():
-            cls = _scans(uses)
-            settings = {name: _resolved(value) for name, value in said.items()}
-            made = cls(cls.settings_model().parse(settings, step))
+            made = _made(find(uses, COLUMN_KINDS), said, step)
             reads = {*(name.partition(".")[0] for name in made.column_names()), *made.caption_sources()} & places.keys()
             digest = op_digest(made, inputs={name: places[name].digest for name in sorted(reads)})
-            places[step] = StepColumns(uses, digest)
-            jobs.append(ColumnJob(step, cls.kind, uses, settings, places[step], cls.__module__))
-        if any(store.missing(job.columns, dataset.shards) for job in jobs):
-            task = ScanTask(tuple(jobs), str(self.folder / "columns"), captions={}, inputs={})
+            if isinstance(made, Selection):
+                self._scan(view, jobs)
+                selected = StepColumns(uses, sha256_text(canonical([digest, dataset.digest])))  # it saw all pairs
+                _select(view, selected, made)
+                places[step] = selected
+            else:
+                places[step] = StepColumns(uses, digest)
+                settings = made.settings.model_dump(mode="json")
+                jobs.append(ColumnJob(step, made.kind, uses, settings, places[step], type(made).__module__))
+        self._scan(view, jobs)
+        return view
+
+    def _scan(self, view: ColumnsView, jobs: Sequence[ColumnJob]) -> None:
+        """Columns of these steps, which read those of selections beside."""
+        if any(view.store.missing(job.columns, view.dataset.shards) for job in jobs):
+            selected = {name: place for name, place in view.steps.items() if name not in {job.step for job in jobs}}
+            task = ScanTask(tuple(jobs), view.store.root, captions={}, inputs=selected)
             task.setup()
-            run_local(task, dataset.shards)
-        return ColumnsView(dataset, store, places)
+            run_local(task, view.dataset.shards)
 
     def pairs(self, rows: Sequence[tuple[str, int]]) -> Path:
         """A list of (shard digest, row) as the file that `train` takes."""
@@ -107,8 +120,7 @@ class Place:
     ) -> Path:
         """The folder of a model of task `task`; trained in this process unless the same was trained before."""
         cls = component_class("fit", task)
-        said = {name: _resolved(value) for name, value in settings.items()} | {"seed": seed}
-        made: Any = cls(cls.settings_model().parse(said, task))
+        made: Any = _made(cls, {**settings, "seed": seed}, task)
         config = made.train_config(
             dataset=view.dataset,
             store_root=view.store.root,
@@ -121,7 +133,9 @@ class Place:
         )
         name = sha256_text(canonical({"config": config, "op": op_digest(made)}))[:16]
         at = self.folder / "models" / f"{task}-{name}"
-        if not (at / "config.json").exists():
+        if not (at / "config.json").exists() and type(made).fit is not Task.fit:  # it reads the columns itself
+            made.fit(FitInputs(view), at)
+        elif not (at / "config.json").exists():
             config |= {"folder": str(at), "checkpoints": str(self.folder / "checkpoints" / name)}
             train(config, 0, 1, lambda _: None)
         return at
@@ -134,22 +148,28 @@ class Place:
         return made.measure(load_model(model, cls.protocol), dataset)
 
 
-def _scans(uses: str) -> type[Component]:
-    """The scorer of that name, or the captioner."""
-    try:
-        return component_class("scorer", uses)
-    except UnknownComponent:
-        return component_class("captioner", uses)
+def of_recipe(recipe: str, names: Iterable[str], **fitted: Path) -> Steps:
+    """These steps of a recipe as it says them, in this order; `fitted` are the folders its `step:NAME` stand for."""
+    steps, folders = load_recipe(recipe).named_steps, {f"{STEP}{name}": str(at) for name, at in fitted.items()}
+    return {
+        name: (steps[name].uses, {key: folders.get(str(value), value) for key, value in steps[name].with_.items()})
+        for name in names
+    }
 
 
-def _resolved(value: Any) -> Any:
-    """`builtin:NAME`, or a model's folder, as the folder and hash that a component takes, however deep it stands."""
-    if isinstance(value, dict):
-        return {name: _resolved(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_resolved(one) for one in value]
-    if isinstance(value, str) and value.startswith("builtin:"):
-        return resolve_model(value).model_dump(mode="json")
-    if isinstance(value, str) and (Path(value) / "config.json").exists():
-        return resolve_model(value).model_dump(mode="json")
-    return value
+def _made(cls: type[Component], said: Mapping[str, Any], where: str) -> Component:
+    """The component, `builtin:NAME` and models' folders in its settings resolved, however deep they stand."""
+    return cls(resolve_models(cls.settings_model().parse(dict(said), where), resolve_model))
+
+
+def _select(view: ColumnsView, place: StepColumns, made: Selection[Any]) -> None:
+    """A selection's columns of all shards, if any are missing."""
+    if not view.store.missing(place, view.dataset.shards):
+        return
+    made.setup("cpu")
+    found, start = made.select(view), 0
+    columns = {name: to_arrow(found[name], kind) for name, kind in made.schema().items()}
+    for shard in view.dataset.shards:
+        part = {name: column.slice(start, shard.rows) for name, column in columns.items()}
+        view.store.write(place, shard.digest, part, shard.rows)
+        start += shard.rows

@@ -39,6 +39,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def usable_threads() -> int:
+    """Threads that computing may take here: one a core, or what OMP_NUM_THREADS says where that is fewer.
+
+    Threads of one sum wait for each other, so that two on a core somebody else uses are many times slower than one.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(usable_cores(), int(said)) if said.isdecimal() and int(said) else usable_cores()
+
+
 def may_have_gpu() -> bool:
     """Whether a GPU's driver is here at all; without one nobody need wait for torch to be imported to say so."""
     return sys.platform != "linux" or any(map(os.path.exists, GPU_DRIVERS))

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pairwright.components.component import Fit
-from pairwright.components.environment import usable_cores
+from pairwright.components.environment import usable_threads
 from pairwright.components.errors import InvalidRecipe, nearest
 from pairwright.components.recipe import PretrainSection, StepSpec, TrainSpec
 from pairwright.flows.planning.digests import model_digest
@@ -113,7 +113,7 @@ def launch(
         stage.facts(resumed_from=begun.step)
         run.console.say(f"  {stage.record.name} goes on from step {begun.step}")
     if run.session.local:  # Ray leaves a worker one thread; on this machine nothing else runs beside training
-        config["threads"] = max(1, usable_cores() // run.environment.train_workers)
+        config["threads"] = max(1, usable_threads() // run.environment.train_workers)
     result = group.train(
         LOOP,
         config,

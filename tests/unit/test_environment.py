@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pairwright.components.environment import Environment, sqlite_address
+from pairwright.components.environment import Environment, sqlite_address, usable_cores, usable_threads
 from pairwright.components.errors import InvalidRecipe
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0/"), min_size=1, max_size=12)
@@ -38,3 +38,13 @@ def test_a_workspace_that_mlflow_would_write_beside_is_refused_at_once(tmp_path,
     with pytest.raises(InvalidRecipe, match="takes for parts of an address; name another"):
         Environment.load(workspace=str(tmp_path / name))
     assert Environment.load(workspace=str(tmp_path / "my[work] space")).workspace.endswith("my[work] space")
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"), [("1", 1), ("1,2", 1), ("4096", None), ("0", None), ("many", None), ("", None)]
+)
+def test_computing_takes_a_core_a_thread_or_fewer_where_omp_says_so(said, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert usable_threads() == (threads or usable_cores())
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert usable_threads() == usable_cores()

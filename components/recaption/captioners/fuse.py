@@ -47,7 +47,9 @@ class FuseSettings(Settings):
     most_tags: int = Field(5, ge=0, description="labels used at most, the likeliest first")
     labels: str | None = Field(None, description="step.column of the labels of boxes, list<string>")
     label_scores: str | None = Field(None, description="step.column of how sure each box is, list<float>")
-    attributes: str | None = Field(None, description="step.column of the attributes of each box, list<list<string>>")
+    attributes: str | tuple[str, ...] | None = Field(
+        None, description="step.column, or several, of the attributes of each box, list<list<string>>"
+    )
     most_boxes: int = Field(20, ge=0, description="boxes used at most, the likeliest first; the least sure stay out")
     ocr: str | None = Field(None, description="step.column of text read in the picture")
     ocr_confidence: str | None = Field(None, description="step.column of how sure the reader is, 0..1")
@@ -118,9 +120,13 @@ class Fuse(Captioner[FuseSettings]):
         if not labels:
             return []
         scores = _value(pairs, self.settings.label_scores, i) or [1.0] * len(labels)
-        attributes = _value(pairs, self.settings.attributes, i) or [[]] * len(labels)
+        named = self.settings.attributes or ()
+        experts = [_value(pairs, name, i) for name in ((named,) if isinstance(named, str) else named)]
         likely = self._likeliest(scores, self.settings.most_boxes)
-        return [{"label": labels[at], "attributes": list(attributes[at] or [])} for at in likely]
+        return [
+            {"label": labels[at], "attributes": [word for some in experts if some for word in some[at] or ()]}
+            for at in likely
+        ]
 
     def _likeliest(self, probabilities: Sequence[float], most: int) -> list[int]:
         """Positions of those at or over the threshold, by falling probability."""

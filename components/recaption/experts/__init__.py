@@ -6,6 +6,7 @@
 | `regions` | ... as the sidecar has them: what people marked, or what is known of a composed scene |
 | `foreground` | ... of the one thing on a plain ground, called by the pair's label |
 | `region_colours` | the colours of what stands in each box |
+| `region_attributes` | its material, state, ...: the words you name, by a dual encoder |
 | `colours` | the colours of the whole picture |
 | `caption_words` | nouns, phrases and names of a caption |
 

@@ -7,7 +7,7 @@
 A box holds a thing and some ground. The ground is what is like the pixels just outside the box; where nothing else is
 in it (a box of a part of one thing), all of it counts. What is in shadow is called by the same paint in light: an
 orange thing's dark side is brown only by itself. Attributes of FuseCap (Rotstein et al., 2024) come from an
-extractor that also names materials and states; here they are colours, by their basic terms.
+extractor that also names materials and states (`region_attributes`); here they are colours, by their basic terms.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The route `caption` over the wire: its controls, and its answer, token by token or as a whole.
 
     curl -N HOST/caption -F image=@cat.jpg -F search=nucleus -F captions=2 -F guidance=2
-    curl    HOST/caption -F image=@cat.jpg -F stream=false
+    curl    HOST/caption -F image=@cat.jpg -F box=0,0,0.5,1 -F stream=false
 
 Streamed it is server-sent events (`text/event-stream`): `token` as each is said, `caption` as each is whole, then one
 `done`, which holds all that the answer without a stream does; or one `error`.
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import bentoml
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from pairwright.serving.generation import DONE, ERROR
@@ -34,6 +34,31 @@ if TYPE_CHECKING:
 
 EVENTS = "text/event-stream"
 STREAMED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # a proxy must not keep it until it is whole
+# As columns hold boxes, so that a picture of any size has the same. That x0 < x1 and y0 < y1 no schema can say.
+BOX = {"type": "array", "format": "box", "items": {"type": "number", "minimum": 0, "maximum": 1}}
+BOX |= {"minItems": 4, "maxItems": 4}
+
+
+def _four(value: Any) -> Any:
+    """What are to be four numbers: a list, or as a form or an address may have them, one text with commas."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
+    parts = value.split(",", 4) if isinstance(value, str) else value
+    if not isinstance(parts, list) or len(parts) != 4:
+        raise ValueError("give four numbers: x0, y0, x1, y1")
+    return parts
+
+
+def _within(box: list[float]) -> list[float]:
+    x0, y0, x1, y1 = box
+    if not all(0 <= one <= 1 for one in box):
+        raise ValueError("it goes beyond the picture; x0, y0, x1, y1 are shares of its width and height, from 0 to 1")
+    if not (x0 < x1 and y0 < y1):
+        raise ValueError("it is empty; x0 must be less than x1, and y0 less than y1")
+    return box
+
+
+Box = Annotated[list[float], BeforeValidator(_four), AfterValidator(_within), WithJsonSchema(BOX)]
 
 
 class Caption(Input):
@@ -59,6 +84,14 @@ class Caption(Input):
     prompt: Annotated[str, words(MAX_TEXT_CHARS)] | None = Field(None, description="words told first, e.g. a question")
     language: str | None = Field(
         None, min_length=1, max_length=MAX_STRING_CHARS, description="BCP 47; its first one if unsaid"
+    )
+    format: str | None = Field(
+        None, min_length=1, max_length=MAX_PROMPT_PART_CHARS, description="a kind of caption; its first one if unsaid"
+    )
+    box: Box | None = Field(
+        None,
+        description="the part of the picture to speak of: x0, y0, x1, y1 as shares of its width and height, from the "
+        "upper left of the picture as it is seen; x0 < x1, y0 < y1",
     )
     forbidden: list[Annotated[str, words(MAX_STRING_CHARS)]] | None = Field(
         None, min_length=1, max_length=MAX_FORBIDDEN, description="strings no caption holds, within a word as well"

@@ -106,22 +106,30 @@ class Captioning:
         return Asked(told, decoding_of(wish), wish.captions, (required or ()) if sayable else (), seeds, note)
 
     def _told(self, vector: Tensor, wish: Caption) -> dict[str, Tensor]:
-        """What the model is told, a row; where none is said, the best level (0 is none) and its first language."""
+        """What the model is told, a row; if unsaid, the best level (0 is none), its first language and first format."""
         import torch
 
         from pairwright.components.models.captioner.tokens import prompts_of
 
         controls = self.controls
-        level = (controls.levels if wish.level is None else wish.level) or None
-        spoken = wish.language or next(iter(controls.languages), None)
-        language = controls.languages.index(spoken) + 1 if spoken is not None else None
+        numbers = {
+            "control": (controls.levels if wish.level is None else wish.level) or None,
+            "length": wish.length,
+            "language": _number_of(wish.language, controls.languages),
+            "format": _number_of(wish.format, controls.formats),
+        }
         told = {"image": vector[None]}
-        for part, value in (("control", level), ("length", wish.length), ("language", language)):
-            if value is not None:
-                told[part] = torch.tensor([value])
+        told |= {part: torch.tensor([value]) for part, value in numbers.items() if value is not None}
+        if wish.box is not None:
+            told["box"] = torch.tensor([wish.box])
         if wish.prompt is not None:
             told["prompt"] = prompts_of(self.model.tokens, [wish.prompt], self.model.parts["prompt"].size)
         return {name: value.to(self.device) for name, value in told.items()}
+
+
+def _number_of(name: str | None, known: Sequence[str]) -> int | None:
+    """Of a named value from 1, the first one if none is said; None where there are none."""
+    return known.index(name or known[0]) + 1 if known else None
 
 
 def opened(root: Path, device: str) -> tuple[Captioner, Features, int]:

@@ -23,6 +23,8 @@ class Controls(BaseModel):
     levels: int = Field(0, description="the highest level of alignment; 0 where it learnt none")
     lengths: int = Field(0, description="the longest length it can be told, in words; 0 where it learnt none")
     languages: list[str] = Field([], description="what it can be told to speak, BCP 47; empty where it learnt one")
+    formats: list[str] = Field([], description="kinds of caption it can be told to write; empty where it learnt one")
+    box: bool = Field(False, description="whether it can be told of which part of the picture to speak")
     prompt: bool = Field(False, description="whether it can be told words: a question, a user's own")
 
     @classmethod
@@ -32,14 +34,18 @@ class Controls(BaseModel):
         def size(name: str) -> int:
             return parts[name].size if name in parts else 0
 
-        languages = list(parts["language"].names) if "language" in parts else []
-        found = {"levels": size("control"), "lengths": size("length"), "languages": languages}
-        return cls(tokens=model.longest, prompt="prompt" in parts, **found)
+        def names(name: str) -> list[str]:
+            return list(parts[name].names) if name in parts else []
+
+        numbers = {"levels": size("control"), "lengths": size("length")}
+        named = {"languages": names("language"), "formats": names("format")}
+        return cls(tokens=model.longest, prompt="prompt" in parts, box="box" in parts, **numbers, **named)
 
     @property
     def unknown(self) -> set[str]:
         """Controls of the route that this captioner has not."""
-        has = {"level": self.levels, "length": self.lengths, "language": self.languages, "prompt": self.prompt}
+        has = {"level": self.levels, "length": self.lengths, "language": self.languages, "format": self.formats}
+        has |= {"box": self.box, "prompt": self.prompt}
         return {name for name, there in has.items() if not there}
 
     def check(self, wish: Any) -> None:
@@ -54,6 +60,6 @@ class Controls(BaseModel):
         for name, most in (("level", self.levels), ("length", self.lengths)):
             if (asked := getattr(wish, name)) is not None and asked > most:
                 raise Refusal(422, f'"{name}" is {asked}; this captioner knows them up to {most}')
-        if wish.language is not None and wish.language not in self.languages:
-            known = ", ".join(self.languages)
-            raise Refusal(422, f'this captioner was not taught "{wish.language[:20]}"; it speaks {known}')
+        for name, known, does in (("language", self.languages, "speaks"), ("format", self.formats, "writes")):
+            if (asked := getattr(wish, name)) is not None and asked not in known:
+                raise Refusal(422, f'this captioner was not taught "{asked[:20]}"; it {does} {", ".join(known)}')

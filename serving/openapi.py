@@ -115,7 +115,15 @@ LINEAGE_RESPONSE = {
         "tag": "pairwright_captioner:3",
         "digest": "c21d...",
         "tower": {"reference": "builtin:efficientnet-lite0", "digest": "5793..."},
-        "controls": {"tokens": 16, "levels": 8, "lengths": 0, "languages": [], "prompt": False},
+        "controls": {
+            "tokens": 16,
+            "levels": 8,
+            "lengths": 0,
+            "languages": [],
+            "formats": [],
+            "box": False,
+            "prompt": False,
+        },
     },
     "index": {"n": 7400, "d": 256, "dataset_digest": "41ab...", "approximate": {"recall_at_10": 0.998}},
     "receipt": {
@@ -253,8 +261,9 @@ def _narrow(fields: dict[str, Any], controls: Controls) -> None:
     for name, most in (("level", controls.levels), ("length", controls.lengths)):
         if name in fields:
             fields[name]["anyOf"][0]["maximum"] = most
-    if "language" in fields:
-        fields["language"]["anyOf"][0] = {"type": "string", "enum": controls.languages}
+    for name, names in (("language", controls.languages), ("format", controls.formats)):
+        if name in fields:
+            fields[name]["anyOf"][0] = {"type": "string", "enum": names}
 
 
 def _path(operation: Operation) -> dict[str, Any]:

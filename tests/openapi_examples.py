@@ -30,7 +30,7 @@ def _picture(width: int, height: int, kind: str) -> bytes:
 
 
 def valid(schema: dict[str, Any], document: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Values that fit a schema; of format `byte` base64 of pictures, of format `binary` pictures."""
+    """What fits a schema; of format `byte` base64 of pictures, of `binary` pictures, of `box` one that is not empty."""
     if "$ref" in schema:
         return valid(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
     assert set(schema) <= KNOWN, f"unknown keywords {set(schema) - KNOWN}"
@@ -42,6 +42,8 @@ def valid(schema: dict[str, Any], document: dict[str, Any]) -> st.SearchStrategy
         return _objects(schema, document)
     if schema["type"] == "array":
         items = valid(schema["items"], document)
+        if schema.get("format") == "box":
+            return _boxes(items)
         return st.lists(items, min_size=schema.get("minItems", 0), max_size=min(schema.get("maxItems", MOST), MOST))
     kinds = {"string": _texts, "integer": _integers, "number": _numbers}
     kinds |= {"boolean": lambda _: st.booleans(), "null": lambda _: st.none()}
@@ -57,6 +59,12 @@ def _objects(schema: dict[str, Any], document: dict[str, Any]) -> st.SearchStrat
         free = {name: fields[name] for name in fields if name not in needed | others}
         choices.append(st.fixed_dictionaries({name: fields[name] for name in sorted(needed)}, optional=free))
     return st.one_of(*choices)
+
+
+def _boxes(shares: st.SearchStrategy[float]) -> st.SearchStrategy[list[float]]:
+    """x0, y0, x1, y1, of which x0 < x1 and y0 < y1."""
+    sides = st.lists(shares, min_size=2, max_size=2, unique=True).map(sorted)
+    return st.tuples(sides, sides).map(lambda both: [both[0][0], both[1][0], both[0][1], both[1][1]])
 
 
 def _texts(schema: dict[str, Any]) -> st.SearchStrategy[Any]:

@@ -6,8 +6,14 @@ const form = find("controls"), file = find("file"), search = find("search"), col
 const status = find("status"), problem = find("problem"), drop = find("drop"), stop = find("stop");
 const MOST_COLUMNS = 4; // of the places the server has, some are left to others
 
+const choose = find("choose"), image = find("picture"), frame = find("frame");
+const edges = ["left", "top", "right", "bottom"].map(find); // of a box: shares of the picture's width and height
+const LEAST_DRAG = 4; // pixels; what is shorter is a click
+
 let picture = null; // the File or Blob captioned
 let asked = null; // ends the requests under way
+let from = null; // where a drag over the picture began, as shares of it
+let dragged = false; // the click that ends a drag chooses no picture
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -34,11 +40,20 @@ function guidances() {
   return [...new Set(numbers)].slice(0, MOST_COLUMNS);
 }
 
+// The four numbers of the box; none where nothing is filled in, or the captioner knows no boxes.
+function box() {
+  const said = edges.map((edge) => edge.value.trim());
+  if (find("box").hidden || said.every((one) => !one)) return [];
+  if (said.some((one) => !one)) throw new Error("A part of the picture has four numbers: left, top, right and bottom.");
+  return said;
+}
+
 // What is filled in and stands to be seen; the rest is the server's default.
 function wish(guidance) {
   const body = new FormData();
   body.append("image", picture);
   body.append("guidance", guidance);
+  for (const edge of box()) body.append("box", edge);
   for (const field of form.elements) {
     if (!field.name || field.closest("label").hidden || field.value.trim() === "") continue;
     const values = field.name === "forbidden" ? field.value.split(",").map((one) => one.trim()).filter(Boolean) : [field.value.trim()];
@@ -50,14 +65,17 @@ function wish(guidance) {
 async function ask() {
   problem.hidden = true;
   if (!picture) return fail("Choose a picture first.");
-  let numbers;
-  try { numbers = guidances(); } catch (error) { return fail(error.message); }
+  let numbers, bodies;
+  try {
+    numbers = guidances();
+    bodies = numbers.map(wish);
+  } catch (error) { return fail(error.message); }
   asked?.abort();
   const mine = asked = new AbortController();
   busy(true);
   const shown = numbers.map(column);
   columns.replaceChildren(...shown.map((one) => one.section));
-  const ends = await Promise.allSettled(numbers.map((guidance, at) => follow(wish(guidance), shown[at], mine.signal)));
+  const ends = await Promise.allSettled(bodies.map((body, at) => follow(body, shown[at], mine.signal)));
   if (asked !== mine) return;
   busy(false);
   const whole = ends.filter((end) => end.status === "fulfilled").length;
@@ -132,19 +150,78 @@ function column(guidance) {
 }
 
 function show(blob) {
-  const image = find("picture");
+  if (picture) mark(); // a box of another picture is none of this one
   if (image.src) URL.revokeObjectURL(image.src);
   picture = blob;
   image.src = URL.createObjectURL(blob);
   image.hidden = false;
   find("ask").hidden = true;
-  find("choose").ariaLabel = "Choose another picture";
+  choose.ariaLabel = "Choose another picture";
   ask();
 }
 
 function offer() {
   for (const label of document.querySelectorAll("[data-of]")) label.hidden = !label.dataset.of.split(" ").includes(search.value);
 }
+
+// ---- the box --------------------------------------------------------------------------------
+
+// Where the picture itself lies in the window, in pixels: it is shown whole, with room beside it.
+function place() {
+  const room = image.getBoundingClientRect();
+  const scale = Math.min(room.width / image.naturalWidth, room.height / image.naturalHeight);
+  const width = scale * image.naturalWidth, height = scale * image.naturalHeight;
+  return { left: room.left + (room.width - width) / 2, top: room.top + (room.height - height) / 2, width, height };
+}
+
+// Fill in a box, or none, and draw it.
+function mark(sides = []) {
+  edges.forEach((edge, at) => { edge.value = sides[at] ?? ""; });
+  drawBox();
+}
+
+function drawBox() {
+  const [x0, y0, x1, y1] = edges.map((edge) => edge.valueAsNumber); // NaN of an empty one
+  frame.hidden = find("box").hidden || !image.naturalWidth || !(0 <= x0 && x0 < x1 && x1 <= 1 && 0 <= y0 && y0 < y1 && y1 <= 1);
+  if (frame.hidden) return;
+  const at = place(), around = choose.getBoundingClientRect();
+  frame.style.left = `${at.left - around.left - choose.clientLeft + x0 * at.width}px`;
+  frame.style.top = `${at.top - around.top - choose.clientTop + y0 * at.height}px`;
+  frame.style.width = `${(x1 - x0) * at.width}px`;
+  frame.style.height = `${(y1 - y0) * at.height}px`;
+}
+
+// Where the pointer is, as shares of the picture to a thousandth; beyond it counts as its edge.
+function under(event) {
+  const at = place();
+  const shares = [(event.clientX - at.left) / at.width, (event.clientY - at.top) / at.height];
+  return shares.map((one) => Math.round(1000 * Math.min(1, Math.max(0, one))) / 1000);
+}
+
+choose.addEventListener("pointerdown", (event) => {
+  dragged = false;
+  from = event.button === 0 && !find("box").hidden && image.naturalWidth ? { at: under(event), x: event.clientX, y: event.clientY } : null;
+  if (from) choose.setPointerCapture(event.pointerId);
+});
+choose.addEventListener("pointermove", (event) => {
+  if (!from) return;
+  dragged ||= Math.hypot(event.clientX - from.x, event.clientY - from.y) >= LEAST_DRAG;
+  if (!dragged) return;
+  const [x, y] = under(event), [left, top] = from.at;
+  mark([Math.min(left, x), Math.min(top, y), Math.max(left, x), Math.max(top, y)]);
+});
+choose.addEventListener("pointerup", () => {
+  if (from && dragged && frame.hidden) mark(); // a line is no part
+  else if (from && dragged) ask();
+  from = null;
+});
+choose.addEventListener("pointercancel", () => { from = null; });
+for (const edge of edges) edge.addEventListener("input", drawBox);
+find("whole").addEventListener("click", () => { mark(); edges[0].focus(); });
+image.addEventListener("load", drawBox);
+new ResizeObserver(drawBox).observe(choose);
+
+// ---- what is served -------------------------------------------------------------------------
 
 // The controls that this captioner was taught, as far as it knows them.
 async function showServed() {
@@ -158,16 +235,20 @@ async function showServed() {
     const known = controls[label.dataset.knows];
     label.hidden = Array.isArray(known) ? known.length === 0 : !known;
     const field = label.querySelector("input[type=number]");
-    if (field && known) field.max = known;
+    if (field && typeof known === "number") field.max = known;
   }
-  document.querySelector("[name=language]").append(...controls.languages.map((one) => make("option", { value: one, textContent: one })));
+  for (const [name, known] of [["language", controls.languages], ["format", controls.formats]]) {
+    document.querySelector(`[name=${name}]`).append(...known.map((one) => make("option", { value: one, textContent: one })));
+  }
+  choose.classList.toggle("boxes", controls.box);
+  drawBox();
   find("served").textContent = `${bento} · captioner ${digest.slice(0, 12)} · tower ${tower.reference} ${tower.digest.slice(0, 12)} · at most ${controls.tokens} tokens`;
 }
 
 form.addEventListener("submit", (event) => { event.preventDefault(); ask(); });
 search.addEventListener("change", offer);
 stop.addEventListener("click", () => { asked?.abort(); find("search").focus(); });
-find("choose").addEventListener("click", () => file.click());
+choose.addEventListener("click", (event) => { if (!dragged || !event.detail) file.click(); }); // the keyboard's has no detail
 file.addEventListener("change", () => { if (file.files[0]) show(file.files[0]); file.value = ""; });
 addEventListener("paste", (event) => {
   const pasted = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));

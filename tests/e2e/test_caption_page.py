@@ -130,6 +130,105 @@ def test_controls_are_those_the_captioner_was_taught_and_do_what_they_say(chromi
     assert problems == []
 
 
+EDGES = ["#left", "#top", "#right", "#bottom"]
+
+
+def seen_at(page):
+    """Where the picture is to be seen: it is square, and in the middle of its element."""
+    at = page.locator("#picture").bounding_box()
+    side = min(at["width"], at["height"])
+    return at["x"] + (at["width"] - side) / 2, at["y"] + (at["height"] - side) / 2, side
+
+
+def drag(page, start, end):
+    """From one place to another, as shares of the picture."""
+    left, top, side = seen_at(page)
+    page.mouse.move(left + start[0] * side, top + start[1] * side)
+    page.mouse.down()
+    page.mouse.move(left + end[0] * side, top + end[1] * side, steps=4)
+    page.mouse.up()
+
+
+def numbers_of(page):
+    return [page.input_value(edge) for edge in EDGES]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_box_that_is_dragged_is_written_drawn_and_captioned(chromium_page, url, width):
+    page, problems = chromium_page(width)
+    chosen = []
+    page.on("filechooser", lambda one: chosen.append(one))
+    page.goto(f"{url}/caption")
+    page.wait_for_selector("#box")
+    page.fill("#guidance", "1")
+    page.set_input_files("#file", picture_of(5))
+    plain = shown(page)
+    page.locator("#choose").scroll_into_view_if_needed()
+    for side, start, end in (("left", (0.5, 0.99), (-0.1, -0.1)), ("top", (0.1, 0.05), (0.9, 0.45))):
+        drag(page, start, end)
+        [[caption]] = shown(page)
+        assert caption.split()[0] == side
+        assert [caption] == said(url, 5, box=",".join(numbers_of(page)))
+    x0, y0, x1, y1 = (float(number) for number in numbers_of(page))
+    assert [x0, y0, x1, y1] == pytest.approx([0.1, 0.05, 0.9, 0.45], abs=0.02)
+    left, top, wide = seen_at(page)
+    frame = page.locator("#frame").bounding_box()
+    assert (frame["x"] - left) / wide == pytest.approx(x0, abs=0.02)
+    assert (frame["y"] - top) / wide == pytest.approx(y0, abs=0.02)
+    assert frame["width"] / wide == pytest.approx(x1 - x0, abs=0.02)
+    assert frame["height"] / wide == pytest.approx(y1 - y0, abs=0.02)
+    assert chosen == []  # a drag is no click
+    drag(page, (0.2, 0.5), (0.8, 0.5))  # a line is no part of the picture
+    assert numbers_of(page) == ["", "", "", ""]
+    with page.expect_file_chooser():
+        page.click("#choose")
+    drag(page, (0.5, 0), (1, 1))
+    shown(page)
+    page.set_input_files("#file", picture_of(5))  # another picture has no box yet
+    assert shown(page) == plain
+    assert page.locator("#frame").is_hidden()
+    assert overflow(page) == 0
+    assert problems == []
+
+
+def test_a_box_is_written_and_a_format_is_chosen_without_a_mouse(chromium_page, url):
+    page, problems = chromium_page()
+    page.goto(f"{url}/caption")
+    page.wait_for_selector("[name=format] option[value=short]", state="attached")
+    assert page.locator("[name=format] option").all_inner_texts() == ["full", "short"]
+    page.fill("#guidance", "1")
+    page.set_input_files("#file", picture_of(5))
+    [[plain]] = shown(page)
+    page.focus("#left")
+    for number in ("0", "0.5", "1"):
+        page.keyboard.type(number)
+        page.keyboard.press("Tab")
+    assert page.locator("#frame").is_hidden()
+    page.keyboard.press("Enter")
+    assert page.inner_text("#problem") == "A part of the picture has four numbers: left, top, right and bottom."
+    page.keyboard.type("1")
+    assert page.locator("#frame").is_visible()
+    page.keyboard.press("Enter")
+    [[boxed]] = shown(page)
+    assert boxed.split()[0] == "bottom"
+    page.focus("[name=format]")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.focus("#whole")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # in the first number, which has the focus
+    [[short]] = shown(page)
+    assert (short, short.split()) == (said(url, 5, format="short")[0], plain.split()[:3])
+    page.fill("#right", "0.5")
+    page.fill("#left", "0.5")
+    page.fill("#top", "0")
+    page.fill("#bottom", "1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#captions .wrong")
+    assert page.inner_text("#captions .wrong").startswith('"box": it is empty; x0 must be less than x1')
+    assert [problem for problem in problems if "422" not in problem] == []
+
+
 def test_the_keyboard_alone_captions_and_every_control_has_a_name(chromium_page, url):
     page, problems = chromium_page()
     page.goto(f"{url}/caption")
@@ -145,7 +244,8 @@ def test_the_keyboard_alone_captions_and_every_control_has_a_name(chromium_page,
         reached.add(page.evaluate("document.activeElement.name || document.activeElement.id"))
         if page.evaluate("document.activeElement.matches('.go')"):
             break
-    assert {"search", "level", "length", "language", "prompt", "include", "forbidden", "guidance"} <= reached
+    assert {"search", "level", "length", "language", "format", "prompt", "include", "forbidden", "guidance"} <= reached
+    assert {"left", "top", "right", "bottom", "whole"} <= reached
     page.keyboard.press("Enter")
     page.wait_for_selector("#captions[aria-busy=false] section")
     assert page.get_attribute("#captions", "aria-label") == "Captions"

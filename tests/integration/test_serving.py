@@ -208,6 +208,26 @@ def test_a_caption_without_a_stream_is_the_one_that_is_streamed(client):
     assert all("yellow" in caption["text"] for caption in whole["captions"])
 
 
+def test_a_box_and_a_format_change_the_caption_however_they_are_sent(client):
+    picture, plain = corpus.encoded(5), {"stream": False, "format": "short"}
+    kind = {"Content-Type": "image/jpeg"}
+    for side, box in (("left", [0, 0, 0.5, 1]), ("bottom", [0, 0.5, 1, 1])):
+        one = ",".join(map(str, box))
+        each = [("box", (None, str(number))) for number in box]
+        form = [("image", picture), ("format", (None, "short")), ("stream", (None, "false"))]
+        answers = [
+            client.post("/caption", json={"image": base64_of(picture), "box": box} | plain),
+            client.post("/caption", files=[*form, *each]),
+            client.post("/caption", files=[*form, ("box", (None, one))]),
+            client.post(f"/caption?stream=false&format=short&box={one}", content=picture, headers=kind),
+        ]
+        [caption] = {answer.json()["captions"][0]["text"] for answer in answers}
+        assert caption.split()[0] == side
+        assert len(caption.split()) == 4  # the side, and a caption in short
+    whole = client.post("/caption", json={"image": base64_of(picture)} | plain).json()["captions"][0]["text"]
+    assert whole.split() == caption.split()[1:]
+
+
 def test_the_captioner_and_its_tower_are_the_ones_that_were_packed(client, release):
     from pairwright.components.digest import folder_digest
     from pairwright.components.models.resolve import resolve_model
@@ -216,13 +236,16 @@ def test_the_captioner_and_its_tower_are_the_ones_that_were_packed(client, relea
     assert told["tag"] == "pairwright_captioner:1"
     assert told["digest"] == folder_digest(release["kept"] / "captioner")
     assert told["tower"] == {"reference": "builtin:tiny-image", "digest": resolve_model("builtin:tiny-image").weights}
-    assert told["controls"] == {"tokens": 12, "levels": 3, "lengths": 12, "languages": ["en", "de"], "prompt": True}
+    named = {"languages": ["en", "de"], "formats": ["full", "short"]}
+    assert told["controls"] == {"tokens": 12, "levels": 3, "lengths": 12, "box": True, "prompt": True} | named
 
 
 def test_the_document_offers_the_controls_that_the_captioner_knows(client):
     fields = client.get("/openapi.json").json()["components"]["schemas"]["Caption"]["properties"]
     assert fields["level"]["anyOf"][0]["maximum"] == 3
     assert fields["language"]["anyOf"][0]["enum"] == ["en", "de"]
+    assert fields["format"]["anyOf"][0]["enum"] == ["full", "short"]
+    assert fields["box"]["anyOf"][0]["maxItems"] == 4
 
 
 def test_a_captioner_joins_the_champion_in_a_bento_that_is_built_once(release, tmp_path):
@@ -279,6 +302,10 @@ def refusals():
         ),
         "a language it was not taught": ("caption", {"image": fine, "language": "fr"}, 422, "it speaks en, de"),
         "a level it was not taught": ("caption", {"image": fine, "level": 9}, 422, "up to 3"),
+        "a format it was not taught": ("caption", {"image": fine, "format": "haiku"}, 422, "it writes full, short"),
+        "a box of three numbers": ("caption", {"image": fine, "box": [0, 0, 1]}, 422, '"box": give four numbers'),
+        "a box in pixels": ("caption", {"image": fine, "box": [0, 0, 96, 96]}, 422, '"box": it goes beyond'),
+        "an empty box": ("caption", {"image": fine, "box": [0.5, 0, 0.5, 1]}, 422, '"box": it is empty'),
         "a prompt of nothing": ("caption", {"image": fine, "prompt": " "}, 422, "the text is empty"),
         "no picture to caption": ("caption", {"image": base64_of(b"<html>")}, 422, "this is not an image"),
         "a picture to caption that is cut": (

@@ -282,10 +282,45 @@ def test_lines_of_a_strangers_and_lines_that_are_none_change_nothing(provider, m
     assert (requests, prompt + completion) == (12, 12 * 9)  # each once, as its first line says
 
 
-def test_a_file_larger_than_its_answers_can_be_is_not_read(provider, model) -> None:
+def test_of_a_file_larger_than_its_answers_can_be_what_was_read_is_kept_and_the_next_run_asks_for_the_rest(
+    provider, model
+) -> None:
+    room = 12 * (4096 + 32 * 8)
+
+    def swollen() -> None:
+        lines = provider.files["out_batch_0"].splitlines()
+        provider.files["out_batch_0"] = b"\n".join([*lines[:5], b"x" * room, *lines[5:]])
+
+    provider.after_create = swollen
+    opened = model(max_new_tokens=8, max_requests=20)
+    with pytest.raises(TextModelError, match=r"more than 12 answers of 8 tokens can be; .* run the same command"):
+        opened.complete(PROMPTS)
+    assert opened.answers.spent.requests == 12  # the seven as well: who wrote them was paid
+    provider.after_create = lambda: None
+    again = model(max_new_tokens=8, max_requests=20).complete(PROMPTS)
+    assert texts(again) == [prompt.upper() for prompt in PROMPTS]
+    assert [one.cached for one in again].count(True) == 5
+    assert sorted(provider.asked.count(prompt) for prompt in PROMPTS) == [1] * 5 + [2] * 7
+    assert opened.answers.spent.requests == 19
+
+
+def test_a_batch_that_is_always_too_large_spends_no_more_than_the_budget(provider, model) -> None:
     provider.raw = b"x" * (12 * (4096 + 32 * 8) + 1)
-    with pytest.raises(TextModelError, match="garbled:too_large"):
-        model(max_new_tokens=8).complete(PROMPTS)
+    for _ in range(2):
+        with pytest.raises(TextModelError, match="than 12 answers"):
+            model(max_new_tokens=8, max_requests=24).complete(PROMPTS)
+    found = model(max_new_tokens=8, max_requests=24).complete(PROMPTS)
+    assert [one.status for one in found] == ["budget"] * 12
+    assert len(provider.asked) == 24
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_file_that_is_gone_is_said_once_and_the_next_run_asks_anew(provider, model, status: int) -> None:
+    provider.trouble = {"GET /files/ID/content": [(status, b"{}")]}
+    with pytest.raises(TextModelError, match="has file out_batch_0 no more; run the same command"):
+        model().complete(PROMPTS)
+    assert texts(model().complete(PROMPTS)) == [prompt.upper() for prompt in PROMPTS]
+    assert sorted(provider.batches) == ["batch_0", "batch_1"]
 
 
 PROGRAM = """

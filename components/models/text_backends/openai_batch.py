@@ -32,8 +32,9 @@ from pairwright.components.models.text_backends.chat import (
 from pairwright.components.models.text_backends.openai import CHARACTER_BYTES, budget_spent, refuse
 from pairwright.components.models.text_backends.protocol import BUDGET, Completion
 from pairwright.components.models.text_backends.settings import OpenAIBatchTextModel
-from pairwright.components.models.text_backends.wire import Loop, Unanswered, Wire
+from pairwright.components.models.text_backends.wire import Loop, Reply, Unanswered, Wire
 
+GONE = (404, 410)
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 NAME = "pairwright"  # of the entry in a batch's metadata that says which it is
 LINE = 4096  # bytes of an answer's line beside its text
@@ -160,11 +161,12 @@ class OpenAIBatchModel:
             if answer is not None:
                 self.answers.keep(digest, answer, most)
 
-    def _release(self, batch: str) -> None:
-        """Forget a batch: what it still holds may be asked again."""
-        for digest in self._members(batch):
+    def _release(self, batch: str, paid: bool = False) -> None:
+        """Forget a batch: what it still holds may be asked again, and costs once more where it was `paid` for."""
+        for digest in self._members(batch) if not paid else ():
             self._settle(batch, digest, None)
         with self.answers.transaction() as database:
+            database.execute("delete from asked where batch = ?", (batch,))
             database.execute("delete from batches where batch = ?", (batch,))
 
     # What the provider is asked.
@@ -252,10 +254,29 @@ class OpenAIBatchModel:
 
         Args:
             lines: that the file may have at most.
+
+        Raises:
+            TextModelError: the file is gone, or larger than so many answers can be. What it still holds is asked anew.
         """
-        reasons: dict[str, str] = {}
         room = lines * (LINE + CHARACTER_BYTES * self.settings.max_new_tokens)
-        content = await self._fetched(f"/files/{quote(file, safe='')}/content", room)
+        reply = await self._fetched(f"/files/{quote(file, safe='')}/content", room)
+        reasons = self._settle_lines(batch, reply.content, members, prompts) if reply.status == 200 else {}
+        if reply.status == 200 and reply.whole:
+            return reasons
+        self._release(batch, paid=True)
+        if reply.status in GONE:
+            raise TextModelError(f"{self.settings.url} has file {file} no more; run the same command to ask anew")
+        raise TextModelError(
+            f"{self.settings.url} wrote more than {lines} answers of {self.settings.max_new_tokens} tokens can be; "
+            "those that were read are kept, the rest counts as paid for: run the same command to ask for it anew, or "
+            "raise text_model.max_new_tokens to ask for all anew"
+        )
+
+    def _settle_lines(
+        self, batch: str, content: bytes, members: Mapping[str, Usage], prompts: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Keep the answers of a batch's lines; the reasons of those without one."""
+        reasons: dict[str, str] = {}
         for line in content.splitlines():
             try:
                 entry = json.loads(line)
@@ -272,15 +293,18 @@ class OpenAIBatchModel:
                 self._settle(batch, digest, None)
         return reasons
 
-    async def _fetched(self, path: str, largest: int) -> bytes:
-        async def once() -> bytes:
-            reply = await self._wire.ask("GET", path, largest=largest, timeout_s=self.settings.transfer_s)
-            if reply.status != 200:
+    async def _fetched(self, path: str, largest: int) -> Reply:
+        """A file, as much of it as may be; or the reply that it is gone."""
+
+        async def once() -> Reply:
+            reply = await self._wire.ask("GET", path, largest=largest, cut=True, timeout_s=self.settings.transfer_s)
+            if reply.status not in (200, *GONE):
                 refuse(reply, self.settings)
                 raise Unanswered(f"http:{reply.status}")
-            return reply.content
+            return reply
 
-        return await self._again(once)
+        found: Reply = await self._again(once)
+        return found
 
     async def _asked_for(self, method: str, path: str, lost: str = "", **sent: Any) -> dict[str, Any]:
         """A JSON object, with as many tries as the settings say."""

@@ -33,9 +33,12 @@ class Unanswered(Exception):
 
 
 class Reply(NamedTuple):
+    """What came back; `whole` is False of one that was cut off."""
+
     status: int
     headers: Any
     content: bytes
+    whole: bool = True
 
 
 class Wire:
@@ -55,12 +58,20 @@ class Wire:
         )
 
     async def ask(
-        self, method: str, path: str, *, largest: int = LARGEST, timeout_s: float | None = None, **sent: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        largest: int = LARGEST,
+        cut: bool = False,
+        timeout_s: float | None = None,
+        **sent: Any,
     ) -> Reply:
         """One exchange.
 
         Args:
-            largest: bytes of the reply. sent: `json`, `files`, `params` as httpx takes them.
+            largest: bytes of the reply. cut: a larger one is given as far as it may go, and is no failure.
+            sent: `json`, `files`, `params` as httpx takes them.
 
         Raises:
             Unanswered: no reply, not in time, or not such as this.
@@ -70,7 +81,11 @@ class Wire:
         try:
             async with asyncio.timeout(timeout_s or self.timeout_s):
                 async with self._client.stream(method, f"{self.url}{path}", **sent) as response:
-                    return Reply(response.status_code, response.headers, await _read(response, largest))
+                    content = await _read(response, largest)
+                    if len(content) > largest and not cut:
+                        raise Unanswered("garbled:too_large", paid=True)
+                    whole = len(content) <= largest
+                    return Reply(response.status_code, response.headers, content[:largest], whole)
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
             raise Unanswered("timeout", paid=True) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
@@ -83,14 +98,14 @@ class Wire:
 
 
 async def _read(response: Any, largest: int) -> bytes:
-    """The reply's body."""
+    """The reply's body, or a little more of it than may be."""
     if response.headers.get("content-encoding", "identity") != "identity":
         raise Unanswered("garbled:encoded", paid=True)
     content = bytearray()
     async for piece in response.aiter_raw():
         content += piece
         if len(content) > largest:
-            raise Unanswered("garbled:too_large", paid=True)
+            break
     return bytes(content)
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("bentoml")
 
 import shapes
 import torch
-from captioned import LANGUAGES, LENGTH, LEVELS, TAUGHT, taught_captioner
+from captioned import FORMATS, LANGUAGES, LENGTH, LEVELS, SHORT, TAUGHT, box_at, taught_captioner
 from language_models import tiny_language_model
 
 from pairwright.components.dataset.pairs import PairBatch
@@ -37,6 +37,7 @@ from pairwright.components.models.captioner.vision_tower import load_vision_towe
 from pairwright.components.models.dual_encoders.features import ImageFeatures, ImageFeaturesSettings
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.words import vocabulary_of
+from pairwright.components.pretrain.captioners.captioner import CaptionerTask
 from pairwright.serving import generation as generation_module
 from pairwright.serving.caption_wire import Caption
 from pairwright.serving.captioning import UNSAYABLE, Captioning, decoding_of
@@ -136,7 +137,7 @@ def test_the_route_says_what_the_model_says_of_the_features_a_recipe_would_hold(
     vector = torch.from_numpy(np.asarray(step.score(batch)["vector"], np.float32))
     rows = said.get("captions", 1) if said.get("search") == "nucleus" else 1
     told = {"image": vector.expand(rows, -1), "control": torch.full((rows,), LEVELS)}
-    told["language"] = torch.ones(rows, dtype=torch.int64)
+    told |= {name: torch.ones(rows, dtype=torch.int64) for name in ("language", "format")}
     seeds = [said.get("seed", 0) + row for row in range(rows)]
     found = load_captioner(folder).generate(told, decoding_of(wish(**said)), seeds=seeds)
     expected = [texts[0] for texts in found] if rows > 1 else found[0][: said.get("captions", 1)]
@@ -162,6 +163,10 @@ def test_controls_change_what_is_said(captioning: Captioning) -> None:
     plain = said_by(captioning)
     assert said_by(captioning, level=LEVELS) == plain
     assert said_by(captioning, language=LANGUAGES[0]) == plain != said_by(captioning, language="de")
+    assert said_by(captioning, format=FORMATS[0]) == plain
+    assert len(said_by(captioning, format=FORMATS[1])[0].split()) == SHORT < len(plain[0].split())
+    for side in ("left", "bottom"):
+        assert said_by(captioning, box=box_at(side))[0].split()[0] == side
     assert len(said_by(captioning, most=2)[0].split()) == 2
     [word] = said_by(captioning, most=1)
     assert word not in said_by(captioning, forbidden=[word])[0]
@@ -186,6 +191,7 @@ def test_what_the_captioner_was_not_taught_is_refused(captioning: Captioning) ->
         ({"level": LEVELS + 1}, f"up to {LEVELS}"),
         ({"length": LENGTH + 1}, f"up to {LENGTH}"),
         ({"language": "fr"}, "it speaks en, de"),
+        ({"format": "haiku"}, "it writes full, short"),
     ):
         with pytest.raises(Refusal, match=words) as refused:
             asyncio.run(events_of(captioning, **said))
@@ -196,14 +202,15 @@ def test_a_captioner_without_controls_refuses_them_and_offers_none(folder: Path,
     pictures = [np.asarray(shapes.picture(number)) for number in range(8)]
     none = {"control": None, "lengths": 0, "languages": (), "prompt": None, "steps": 1, "warmup_steps": 0}
     texts = [shapes.caption_text(number) for number in range(8)]
-    plain = taught_captioner(pictures, texts, tmp_path / "plain", **none, batch_size=8)
+    plain = taught_captioner(pictures, texts, tmp_path / "plain", CaptionerTask, **none, batch_size=8)
     pack_captioner(captioner_to_serve(plain), tmp_path / "packed")
     captioning = Captioning(tmp_path / "packed", "cpu")
-    for name, value in (("level", 1), ("length", 3), ("language", "en"), ("prompt", "what is it?")):
+    told = {"level": 1, "length": 3, "language": "en", "format": "full", "box": [0, 0, 1, 1], "prompt": "what is it?"}
+    for name, value in told.items():
         with pytest.raises(Refusal, match=f'without a {name}; leave "{name}" out'):
             asyncio.run(events_of(captioning, **{name: value}))
     offered = openapi("test", captioning.controls)["components"]["schemas"]["Caption"]["properties"]
-    assert not {"level", "length", "language", "prompt"} & set(offered)
+    assert not set(told) & set(offered)
     full = openapi("test", Captioning(_packed(folder, tmp_path), "cpu").controls)["components"]["schemas"]
     assert full["Caption"]["properties"]["level"]["anyOf"][0]["maximum"] == LEVELS
     assert full["CaptionForm"]["properties"]["language"]["enum"] == list(LANGUAGES)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 EVENTS = "text/event-stream"
 STREAMED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # a proxy must not keep it until it is whole
 # As columns hold boxes, so that a picture of any size has the same. That x0 < x1 and y0 < y1 no schema can say.
-BOX = {"type": "array", "format": "box", "items": {"type": "number", "minimum": 0, "maximum": 1}}
-BOX |= {"minItems": 4, "maxItems": 4}
+BOX: dict[str, Any] = {"type": "array", "format": "box", "minItems": 4, "maxItems": 4}
+BOX |= {"items": {"type": "number", "minimum": 0, "maximum": 1}}
 
 
 def _four(value: Any) -> Any:

@@ -19,16 +19,15 @@ from typing import Any
 
 import pytest
 import yaml
+from miniature import first_pairs, in_miniature
 
-from pairwright.components.dataset.dataset import Dataset, Shard, open_dataset
+from pairwright.components.dataset.dataset import open_dataset
 from pairwright.components.dataset.ingest import ingest_all
-from pairwright.components.dataset.shards.writer import ShardWriter
 from pairwright.components.recipe_layers import merged
 from pairwright.flows.recipes import load_recipe, recipe_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).resolve().parents[2]
-EACH = 120  # pairs of stamps and of clip-art
 RECIPES = [name for name in recipe_names() if name != "quickstart"]
 
 
@@ -67,7 +66,7 @@ def cut_short(name: str) -> dict[str, Any]:
             said["evaluate"]["compression"] |= {"shares": [0.5, 0.2], "seeds": [0, 1], "steps": 20}
         if "grid" in said["evaluate"]:
             few = said["evaluate"]["grid"]["formats"][:1]
-            said["evaluate"]["grid"] |= {"formats": few, "shares": [0.0, 0.5], "seeds": [0]}
+            said["evaluate"]["grid"] |= {"formats": few, "shares": [0.0, 0.5, 1.0], "seeds": [0]}
     if "release" in said:
         said["release"]["seed"] = 0
     for step in said["filter"].get("fit", {}).values():
@@ -109,31 +108,6 @@ def place(tmp_path_factory):
     return folder
 
 
-def in_miniature(raw: Dataset, dest: Path, each: int = EACH) -> None:
-    """The first pairs of either collection, as a dataset of its own of two shards."""
-    left = {"stamp": each, "clipart": each}
-    with ShardWriter(str(dest), "raw", pairs_per_shard=each) as writer:
-        for shard, table in raw.iter_sidecars():
-            for row in table.to_pylist():
-                collection = row["key"].partition("-")[0]
-                if left[collection] and row["error"] is None:
-                    left[collection] -= 1
-                    add(writer, shard, row)
-
-
-def first_pairs(whole: Dataset, dest: Path, most: int = EACH) -> None:
-    shard, table = next(whole.iter_sidecars())
-    with ShardWriter(str(dest), dest.name, pairs_per_shard=most) as writer:
-        for row in table.slice(0, most).to_pylist():
-            add(writer, shard, row)
-
-
-def add(writer: ShardWriter, shard: Shard, row: dict) -> None:
-    media = [(m["role"], m["kind"], m["member"].rpartition(".")[2], shard.read_member(m)) for m in row["media"]]
-    about = {name: row[name] for name in ("licence", "author", "origin", "group", "meta")}
-    writer.add(row["key"], media, row["captions"], row["labels"], **about)
-
-
 RUNNER = """
 import json, sys
 from pairwright.components.engine.cluster import Session
@@ -171,6 +145,16 @@ def runner(place: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait(timeout=120)
 
 
+def record_of(name: str, said: dict[str, Any], runner: subprocess.Popen[str], place: Path) -> dict[str, Any]:
+    """What a run of a recipe so resolved came to."""
+    (place / f"{name}.yaml").write_text(yaml.safe_dump(said, sort_keys=False))
+    runner.stdin.write(f"{name}.yaml\n")
+    runner.stdin.flush()
+    record = answer_to(f"{name}.yaml", runner, place)
+    assert "error" not in record, record["error"]
+    return record
+
+
 def answer_to(asked: str, runner: subprocess.Popen[str], place: Path) -> dict[str, Any]:
     """The record of the recipe asked for; one that a test gave up waiting for is passed over."""
     while True:
@@ -183,11 +167,7 @@ def answer_to(asked: str, runner: subprocess.Popen[str], place: Path) -> dict[st
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_recipe_runs_to_its_report(name, place, runner):
-    (place / f"{name}.yaml").write_text(yaml.safe_dump(cut_short(name), sort_keys=False))
-    runner.stdin.write(f"{name}.yaml\n")
-    runner.stdin.flush()
-    record = answer_to(f"{name}.yaml", runner, place)
-    assert "error" not in record, record["error"]
+    record = record_of(name, cut_short(name), runner, place)
     assert record["results"]["ledger"]["kept"] > 0
     page = Path(record["results"]["report"]).read_text(encoding="utf-8")
     assert name in page
@@ -206,6 +186,23 @@ def test_a_shipped_recipe_runs_to_its_report(name, place, runner):
         assert 'id="compression"' in page
         assert 'id="figures"' in page  # what the reward measured of itself
         assert record["results"]["compression"]
+
+
+def test_a_grids_second_run_trains_nothing_and_a_further_seed_only_its_own(place, runner):
+    said = cut_short("revisit_captions")
+    first = record_of("revisit_captions", said, runner, place)
+    rows = json.loads((Path(first["results"]["grid"]) / "grid.json").read_text())["rows"]
+    assert [row["share"] for row in rows] == [0, 0.5, 1]
+    again = record_of("revisit_captions", said, runner, place)
+    assert {stage["status"] for stage in again["stages"]} == {"reused"}
+    assert again["results"]["grid"] == first["results"]["grid"]
+
+    said["evaluate"]["grid"]["seeds"] = [0, 1]
+    more = {stage["name"]: stage["status"] for stage in record_of("revisit_captions", said, runner, place)["stages"]}
+    trained = {name: status for name, status in more.items() if name.startswith("train grid_")}
+    assert len(trained) == 6
+    assert {status for name, status in trained.items() if name.endswith(" 0")} == {"reused"}
+    assert {status for name, status in trained.items() if name.endswith(" 1")} == {"ran"}
 
 
 def test_every_recipe_says_which_paper_it_follows_and_what_is_left():

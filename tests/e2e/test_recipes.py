@@ -39,6 +39,8 @@ SMALLER: dict[str, dict[str, Any]] = {
     "benchmarks": {  # they do not teach every group that is judged, but every artist
         f"evaluate.benchmarks.{name}.with.label": "style" for name in ("probe", "neighbours")
     },
+    # Each drawn caption of an untaught captioner is as long as may be, and passes two text towers.
+    "clip_reward": {"filter.fit.tuned.with.batch_size": 8, "filter.fit.tuned.with.samples": 2},
     "compress_and_align": {"filter.select.silver.with.circle": 6},  # in circles of 16: too few groups to cross-fit on
     "mlbcap": {"filter.fit.captioner.with.batch_size": 4},  # of twelve figures some eight have a good caption
     "howtocaption": {"filter.fit.encoder.with.batch_size": 8},  # of sixteen clips

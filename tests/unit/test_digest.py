@@ -202,6 +202,7 @@ def test_our_own_modules_have_digests():
     assert Path(digest.__file__).exists()
 
 
+@pytest.mark.slow
 def test_a_digest_imports_nothing_but_packages():
     import subprocess
     import sys

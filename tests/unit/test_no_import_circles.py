@@ -78,6 +78,7 @@ def told(graph: Graph, circle: list[str]) -> str:
     return "\n".join([f"{len(circle)} files import each other:", *edges])
 
 
+@pytest.mark.slow
 def test_no_files_import_each_other():
     graph = imports_of(files_under(REPOSITORY, ROOTS, "pairwright."))
     assert all(graph[f"pairwright.{root}.{file}"] for root, file in (("components", "digest"), ("serving", "web")))

@@ -103,11 +103,25 @@ def test_what_a_run_writes_says_every_metric_its_split_and_the_worst(tmp_path: P
     said = written({"results": {"ledger": ledger}, "stages": []}, json.loads(json.dumps(found, allow_nan=False)))
     assert all(f"| b.{name} | {ITEMS} |" in said for name in names)
     assert found["headline"] in said, "the report has each verdict in words besides"
+    assert "12 s of stages" in said
+
+
+def test_a_reused_stage_is_said_to_have_cost_what_it_cost_the_run_that_made_it(tmp_path: Path) -> None:
+    def run(name: str, **seconds: float) -> dict[str, Any]:
+        record = {"stages": [{"name": n, "digest": n[0], "seconds": s} for n, s in seconds.items()]}
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text(json.dumps(record))
+        return record
+
+    run("1", score=100.0, train=7.0)
+    again = run("2", score=0.1, train=0.2, report=1.0)
+    script = Path(__file__).parents[3] / "docs/write_results.py"
+    assert runpy.run_path(str(script))["seconds_of"](again, str(tmp_path)) == 108.0
 
 
 def written(record: dict[str, Any], ablation: dict[str, Any]) -> str:
     """The README's section, as docs/write_results.py writes it."""
     script = Path(__file__).parents[3] / "docs/write_results.py"
     module = runpy.run_path(str(script))
-    text: str = module["results"](record, ablation)
+    text: str = module["results"](record, ablation, 12.0)
     return text

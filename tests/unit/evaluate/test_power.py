@@ -56,6 +56,7 @@ def test_power_is_what_is_counted_on_drawn_data_and_the_level_where_nothing_diff
     assert power(one, 60, 3, 0.0) < 0.06
 
 
+@pytest.mark.slow
 def test_it_keeps_its_promise_on_hits_and_misses_in_groups() -> None:
     """The variances are estimated on samples of 0 and 1, and the power counted on others."""
     draw = np.random.default_rng(4)

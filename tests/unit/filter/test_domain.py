@@ -154,6 +154,7 @@ def test_classes_fall_to_the_prompt_their_name_is_nearest_to() -> None:
     assert list(found["label"][:2]) == ["golden retriever", "goldfinch"]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=24))
 def test_deduplicating_what_was_kept_drops_nothing(

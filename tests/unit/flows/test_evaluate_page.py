@@ -90,6 +90,7 @@ def test_commands_python_and_benchmarks_of_the_page_run_on_fixtures_in_the_same_
             assert found["spearman"].value == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_the_page_names_every_benchmark_and_its_recipe_parses() -> None:
     named = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) - {"definition", "n", "split", "resize", "templates"}
     ours = {name for kind, name in summaries() if kind == "benchmark" and "_test" not in name}

@@ -98,6 +98,7 @@ def test_captions_shown_are_plain_lines_and_pictures_are_whole(place: Path) -> N
         shown_of(str(place / "nothing"), 7, 32)
 
 
+@pytest.mark.slow
 def test_an_import_is_held_against_the_library_it_comes_from(place: Path, tmp_path: Path) -> None:
     write_transformers(theirs("siglip", tmp_path / "tower"), tmp_path / "source")
     told = import_named(str(tmp_path / "source"), str(tmp_path / "mine"), data=str(place / "data/dev"))

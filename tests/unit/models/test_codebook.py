@@ -180,6 +180,7 @@ def test_killed_it_goes_on_from_its_checkpoints_to_the_same_bytes_and_never_from
         FitCodebook(wish.model_copy(update={"lr": 1e-3})).fit(inputs, tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_codes_are_a_column_of_numbers_and_of_vectors(tmp_path: Path) -> None:
     view, kind = population(tmp_path)
     _, folder = fitted(tmp_path, view)

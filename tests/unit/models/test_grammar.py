@@ -85,6 +85,7 @@ def test_a_caption_has_label_1_its_corruption_label_0_and_a_tenth_teaches_nothin
     assert float(task.losses(sure, Batch(told, torch.arange(2), ["0", "1"]))["loss"]) == pytest.approx(30)
 
 
+@pytest.mark.slow
 def test_the_head_learns_to_tell_captions_it_never_saw_from_their_corruptions_and_loads_as_it_was(
     tmp_path: Path,
 ) -> None:

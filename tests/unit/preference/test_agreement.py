@@ -66,6 +66,7 @@ def test_an_ordinal_metric_forgives_a_near_miss_more_than_a_far_one():
 answers = st.lists(st.dictionaries(st.integers(0, 3), st.integers(0, 4), max_size=4), max_size=12)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(answers)
 def test_alpha_is_at_most_one_and_one_exactly_without_disagreement(units):

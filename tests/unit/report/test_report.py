@@ -85,6 +85,7 @@ def test_the_numbers_of_the_run_are_on_the_page(page: Page) -> None:
         assert f"−{row.dropped:,}" in page.text
 
 
+@pytest.mark.slow
 def test_what_laziness_saved_is_on_the_page_and_why_a_model_was_not_spared() -> None:
     spared = [Spared("ocr", "no_near_duplicate", 5_204, 2_227, 0.0497, 110.7), Spared("align", "short", 9, 1, 2.0, 2.0)]
     page = Page(render(synthetic_run(spared=spared, not_spared={"tags": "selection balance reads it"})))

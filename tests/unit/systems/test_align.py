@@ -125,6 +125,7 @@ def test_a_pictures_texts_are_counted_by_what_they_say(tmp_path: Path) -> None:
     assert found["pairs"].to_pylist() == [3, 3, 1, 3]
 
 
+@pytest.mark.slow
 def test_the_two_counts_are_of_the_corpus_not_of_a_pair(recipe: Recipe, tmp_path: Path) -> None:
     """The same row is kept where it stands alone, and dropped where it is repeated."""
     many = {"mine": (noise(1), TEMPLATE)} | {f"other{i}": (noise(2 + i), TEMPLATE) for i in range(10)}

@@ -325,6 +325,7 @@ def test_the_student_refines_as_a_captioner_and_what_it_loses_falls_back_to_the_
         assert one.note is None or (one.text == data.web[i] and one.status in ("invalid", "truncated"))
 
 
+@pytest.mark.slow
 def test_a_refusal_and_an_overlong_answer_are_raw_text_and_counted(tmp_path: Path) -> None:
     data = planted(1, 8)
     rows = {str(i): (png(np.zeros((8, 8, 3), np.uint8)), data.web[i], {"seen": data.seen[i]}) for i in range(8)}

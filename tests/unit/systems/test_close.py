@@ -84,6 +84,7 @@ def test_with_a_gap_a_model_of_noised_captions_says_more_of_unseen_pictures_than
     assert right(trained(seed, 0.12), unseen.text, unseen.captions) > 0.95  # either modality, the same weights
 
 
+@pytest.mark.slow
 def test_a_shift_by_the_mean_helps_beside_the_noise() -> None:
     unseen = Planted(100, 512)
     without, shifted = (right(trained(0, 0.12, adapter), unseen.image, unseen.captions) for adapter in ("none", "mean"))
@@ -221,6 +222,7 @@ def answered(model: Captioner, image: np.ndarray, questions: list[str]) -> list[
     return [texts[0] for texts in model.generate(told)]
 
 
+@pytest.mark.slow
 def test_questions_learnt_on_captions_are_answered_of_pictures() -> None:
     data, questions, answers = asked(0)
     population = ArrayPopulation({"captions.vector": data.text}, {"question": questions, "answer": answers})

@@ -130,6 +130,7 @@ def test_one_taught_fold_of_four_is_as_many_heads_as_pairs_of_folds() -> None:
     assert sum(p.numel() for judge in model.judges for p in judge.parameters()) == FOLDS * (4 + 8 + 2)  # few
 
 
+@pytest.mark.slow
 def test_a_judgement_of_an_exchanged_caption_is_explained_without_teaching_any() -> None:
     """Judged are true captions alone; asked is which of two captions of like quality is the picture's."""
     crawl, bad, judged, evidence = planted_crawl(judged=80)

@@ -87,6 +87,7 @@ def test_a_constant_scorer_is_at_chance_though_the_right_picture_stands_first(sc
         assert metric.value == pytest.approx(np.mean([int(k) / size for size in sizes[task]]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_random_scorer_is_at_chance(scenes: Dataset) -> None:
     draw = np.random.default_rng(0)
     runs = [values(Scorer(lambda r, t, gallery: draw.random(len(gallery))), scenes) for _ in range(6)]
@@ -302,6 +303,7 @@ def test_captions_that_tell_nothing_are_one_line() -> None:
         built(GenecisCombiner(settings()), nothing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_trained_on_what_it_mined_it_beats_the_picture_the_text_and_a_dual_encoders_sum(seed: int) -> None:
     taught, world = Planted(seed), Planted(seed + 100)

@@ -218,6 +218,7 @@ def test_one_cycle_is_the_plain_dual_encoder(view: ColumnsView, tmp_path: Path) 
     assert torch.allclose(*vectors, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_killed_in_a_later_cycle_it_ends_with_the_same_members(
     view: ColumnsView, trained: Path, tmp_path: Path
 ) -> None:

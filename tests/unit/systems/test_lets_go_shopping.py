@@ -101,6 +101,7 @@ def judged(dataset: Dataset, recipe: Recipe, root: Path) -> Selected:
     return apply_rules(ColumnsView(dataset, store, steps), rules)
 
 
+@pytest.mark.slow
 def test_every_planted_defect_is_rejected_with_the_right_reason_and_every_good_page_kept(
     shop: tuple[Dataset, dict[str, str], Path],
 ) -> None:

@@ -103,6 +103,7 @@ def said(model: Captioner, vectors: np.ndarray | torch.Tensor, lang: str) -> lis
     return [texts[0] for texts in model.generate(asked(vectors, lang))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_language_told_is_the_language_spoken_of_pictures_that_were_never_seen(seed: int) -> None:
     unseen = Planted(100 + seed)

@@ -90,6 +90,7 @@ def test_bags_only_grow_from_the_first_size_to_the_last(place: Path) -> None:
         BagSettings.parse({"model": "x", "sizes": [4, 3]}, "test")
 
 
+@pytest.mark.slow
 def test_at_the_start_bags_pay_less_than_pictures_drawn_and_larger_bags_still_less(place: Path) -> None:
     task, outputs, batch = asked(
         place, {"uses": "self_retrieval"}, {"uses": "bag_retrieval", "with": {"sizes": [2, SIZE], "ramp": 1.0}}

@@ -233,6 +233,7 @@ def mutual_information(p: Tensor) -> float:
     return float(entropy(p.mean(0, keepdim=True))[0] - entropy(p).mean())
 
 
+@pytest.mark.slow
 def test_classes_collapse_without_the_entropy_and_spread_with_it() -> None:
     spread, collapsed = (entropy(predictions(fitted(0, **wish)).mean(0, keepdim=True))[0] for wish in ({}, OFF))
     assert float(spread) > 0.8 * math.log(CLASSES)
@@ -242,6 +243,7 @@ def test_classes_collapse_without_the_entropy_and_spread_with_it() -> None:
 OFF = {"entropy_weight": 0.0}
 
 
+@pytest.mark.slow
 def test_each_pictures_own_entropy_makes_predictions_that_tell_nothing_and_the_means_does_not() -> None:
     """Uniform predictions pass the test above; what they tell of their pictures does not."""
     released, ours = predictions(fitted(0, entropy="sample")), predictions(fitted(0))
@@ -250,6 +252,7 @@ def test_each_pictures_own_entropy_makes_predictions_that_tell_nothing_and_the_m
     assert mutual_information(ours) > 5 * mutual_information(released)
 
 
+@pytest.mark.slow
 def test_borrowed_captions_cost_recall_where_every_picture_is_its_own() -> None:
     """An honest limit: pictures of no clear classes are better left out than captioned by a neighbour."""
     assert recall(fitted(0, borrow=0.0).model["a"]) > recall(fitted(0).model["a"])

@@ -124,6 +124,7 @@ def test_another_prefix_is_another_vector_and_padding_is_none(base: Any) -> None
         assert float((tower.base(**{name: tokens[name] for name in ("ids", "mask")}) - said).norm()) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_saved_model_reads_every_text_after_the_captions_prefix(tmp_path: Path) -> None:
     PrefixConditioning(settings()).fit(FitInputs(view(tmp_path)), tmp_path / "model")
     model = load_dual_encoder(tmp_path / "model")

@@ -267,6 +267,7 @@ def best_share(seed: int, named: float) -> float:
     return max(score, key=lambda share: score[share])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_best_share_is_inside_and_moves_with_the_share_of_names(seed: int) -> None:
     optima = [best_share(seed, named) for named in (0.3, 0.5, 0.7)]

@@ -79,6 +79,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Corpus(tmp_path_factory.mktemp(f"tldr-{request.param}"), request.param)
 
 
+@pytest.mark.slow
 def test_relabelling_the_codes_changes_no_cluster(corpus: Corpus) -> None:
     """The released code clusters code *numbers* as if they were quantities; clusters here are of what codes mean."""
     order = torch.randperm(CODES, generator=torch.Generator().manual_seed(1))

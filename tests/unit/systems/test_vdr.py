@@ -191,6 +191,7 @@ def test_a_folder_loads_by_its_format_and_encodes_as_before(trained: Any, tmp_pa
         load_vocabulary_encoder(tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_the_index_finds_what_the_dense_product_finds_and_names_each_words_part(trained: Any) -> None:
     folder, _ = trained
     model = load_vocabulary_encoder(folder)

@@ -93,6 +93,7 @@ def test_batches_by_windows_are_the_same_for_any_threads(shapes):
     assert len({key for _, batch in found[0][:10] for key in batch.keys}) == 60
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_population(tmp_path):
     """Three times the shards, each of the same size: the same memory at its peak, texts and features included."""
 

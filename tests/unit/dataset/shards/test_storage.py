@@ -37,6 +37,7 @@ def test_an_exception_before_the_commit_leaves_the_old_file_and_no_litter(tmp_pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_process_killed_before_the_commit_leaves_nothing_that_is_trusted(shapes, tmp_path):
     shard = shapes(pairs=2, shards=1).shards[0]
     store = ColumnStore(str(tmp_path / "columns"))

@@ -80,6 +80,7 @@ def unpacked(body: bytes) -> dict[str, bytes | None]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(archives())
 def test_members_are_those_tarfile_reads(body):

@@ -21,6 +21,7 @@ def _fetch(urls: list[str], folder: Path, **options: object):
     return fetch_all(urls, FetchOptions(**{**LOCAL, **options}), folder, lambda done: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

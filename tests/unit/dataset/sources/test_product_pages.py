@@ -226,6 +226,7 @@ def listed(root: Path, web: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_list_is_downloaded_with_its_pictures_and_only_what_failed_is_asked_for_again(
     web: str, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def features(n: int, seed: int, shift: float = 0.0, width: int = 64) -> np.ndarr
     return found
 
 
+@pytest.mark.slow
 def test_two_samples_of_one_distribution_have_no_gap() -> None:
     covered, values = 0, []
     for seed in range(20):
@@ -42,6 +43,7 @@ def test_the_gap_grows_with_the_planted_shift() -> None:
     assert found[-1] > 0.95
 
 
+@pytest.mark.slow
 def test_a_planted_shift_has_its_known_area() -> None:
     """With one informative dimension and plenty of data the probe's area is Phi(shift / sqrt 2)."""
     from math import erf

@@ -104,6 +104,7 @@ def shares_of(scores: np.ndarray, positive: np.ndarray, k: int) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(splits(), st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 2000))
 def test_shares_are_those_of_the_whole_matrix_ties_and_groups_and_all(
@@ -182,6 +183,7 @@ def test_a_model_that_says_the_same_of_all_earns_nothing(width: int, block_bytes
         assert (t2i == 70).all()
 
 
+@pytest.mark.slow
 def test_an_oracle_is_first_and_a_random_model_is_chance():
     random = np.random.default_rng(1)
     picture = np.repeat(np.arange(400), 5)

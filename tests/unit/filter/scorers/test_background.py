@@ -78,6 +78,7 @@ def test_the_statistics_do_not_depend_on_mirroring_and_survive_any_picture_of_on
     assert (flat["share"], flat["parts"], flat["edges"], flat["centred"]) == (1, 0, 0, 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(npst.arrays(np.uint8, (SIDE, SIDE, 3)))
 def test_any_picture_has_shares_between_0_and_1(image: np.ndarray) -> None:

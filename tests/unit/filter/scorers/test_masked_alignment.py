@@ -102,6 +102,7 @@ def vectors(values: list[Any]) -> list[bytes | None]:
     return [None if value is None else np.asarray(value, np.float16).tobytes() for value in values]
 
 
+@pytest.mark.slow
 def test_masked_features_differ_where_there_is_text_and_are_copied_elsewhere(tmp_path: Path) -> None:
     tower = resolve_model("builtin:tiny-image").model_dump(mode="json")
     options = {"tower": tower, "boxes": "ocr_text.boxes"}

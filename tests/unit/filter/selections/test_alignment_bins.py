@@ -24,6 +24,7 @@ def bins_of(root: Path, score: Any, keys: Any = None, **options: Any) -> dict[st
     return {name: array.to_numpy(zero_copy_only=False) for name, array in made.items()}
 
 
+@pytest.mark.slow
 @ANY_PLACE
 @given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=60), st.integers(2, 12))
 def test_bins_rise_with_the_score_and_each_score_is_between_its_edges(
@@ -41,6 +42,7 @@ def test_bins_rise_with_the_score_and_each_score_is_between_its_edges(
         assert found["bin"].max() <= bins
 
 
+@pytest.mark.slow
 @ANY_PLACE
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.3]), min_size=8, max_size=80), st.integers(2, 8), st.randoms())
 def test_equal_bins_differ_by_one_pair_whatever_the_ties_and_the_order(

@@ -50,6 +50,7 @@ def select(view: Any, **settings: Any) -> dict[str, np.ndarray]:
     return {name: array.to_numpy(zero_copy_only=False) for name, array in columns.items()}
 
 
+@pytest.mark.slow
 def test_no_pair_is_scored_by_heads_that_saw_its_group(tmp_path: Path) -> None:
     """Change one group's features: in its own fold nothing but that group's own scores may move."""
     image, text = features()
@@ -80,6 +81,7 @@ def test_no_group_of_any_kind_crosses_the_folds(tmp_path: Path) -> None:
     assert len(set(found["group"])) == ROWS - len(together) + 1
 
 
+@pytest.mark.slow
 def test_swapped_captions_score_lower_than_their_own(tmp_path: Path) -> None:
     image, text = features(swapped=30)
     score = select(population(tmp_path, image, text), steps=150)["score"]
@@ -88,6 +90,7 @@ def test_swapped_captions_score_lower_than_their_own(tmp_path: Path) -> None:
     assert (np.abs(score) <= 1).all()
 
 
+@pytest.mark.slow
 def test_heads_are_fitted_on_one_picture_and_may_score_another(tmp_path: Path) -> None:
     """`scored_image`, e.g. the picture without its text: where it is the same, so is the score, bit for bit."""
     image, text = features()
@@ -105,6 +108,7 @@ def test_heads_are_fitted_on_one_picture_and_may_score_another(tmp_path: Path) -
     assert (plain["score"] - seen["score"])[:20].mean() > 0.3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_scores_and_another_does_not(tmp_path: Path) -> None:
     view = population(tmp_path, *features())
     assert (select(view)["score"] == select(view)["score"]).all()

@@ -234,6 +234,7 @@ def crawl(tmp_path: Path) -> Dataset:
 KEEP = {"wide": "cheap.x > 0.5", "modelled": "model.y >= 0.25", "second": "second.z >= 0.25"}
 
 
+@pytest.mark.slow
 def test_no_dropped_pair_reaches_a_model(tmp_path: Path, crawl: Dataset) -> None:
     for seen in SEEN.values():
         seen.clear()

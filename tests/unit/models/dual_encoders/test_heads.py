@@ -29,6 +29,7 @@ def first(heads: Heads, image: np.ndarray, text: np.ndarray) -> float:
     return float((scores.argmax(1) == torch.arange(len(image))).float().mean())
 
 
+@pytest.mark.slow
 def test_heads_learn_a_planted_link_over_three_seeds() -> None:
     image, text = planted(600, 1)
     held_image, held_text = planted(100, 2)

@@ -33,6 +33,7 @@ def configuration(family: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["clip", "siglip"])
 def test_a_configuration_trains_resumes_and_loads_in_transformers(family: str, shapes: Any, tmp_path: Path) -> None:
     from transformers import AutoModel

@@ -83,6 +83,7 @@ def test_eight_bits_are_for_graphs(tmp_path: Path) -> None:
         refusal(ours(), "open-clip", "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ours", "siglip"])
 def test_int8_is_smaller_near_and_judged_on_what_did_not_calibrate(kind: str, tmp_path: Path) -> None:
     encoder = made(kind, tmp_path / "tower")
@@ -134,6 +135,7 @@ def test_a_place_that_holds_something_and_too_few_pictures_are_one_line(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
+@pytest.mark.slow
 def test_another_interpreter_opens_it_and_is_named(tmp_path: Path) -> None:
     found = export_model(ours(), tmp_path / "out", "onnx", SHOWN, python=sys.executable)
     assert "in an environment of its own" in found.agreement.judge

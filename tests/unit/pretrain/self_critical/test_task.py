@@ -154,6 +154,7 @@ def test_kl_holds_it_near_where_it_started(place: Path) -> None:
     assert late[1] < 0.5 * late[0]
 
 
+@pytest.mark.slow
 def test_a_guard_stops_it_no_step_is_taken_after_that_and_it_says_so(place: Path, tmp_path: Path) -> None:
     """Paid by the word, it babbles: the reward rises while every guard falls, and one of them ends it."""
     hacked = [{"uses": "test_of_length"}]

@@ -190,6 +190,7 @@ def test_nothing_is_dropped_in_favour_of_a_pair_another_rule_drops(tmp_path: Pat
     assert "pdq.hash" in component.column_names()
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 1000), st.randoms())
 def test_the_order_of_the_data_does_not_matter(tmp_path_factory: Any, seed: int, shuffler: Any) -> None:

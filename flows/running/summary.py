@@ -6,6 +6,7 @@ version a description; the flow run in Prefect a name, tags and log lines.
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,22 @@ def name_flow_run(run: Run) -> None:
 
 
 def log_to_flow_run(text: str) -> None:
-    """A line in the flow run's log."""
+    """A line in the flow run's log, which Prefect's server keeps also where the terminal is not to show it."""
     from prefect import get_run_logger
 
-    get_run_logger().info(text)
+    said, spoken = get_run_logger(), logging.getLogger("prefect.flow_runs")
+    if spoken.isEnabledFor(logging.INFO):
+        said.info(text)
+        return
+    level, spoken.propagate = spoken.level, False  # upwards are the terminal's handlers
+    spoken.setLevel(logging.INFO)
+    try:
+        said.info(text)
+        for handler in spoken.handlers:
+            handler.flush()  # a command ends without waiting for what is sent in the background
+    finally:
+        spoken.setLevel(level)
+        spoken.propagate = True
 
 
 def report_link(run: Run, page: Path) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -55,6 +57,17 @@ def test_every_room_did_its_work(project):
         assert stages[name] == "ran"
     assert record["results"]["release"]["promoted"]
     assert Path(record["results"]["report"]).stat().st_size > 10_000
+
+
+def test_a_run_from_the_command_line_says_in_prefects_log_what_was_kept_and_not_on_the_terminal(project):
+    recipe, record = project
+    with closing(sqlite3.connect(recipe.parent / "workspace/prefect/prefect.db")) as database:
+        said = [message for (message,) in database.execute("select message from log order by timestamp")]
+    ledger = record["results"]["ledger"]
+    assert said
+    assert said[0].startswith(f"{ledger['kept']} of {ledger['pairs_in']} pairs kept; dropped: ")
+    again = pairwright("run", str(recipe), "--workspace", "workspace", cwd=recipe.parent)
+    assert said[0] not in again.stdout + again.stderr
 
 
 def test_the_ledger_balances_and_every_pair_has_a_verdict(project):

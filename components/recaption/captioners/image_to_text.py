@@ -18,6 +18,7 @@ from pydantic import Field
 from pairwright.components.component import Caption, Captioner, Captions, Columns, Pixels
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.errors import ModelError
+from pairwright.components.recaption.experts.boxes import crop
 from pairwright.components.recaption.validate import Limits, problem_with, tidy
 from pairwright.components.registry import captioner
 from pairwright.components.settings import ModelFolder, Settings
@@ -91,11 +92,3 @@ class ImageToText(Captioner[ImageToTextSettings]):
         if reason is None:
             return Caption(caption, lang=self.settings.lang)
         return Caption(original, note=reason) if original else None
-
-
-def crop(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
-    """RGB (h, w, 3) -> what is in a box of shares, of at least one pixel."""
-    height, width = image.shape[:2]
-    x0, y0 = min(int(box[0] * width), width - 1), min(int(box[1] * height), height - 1)
-    x1, y1 = max(round(box[2] * width), x0 + 1), max(round(box[3] * height), y0 + 1)
-    return image[y0:y1, x0:x1]

@@ -28,6 +28,7 @@ from pydantic import Field, field_validator
 from pairwright.components.component import Columns, Pixels, Scorer
 from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.models.resolve import TOWER_LIBRARIES, image_side
+from pairwright.components.recaption.experts.boxes import crop
 from pairwright.components.registry import scorer
 from pairwright.components.settings import ModelFolder, Settings
 
@@ -102,7 +103,7 @@ class RegionAttributes(Scorer[RegionAttributesSettings]):
         called: list[str] = []
         for image, some, names in zip(pairs.images, boxes, labels, strict=True):
             assert image is not None, "region_attributes sees only decoded pictures"
-            crops += [cut_out(image, box, settings.margin) for box in some or ()]
+            crops += [crop(image, box, settings.margin) for box in some or ()]
             called += [name or THING for name in (names if names is not None else [None] * len(some or ()))]
         said = iter(self._said(crops, called))
         rows = [[next(said) for _ in some or ()] for some in boxes]
@@ -133,14 +134,3 @@ class RegionAttributes(Scorer[RegionAttributesSettings]):
                 for words in self.settings.groups.values()
             ]
         return self._asked[label]
-
-
-def cut_out(image: np.ndarray, box: Sequence[float], margin: float) -> np.ndarray:
-    """RGB (h, w, 3) and a box -> the part in it and `margin` of its sides around it; a pixel at least."""
-    height, width = image.shape[:2]
-    across, down = margin * (box[2] - box[0]), margin * (box[3] - box[1])
-    x0 = min(max(int(np.floor((box[0] - across) * width)), 0), width - 1)
-    y0 = min(max(int(np.floor((box[1] - down) * height)), 0), height - 1)
-    x1 = max(int(np.ceil((box[2] + across) * width)), x0 + 1)
-    y1 = max(int(np.ceil((box[3] + down) * height)), y0 + 1)
-    return image[y0:y1, x0:x1]

@@ -13,10 +13,10 @@ from pairwright.components.errors import InvalidRecipe
 from pairwright.components.models.resolve import resolve_model
 from pairwright.components.models.towers.untrained import new_dual_encoder
 from pairwright.components.recaption.captioners.fuse import Fuse, FuseSettings
+from pairwright.components.recaption.experts.boxes import crop
 from pairwright.components.recaption.experts.region_attributes import (
     RegionAttributes,
     RegionAttributesSettings,
-    cut_out,
 )
 from pairwright.components.training.heads import fit_heads
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_asked_is_refused(taught: Path, wish: dict[str, Any], lin
 
 def test_a_cut_is_in_the_picture_and_a_pixel_at_least() -> None:
     picture = np.arange(40 * 20 * 3, dtype=np.uint8).reshape(20, 40, 3)
-    assert np.array_equal(cut_out(picture, (0.25, 0.5, 0.5, 1.0), 0.0), picture[10:20, 10:20])
-    assert np.array_equal(cut_out(picture, (0.25, 0.5, 0.5, 1.0), 0.5), picture[5:20, 5:25])
+    assert np.array_equal(crop(picture, (0.25, 0.5, 0.5, 1.0), 0.0), picture[10:20, 10:20])
+    assert np.array_equal(crop(picture, (0.25, 0.5, 0.5, 1.0), 0.5), picture[5:20, 5:25])
     for box in ((0.0, 0.0, 1.0, 1.0), (1.0, 1.0, 1.0, 1.0), (0.999, 0.0, 0.9995, 0.01)):
-        assert cut_out(picture, box, 0.1).size
+        assert crop(picture, box, 0.1).size

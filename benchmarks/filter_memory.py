@@ -39,7 +39,7 @@ VERDICT_GROWTH = 320.0  # MiB: DuckDB's cache, and three quantiles' columns of f
 def scan(source: str, out: str) -> None:
     from benchmarks.filter_throughput import filter_task
     from pairwright.components.dataset.shards.scan import run_local
-    from pairwright.components.engine.shard_map import limit_threads
+    from pairwright.components.engine.shard_workers import limit_threads
 
     limit_threads(1)
     run_local(filter_task(out), open_dataset(source).shards)

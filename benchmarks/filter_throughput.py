@@ -43,7 +43,8 @@ from pairwright.components.dataset.media.pdq import pdq_hash
 from pairwright.components.dataset.shards.columns import StepColumns
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask
 from pairwright.components.engine.cluster import Session
-from pairwright.components.engine.shard_map import _Map, _Workers, map_shards
+from pairwright.components.engine.shard_map import _Map, map_shards
+from pairwright.components.engine.shard_workers import Workers
 from pairwright.components.filter.scorers import image, pdq
 from pairwright.components.filter.scorers.caption_text import caption_facts
 from pairwright.components.filter.scorers.exact_hash import pixel_digest
@@ -179,7 +180,7 @@ class WarmEngine:
     ) -> None:
         session.ensure()
         self.dataset, self.scratch, self.scaled, self.workers = dataset, scratch, scaled, workers
-        self.pool = _Workers(filter_task("unused", scaled).pinned(), session, workers, 0)
+        self.pool = Workers(filter_task("unused", scaled).pinned(), session, workers, 0)
         self.seconds()
 
     def __enter__(self) -> WarmEngine:

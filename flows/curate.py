@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairwright.components.dataset.shards.columns import to_arrow
+from pairwright.components.engine.shard_workers import standing_workers
 from pairwright.components.errors import BudgetExceeded
 from pairwright.components.filter.rules.ledger import Ledger
 from pairwright.components.filter.rules.rules import Rule
@@ -38,6 +39,11 @@ def curate_stages(run: Run) -> Path:
         GateFailed, BudgetExceeded: after the stage that found it.
     """
     rules = check_recipe(run)
+    with standing_workers(run.session):
+        return _curated(run, rules)
+
+
+def _curated(run: Run, rules: list[Rule]) -> Path:
     run_gate(run, "raw")
     for number, (scorers, global_steps) in enumerate(run.plan.passes("filter")):
         score_pass(run, "score" if number == 0 else f"score {number + 1}", scorers)

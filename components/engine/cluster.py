@@ -61,6 +61,7 @@ class Session:
         self._plugins = plugins
         self._owned = False
         self.started = False
+        self.keeps_workers = False  # from one shard map to the next: components/engine/shard_workers.py
 
     def ensure(self) -> None:
         """Start Ray, or connect to the cluster, unless that is done.

@@ -8,18 +8,17 @@ taken up where it stopped by the same call.
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pairwright.components.engine.cluster import Session, import_ray
-from pairwright.components.errors import DataChanged, DatasetError, EngineError, PairwrightError
+from pairwright.components.engine.cluster import Session
+from pairwright.components.engine.shard_workers import WorkerDied, Workers
+from pairwright.components.errors import DataChanged, DatasetError, EngineError
 
 if TYPE_CHECKING:
     from pairwright.components.dataset.dataset import Shard
@@ -83,7 +82,7 @@ def map_shards(
     if mapped.waiting:
         session.ensure()
         wanted = workers or session.workers or session.cpus()
-        with _Workers(task, session, min(wanted, len(mapped.waiting)), gpus_per_worker) as pool:
+        with Workers(task, session, min(wanted, len(mapped.waiting)), gpus_per_worker) as pool:
             mapped.run(pool)
     return mapped.reports()
 
@@ -126,7 +125,7 @@ class _Map:
                 self._done[shard.digest] = ShardReport(shard.digest, shard.rows, {}, 0.0, 0, (), shard.name)
         self._tell(None)
 
-    def run(self, pool: _Workers) -> None:
+    def run(self, pool: Workers) -> None:
         while self.waiting or pool.busy:
             pool.grow(len(self.waiting))
             self._hand_out(pool)
@@ -144,7 +143,7 @@ class _Map:
                 "finished; mend or leave out what is named and run the same command"
             )
 
-    def _hand_out(self, pool: _Workers) -> None:
+    def _hand_out(self, pool: Workers) -> None:
         now = time.monotonic()
         for _ in range(len(self.waiting)):
             if not pool.idle:
@@ -193,159 +192,3 @@ class _Map:
 
     def reports(self) -> list[ShardReport]:
         return [self._done[shard.digest] for shard in self._shards]
-
-
-class WorkerDied(EngineError):
-    """A worker process ended with a shard in its hand."""
-
-
-class _Workers:
-    """A pool of actors, at most one shard in hand each; a dead one is replaced.
-
-    A shard goes only to a worker that is up: on a cluster that lost a node a replacement may wait
-    for a CPU for ever, and the shard in its hand with it.
-    """
-
-    def __init__(self, task: ScanTask, session: Session, size: int, gpus: float) -> None:
-        self._ray = import_ray()
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        self._size, cpus = share_of(nodes, size, gpus, session.cpus())
-        # Ray sets OMP_NUM_THREADS to the CPUs an actor asks for, before anything is imported.
-        self._actor = self._ray.remote(ShardWorker).options(
-            num_cpus=cpus, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0
-        )
-        self._threads = max(1, int(cpus))
-        self._task = self._ray.put(task.for_gpu(self._threads) if gpus else task)
-        self._failed_starts = 0
-        self._starting: dict[Any, Any] = {}  # the answer of `ready` -> the actor
-        self.idle: list[Any] = []
-        self.busy: dict[Any, tuple[Any, Shard]] = {}
-
-    def __enter__(self) -> _Workers:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        for actor in [*self.idle, *self._starting.values(), *(actor for actor, _ in self.busy.values())]:
-            self._ray.kill(actor)
-
-    def grow(self, waiting: int) -> None:
-        """Start the workers that `waiting` shards can use, up to the pool's size."""
-        standing_by = len(self.idle) + len(self._starting)
-        for _ in range(min(self._size - len(self.busy), waiting) - standing_by):
-            actor = self._actor.remote(self._task, self._threads)
-            self._starting[actor.ready.remote()] = actor
-
-    def give(self, shard: Shard) -> None:
-        actor = self.idle.pop()
-        self.busy[actor.run.remote(shard)] = (actor, shard)
-
-    def finished(self, seconds: float) -> list[tuple[Shard, ShardReport | Exception]]:
-        """Shards that were finished, or lost their worker, within `seconds`; also sees workers come up."""
-        references = [*self.busy, *self._starting]
-        if not references or self.idle:  # shards that wait out a pause need no longer one than theirs
-            seconds /= 10
-        if not references:
-            time.sleep(seconds)
-            return []
-        ready, _ = self._ray.wait(references, num_returns=1, timeout=seconds)
-        outcomes = []
-        for reference in ready:
-            if reference in self._starting:
-                self._welcome(reference)
-            else:
-                outcomes.append(self._collect(reference))
-        return outcomes
-
-    def _welcome(self, reference: Any) -> None:
-        actor = self._starting.pop(reference)
-        try:
-            self._ray.get(reference)
-            self.idle.append(actor)
-            self._failed_starts = 0
-        except self._ray.exceptions.RayError as error:
-            self._failed_starts += 1
-            if self._failed_starts > self._size + 2:
-                raise EngineError(f"no worker can be started: {_one_line(error)}") from None
-
-    def _collect(self, reference: Any) -> tuple[Shard, ShardReport | Exception]:
-        actor, shard = self.busy.pop(reference)
-        try:
-            outcome: ShardReport | Exception = self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
-            self._ray.kill(actor)
-            if isinstance(error, self._ray.exceptions.RayTaskError):
-                raise  # a bug of ours or of a component, with its traceback
-            return shard, WorkerDied(f"its worker died ({_one_line(error)})")
-        self.idle.append(actor)
-        return shard, outcome
-
-
-class ShardWorker:
-    """The actor: holds the task, and with it the models, from shard to shard."""
-
-    def __init__(self, task: ScanTask, threads: int) -> None:
-        limit_threads(threads)
-        self._task = task
-
-    def ready(self) -> bool:
-        """Answers as soon as the worker is up."""
-        return True
-
-    def write_to(self, store_root: str) -> None:
-        """Commit to another store from now on: the same loaded models, columns of another place."""
-        self._task.store_root = store_root
-
-    def run(self, shard: Shard) -> ShardReport | Exception:
-        """The report; or the error, returned and not raised, so that it arrives as it was."""
-        try:
-            return self._task.run(shard)
-        except PairwrightError as error:
-            return error
-
-
-def share_of(nodes: Sequence[Mapping[str, float]], size: int, gpus: float, cores: float) -> tuple[int, float]:
-    """How many workers there can be, and the cores of each, below one where workers outnumber cores.
-
-    A worker with a GPU has all the cores there are to a GPU where it lies, since its threads decode for it.
-
-    Args:
-        nodes: CPU and GPU of each node that is alive.
-        size: workers wanted.
-        gpus: a worker; 0 for none.
-        cores: the session's.
-
-    Raises:
-        EngineError: no node has that many GPUs.
-    """
-    if gpus:
-        here = [node for node in nodes if node.get("GPU", 0.0) >= gpus]
-        if not here:
-            have = max([node.get("GPU", 0.0) for node in nodes], default=0.0)
-            raise EngineError(f"a worker is to have {gpus:g} GPUs, no node has more than {have:g}; set device to cpu")
-        places = [int(node["GPU"] / gpus) for node in here]
-        size = min(size, sum(places))
-        cpus = min(node.get("CPU", 1.0) / min(place, size) for node, place in zip(here, places, strict=True))
-    else:
-        cpus = min(cores / size, min([node["CPU"] for node in nodes if node.get("CPU")], default=1.0))
-    return size, float(int(cpus)) if cpus >= 1 else cpus
-
-
-def limit_threads(threads: int) -> None:
-    """Keep the libraries of one worker to its share of the machine's CPUs."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    import cv2
-    import pyarrow as pa
-
-    cv2.setNumThreads(threads if threads > 1 else 0)  # 0: no thread pool at all
-    pa.set_cpu_count(threads)
-    torch = sys.modules.get("torch")  # imported later, it reads OMP_NUM_THREADS
-    if torch is not None:
-        torch.set_num_threads(threads)
-
-
-def _one_line(error: Exception) -> str:
-    """The first line of Ray's report that says why."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "cause" in line.lower() or "killed" in line.lower() or "OOM" in line]
-    return (telling or lines or [type(error).__name__])[0][:200]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_l
 from pairwright.components.engine.cluster import Session, import_ray
 from pairwright.components.engine.launch import TrainingGroup, training_group
 from pairwright.components.engine.shard_map import Progress, map_shards
+from pairwright.components.engine.shard_workers import ShardWorker, standing_workers
 from pairwright.components.errors import DataChanged, EngineError, ModelError, WorkspaceError
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
@@ -154,6 +156,78 @@ def test_a_killed_worker_costs_at_most_the_shard_in_its_hand(
     finished_before = [name for name, when in record_times(killed, dataset).items() if when < murders[0][0]]
     for name in finished_before:
         assert begun.count(firsts[int(name)]) == 1, "a committed shard is never touched again"
+
+
+def workers_of(root: Path) -> set[int]:
+    """Processes that began a batch."""
+    return {int(name.split("-")[1]) for name in notes(root)}
+
+
+def free_cpus_come_to(cpus: int) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if import_ray().available_resources().get("CPU", 0) == cpus:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_what_one_map_of_a_run_started_the_next_finds_and_the_run_ends(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    """Also where one was killed while it stood, and where the next wants another number of them."""
+    dataset = shapes(pairs=24, shards=6)
+
+    def work(name: str, workers: int) -> set[int]:
+        root = tmp_path / name
+        map_shards(scan_task(root, witness(root, pause=0.3)), dataset.shards, session, workers=workers)
+        assert [int(t) for t in column(scan_task(root, witness(root)), dataset, "witness.threads")] == [
+            max(1, session.cpus() // workers)
+        ] * 24
+        return workers_of(root)
+
+    with standing_workers(session):
+        first = work("first", 2)
+        assert len(first) == 2
+        assert work("second", 2) == first
+        (one,) = work("alone", 1)
+        assert one in first, "with more threads than it had"
+        os.kill(one, signal.SIGKILL)
+        after = work("after", 2)
+        assert len(after) == 2
+        assert one not in after
+    assert free_cpus_come_to(session.cpus())
+
+
+def test_workers_that_stand_are_in_nobodys_way(
+    tmp_path: Path, session: Session, shapes: Callable[..., Dataset]
+) -> None:
+    """In a session that stood before a run its workers stand when it is over, till a map needs their cores."""
+    dataset = shapes(pairs=24, shards=6)
+    session.ensure()
+
+    def work(name: str) -> set[int]:
+        root = tmp_path / name
+        with Session() as own, standing_workers(own):
+            map_shards(scan_task(root, witness(root, pause=0.3)), dataset.shards, own, workers=2)
+        return workers_of(root)
+
+    first = work("first")
+    assert work("second") == first
+    map_shards(scan_task(tmp_path / "other", witness(tmp_path / "other")), dataset.shards, session, workers=2)
+    assert not workers_of(tmp_path / "other") & first
+    assert free_cpus_come_to(session.cpus())
+
+
+def test_a_worker_that_waits_holds_no_model(tmp_path: Path, shapes: Callable[..., Dataset]) -> None:
+    dataset = shapes(pairs=8, shards=1)
+    task = scan_task(tmp_path, fussy())
+    worker = ShardWorker(task, 1)
+    worker.run(dataset.shards[0])
+    (component,) = task._components.values()
+    model, task, component = weakref.ref(component), None, None
+    worker.take(None, 1)
+    assert model() is None
 
 
 def test_a_shard_that_kills_its_workers_is_named_after_all_others_are_finished(

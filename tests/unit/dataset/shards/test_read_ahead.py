@@ -21,7 +21,7 @@ from pairwright.components.dataset.pairs import PairBatch
 from pairwright.components.dataset.shards.columns import StepColumns
 from pairwright.components.dataset.shards.read_ahead import in_background, mapped_ahead
 from pairwright.components.dataset.shards.scan import ColumnJob, ScanTask, run_local
-from pairwright.components.engine.shard_map import share_of
+from pairwright.components.engine.shard_workers import share_of
 from pairwright.components.errors import EngineError
 from pairwright.components.registry import scorer
 from pairwright.components.settings import Settings

@@ -61,6 +61,12 @@ def silence() -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def cache_folder() -> Path:
+    """Where what every workspace of this user may share is kept; `PAIRWRIGHT_CACHE` names another folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("PAIRWRIGHT_CACHE") or Path(home) / "pairwright")
+
+
 def sqlite_address(path: str, driver: str = "sqlite") -> str:
     """The address of a SQLite file: what an address reads as something else is quoted."""
     return f"{driver}:///{path.replace('%', '%25').replace('?', '%3F')}"

@@ -15,11 +15,12 @@ import functools
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pairwright.components.hashing import canonical, sha256_text
+from pairwright.components.source_facts import Ask, Facts
 
 OURS = frozenset(("pairwright", "components", "flows", "serving"))
 
@@ -38,35 +39,46 @@ def module_digest(module: str) -> str:
 
 def code_digest(source: str) -> str:
     """Digest of Python source that ignores comments, layout, docstrings and where modules of ours lie."""
-    return sha256_text(ast.dump(_Placeless(_shape).visit(_without_docstrings(ast.parse(source)))))
+    found: str = _facts().of("digest", source, lambda ask: _digest(source, ask, lambda name: ask("shape", name)))
+    return found
 
 
 def _shape(module: str) -> str:
     """Digest of a module's own code with the names of our modules left out; it follows no import."""
-    return _shape_of(_source_of(module))
+    source = _source_of(module)
+    found: str = _facts().of("shape", source, lambda ask: _digest(source, ask, lambda _: ""))
+    return found
 
 
-@functools.lru_cache(maxsize=4096)
-def _shape_of(source: str) -> str:
-    return sha256_text(ast.dump(_Placeless(lambda _: "").visit(_without_docstrings(ast.parse(source)))))
+def _digest(source: str, ask: Ask, said_of: Callable[[str], str]) -> str:
+    return sha256_text(ast.dump(_Placeless(ask, said_of).visit(_without_docstrings(ast.parse(source)))))
 
 
-@functools.lru_cache(maxsize=4096)
 def _says_nothing(source: str) -> bool:
     """Whether this is the empty file that only makes a folder a package."""
-    body = ast.parse(source).body
-    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+    def find(_: Ask) -> bool:
+        body = ast.parse(source).body
+        return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+    return bool(_facts().of("says nothing", source, find))
+
+
+@functools.cache
+def _facts() -> Facts:
+    questions = {"there": lambda name: _spec(name) is not None, "package": _is_package, "shape": _shape}
+    return Facts(questions, Path(__file__).read_text(encoding="utf-8"))
 
 
 class _Placeless(ast.NodeTransformer):
     """Replaces the names of our modules, in imports and in strings, by what `said_of` says of them."""
 
-    def __init__(self, said_of: Any) -> None:
-        self.said_of = said_of
+    def __init__(self, ask: Ask, said_of: Callable[[str], str]) -> None:
+        self.ask, self.said_of = ask, said_of
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         """A string that names a module: it is opened or digested by that name, and counts where that is done."""
-        if isinstance(node.value, str) and _names_ours(node.value):
+        if isinstance(node.value, str) and self._names_ours(node.value):
             return ast.Constant("<module>")
         return node
 
@@ -104,21 +116,21 @@ class _Placeless(ast.NodeTransformer):
             elif statement.level or not _is_ours(statement.module or ""):
                 yield ast.ImportFrom(statement.module, [alias], statement.level)
             else:
-                inner = f"{statement.module}.{alias.name}"
-                submodule = _is_package(statement.module or "") and _spec(inner)
-                said = self.said_of(inner if submodule else statement.module)
+                outer = str(statement.module)
+                inner = f"{outer}.{alias.name}"
+                submodule = self.ask("package", outer) and self.ask("there", inner)
+                said = self.said_of(inner if submodule else outer)
                 yield ast.ImportFrom(f"<{said}>", [alias], 0)
+
+    def _names_ours(self, text: str) -> bool:
+        """Whether a string is the dotted name of a module inside one of our rooms."""
+        rooms = text.removeprefix("pairwright.")
+        dotted = "." in rooms and all(part.isidentifier() for part in rooms.split("."))
+        return dotted and _is_ours(text) and bool(self.ask("there", text))
 
 
 def _is_ours(module: str) -> bool:
     return _top(module) in OURS
-
-
-def _names_ours(text: str) -> bool:
-    """Whether a string is the dotted name of a module inside one of our rooms."""
-    rooms = text.removeprefix("pairwright.")
-    dotted = "." in rooms and all(part.isidentifier() for part in rooms.split("."))
-    return dotted and _is_ours(text) and _spec(text) is not None
 
 
 def _closure(module: str) -> set[str]:
@@ -171,20 +183,20 @@ def _home(module: str) -> Path | None:
     return None if home in installed or home.name in ("site-packages", "dist-packages") else home
 
 
-@functools.lru_cache(maxsize=4096)  # by its text, so that what changed is read again
-def _import_statements(source: str, module: str, is_package: bool) -> list[tuple[str, list[str]]]:
+def _import_statements(source: str, module: str, is_package: bool) -> Iterator[tuple[str, list[str]]]:
     """(what is imported from, names taken from it) of every import statement that can run."""
-    found: list[tuple[str, list[str]]] = []
+    package = module if is_package else module.rpartition(".")[0]
+    for level, base, names in _facts().of("imports", source, lambda _: list(_imports_in(source))):
+        yield importlib.util.resolve_name("." * level + base, package) if level else base, names
+
+
+def _imports_in(source: str) -> Iterator[tuple[int, str, list[str]]]:
+    """(level, what is imported from, names taken from it)."""
     for node in _run_time_nodes(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found.extend((alias.name, []) for alias in node.names)
+            yield from ((0, alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = module if is_package else module.rpartition(".")[0]
-                base = importlib.util.resolve_name("." * node.level + base, package)
-            found.append((base, [alias.name for alias in node.names]))
-    return found
+            yield node.level, node.module or "", [alias.name for alias in node.names]
 
 
 def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from pairwright.components.empty_database import keep_empty, take_empty
 from pairwright.components.environment import silence
 from pairwright.components.errors import TrackingError
 from pairwright.components.tracking.place import follow_the_workspace
@@ -57,16 +58,26 @@ def _connect(uri: str) -> MlflowClient:
     path = sqlite_path(uri)
     try:
         with _one_at_a_time(path):
+            made = path is not None and not take_empty(path, _empty())
             if path is not None:
                 follow_the_workspace(path)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # opens the store, so that what is wrong is said now
+            if path is not None and made:
+                keep_empty(path, _empty(), without=("experiments",))  # MLflow's first, whose artifacts have a place
         _remove_stray_folder(uri, path)
     except Exception as error:
         raise TrackingError(
             f"{uri} cannot be opened as an MLflow store: {one_line(error)}; check PAIRWRIGHT_TRACKING_URI"
         ) from error
     return client
+
+
+def _empty() -> str:
+    """The name under which a migrated store is kept."""
+    import mlflow
+
+    return f"mlflow-{mlflow.__version__}.db"
 
 
 def _remove_stray_folder(uri: str, database: Path | None) -> None:

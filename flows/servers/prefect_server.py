@@ -19,15 +19,15 @@ import importlib
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from pairwright.components.empty_database import keep_empty, take_empty
 from pairwright.components.environment import sqlite_address
 from pairwright.components.errors import WorkspaceError
 
@@ -151,7 +151,7 @@ def serve(descriptor: int) -> None:
     database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
     url = get_current_settings().server.database.connection_url
     if url is not None and url.get_secret_value() == _database_address(os.environ["PREFECT_HOME"]):
-        make_database(database, cache_folder())
+        make_database(database)
     app = create_app(ephemeral=True, final=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=descriptor)])
 
@@ -167,54 +167,19 @@ def _quoted_database(home: str) -> dict[str, str]:
     return {} if named or address == f"sqlite+aiosqlite:///{home}/prefect.db" else {DATABASE_URL: address}
 
 
-def cache_folder() -> Path:
-    """Where what is the same for every workspace of this machine's user is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairwright"
-
-
-def make_database(database: Path, cache: Path) -> None:
-    """Make a workspace's database if it has none: migrated once for each version of Prefect, then copied.
-
-    Prefect migrates what stands there in any case, so a cache that is missing, old, damaged or not to be
-    written costs time and nothing else.
-    """
+def make_database(database: Path) -> None:
+    """Make a workspace's database if it has none: migrated once for each version of Prefect, then copied."""
     import prefect
 
     database.parent.mkdir(parents=True, exist_ok=True)
     with (database.parent / "prefect.db.making").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs in one workspace
-        empty = cache / f"prefect-{prefect.__version__}.db"
-        with contextlib.suppress(OSError, sqlite3.Error):
-            if not database.exists():
-                _copy_database(empty, database, os.link)  # which replaces nothing
-        if database.exists():
+        if take_empty(database, kept := f"prefect-{prefect.__version__}.db"):
             return
         from prefect.server.database import provide_database_interface
 
         asyncio.run(provide_database_interface().create_db())
-        with contextlib.suppress(OSError, sqlite3.Error):
-            cache.mkdir(parents=True, exist_ok=True)
-            _copy_database(database, empty, os.replace)
-
-
-def _copy_database(source: Path, target: Path, publish: Callable[[Path, Path], None]) -> None:
-    """Copy a migrated SQLite database, its log included, whole or not at all.
-
-    Raises:
-        OSError, sqlite3.Error: there is none, or no room.
-    """
-    partial = target.with_name(f".{target.name}-{os.getpid()}")
-    try:
-        with (
-            contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as read,
-            contextlib.closing(sqlite3.connect(partial)) as written,
-        ):
-            read.execute("SELECT version_num FROM alembic_version")
-            read.backup(written)
-            written.execute("PRAGMA journal_mode = DELETE")  # one file, to be read where nothing can be written
-        publish(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+        keep_empty(database, kept)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,15 @@ from sockets import listening, outside_loopback
 
 pytest.importorskip("prefect")
 
+from pairwright.components.environment import cache_folder
 from pairwright.components.errors import WorkspaceError
-from pairwright.flows.servers.prefect_server import PrefectServer, cache_folder, make_database, own_server
+from pairwright.flows.servers.prefect_server import PrefectServer, make_database, own_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.platform]
 REPOSITORY = Path(__file__).parents[2]
 HOLD_A_SERVER = """
 import os, signal
+from pairwright.components.environment import cache_folder
 from pairwright.flows.servers.prefect_server import own_server
 server = own_server()
 server.wait()
@@ -34,7 +36,7 @@ signal.pause()
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        variables.setenv("PAIRWRIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
@@ -75,10 +77,10 @@ def test_it_answers_until_it_is_closed_and_a_second_workspace_starts_from_a_copy
     (kept,) = cache_folder().iterdir()
     assert revision(kept) == revision(home / "prefect.db")
     second = tmp_path / "second/prefect.db"
-    make_database(second, cache_folder())
+    make_database(second)
     assert revision(second) == revision(kept)
     second.write_bytes(b"mine")
-    make_database(second, cache_folder())
+    make_database(second)
     assert second.read_bytes() == b"mine", "a database that is there stays"
 
 
@@ -98,10 +100,10 @@ def test_a_damaged_cache_costs_time_and_nothing_else(
 ) -> None:
     import prefect
 
-    empty = tmp_path / "cache/pairwright" / f"prefect-{prefect.__version__}.db"
+    empty = tmp_path / "cache" / f"prefect-{prefect.__version__}.db"
     empty.parent.mkdir(parents=True)
     empty.write_bytes(b"not a database" * 500)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PAIRWRIGHT_CACHE", str(tmp_path / "cache"))
     server = PrefectServer(str(home))
     server.wait()
     server.close()

@@ -8,12 +8,12 @@ holds `tuxpaint/stamps`, `openclipart/png` and `openclipart/svg`.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairwright.components.environment import cache_folder
 from pairwright.components.errors import DatasetError
 
 PACKAGES = ("tuxpaint-stamps-default", "openclipart-png", "openclipart-svg")
@@ -89,7 +89,7 @@ class Packages:
         return folder
 
     def _cache(self) -> Path:
-        folder = user_cache() / self.cache
+        folder = cache_folder() / self.cache
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -98,11 +98,6 @@ class Packages:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             raise DatasetError(f"{problem} ({reason}); {self.remedy}")
-
-
-def user_cache() -> Path:
-    """Where packages are kept once fetched."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairwright"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from pairwright.components.dataset.shards import storage
 from pairwright.components.dataset.shards.integrity import verified
 from pairwright.components.digest import library_versions
+from pairwright.components.environment import cache_folder
 from pairwright.components.errors import DatasetError, PairwrightError
 from pairwright.components.hashing import canonical, file_sha256, sha256_text
 from pairwright.components.models.resolve import TOWER_LIBRARIES
@@ -196,12 +197,6 @@ def _difference(module: nn.Module, graph: Graph, inputs: dict[str, Tensor]) -> f
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise NoGraph(f"its graph differs from torch by {difference:.2g}")
     return difference
-
-
-def cache_folder() -> Path:
-    """Where what every workspace of this user may share is kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("PAIRWRIGHT_CACHE") or Path(home) / "pairwright")
 
 
 @functools.lru_cache(1024)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pairwright.components.dataset.sources.debian_packages import user_cache
+from pairwright.components.environment import cache_folder
 from pairwright.components.errors import DatasetError
 
 
@@ -79,7 +79,7 @@ class NpmPackage:
 
     def _fetched(self) -> Path:
         """The tarball in the user's cache, fetched by npm (its registry, proxy and credentials) if it is not there."""
-        folder = user_cache() / "npm"
+        folder = cache_folder() / "npm"
         path = folder / self.tarball
         if not path.is_file() or integrity(path.read_bytes()) != self.integrity:
             if shutil.which("npm") is None:

@@ -145,7 +145,7 @@ def test_attribution_of_each_shard_is_published(packages: Path, tmp_path: Path) 
 def test_missing_packages_are_one_line_with_a_remedy(
     packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PAIRWRIGHT_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DatasetError, match="not a folder"):
         locate(str(tmp_path / "nowhere"))
     with pytest.raises(DatasetError, match=r"holds neither .*apt-get install"):
@@ -160,7 +160,7 @@ def test_missing_packages_are_one_line_with_a_remedy(
 def test_damaged_deb_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if debian_packages.shutil.which("dpkg-deb") is None:
         pytest.skip("needs dpkg-deb")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PAIRWRIGHT_CACHE", str(tmp_path / "cache"))
     for name in debian_packages.PACKAGES:
         (tmp_path / f"{name}_1_all.deb").write_bytes(b"not a package")
     with pytest.raises(DatasetError, match="cannot be unpacked") as caught:

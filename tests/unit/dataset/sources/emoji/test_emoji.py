@@ -277,7 +277,7 @@ def test_packages_that_are_missing_changed_or_damaged_are_one_line(
     ]:
         (noto / name).write_text(text)
         refused(match, tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PAIRWRIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DatasetError, match="there is no npm to fetch it"):
         STYLES["noto"].package.files(None, ("icons.json",))
@@ -303,7 +303,7 @@ def test_what_npm_fetched_is_kept_and_what_it_says_is_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command called npm stands where npm would, so that no registry is asked."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PAIRWRIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     npm = tmp_path / "npm"
     package = NpmPackage("@made/up", "1.0.0", integrity(b"a tarball"))
@@ -316,7 +316,7 @@ def test_what_npm_fetched_is_kept_and_what_it_says_is_passed_on(
     )
     with pytest.raises(DatasetError, match="as it was pinned"):
         package.files(None, ("chars.json",))
-    assert (npm_packages.user_cache() / "npm" / package.tarball).is_file()
+    assert (npm_packages.cache_folder() / "npm" / package.tarball).is_file()
 
 
 def test_a_language_that_is_none_and_one_that_nobody_annotated(packages: Path, tmp_path: Path) -> None:

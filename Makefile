@@ -9,6 +9,7 @@ BENCHMARKS := filter_throughput worker_scaling filter_memory selection_funnel ne
 WITH_near_duplicates := --exact auto never --real data/raw --svg docs/pictures/near_duplicates.svg
 READY := .venv/.ready
 CORE := .venv-core/.ready
+PASSED := .venv-core/passed.json
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,7 +52,7 @@ lint: $(READY) ## ruff, mypy on components and serving, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(READY)
+unit: $(READY) ## Every unit test, in the whole environment
 	$(BIN)/pytest tests/unit -n $(PROCESSES)
 
 quick: $(READY)
@@ -59,12 +60,16 @@ quick: $(READY)
 
 check: lint quick ## The quick part: lint, types, quick unit tests (under 4 minutes)
 
-core: $(CORE) ## The core's tests where none of the platform's packages is installed
-	HYPOTHESIS_PROFILE=core .venv-core/bin/pytest tests/unit -m "not platform and not slow" -n $(PROCESSES)
+core: $(CORE) ## The core's quick unit tests, where none of the platform's packages is installed
+	.venv-core/bin/pytest tests/unit -m "not platform and not slow" -n $(PROCESSES) --passed-to $(PASSED)
 
-test: $(READY) ## Everything, set-up included
+beyond-core: $(READY) core ## The unit tests that did not pass in `core`: those of the platform, and the slow ones
+	$(BIN)/pytest tests/unit -n $(PROCESSES) --but-for $(PASSED)
+
+test: $(READY) ## Everything, set-up included; each test once
 	bash infra/browser.sh
-	$(MAKE) --no-print-directory data lint unit core
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint data $(CORE)
+	$(MAKE) --no-print-directory beyond-core
 	$(BIN)/pytest tests --ignore=tests/unit -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=30
 
 bench: $(READY) ## Every benchmark, and docs/speed.md from what they found (hours)
@@ -86,4 +91,4 @@ lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 clean: ## Remove what runs made (not data/, not .venv)
 	rm -rf workspace build dist .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup data demo serve label explore up down lint unit quick check core test bench pictures lock clean
+.PHONY: help setup data demo serve label explore up down lint unit quick check core beyond-core test bench pictures lock clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -25,12 +26,43 @@ os.environ.setdefault("PAIRWRIGHT_CACHE", str(Path(tempfile.gettempdir()) / "pai
 from pairwright.components.environment import silence
 
 silence()
-# The same examples every time, so that red means a change and not a draw. `HYPOTHESIS_PROFILE=search` draws afresh;
-# `make core` only asks whether the core runs without the platform, and takes few.
+# The same examples every time, so that red means a change and not a draw. `HYPOTHESIS_PROFILE=search` draws afresh.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", print_blob=True)
-settings.register_profile("core", derandomize=True, max_examples=10)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--passed-to", help="write the names of the tests that passed to this file")
+    parser.addoption("--but-for", help="run no test that this file of --passed-to names")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without a worker's: what all workers report arrives at the one that started them."""
+    if (path := config.getoption("--passed-to")) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(PassedTo(Path(path)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if path := config.getoption("--but-for"):
+        passed = set(json.loads(Path(path).read_text(encoding="utf-8")))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+        items[:] = [item for item in items if item.nodeid not in passed]
+
+
+class PassedTo:
+    """Writes at the end which tests passed: those skipped, and those of files that could not be imported, are not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.passed = path, list[str]()
+        path.unlink(missing_ok=True)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.passed.append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        self.path.write_text(json.dumps(self.passed), encoding="utf-8")
 
 
 @pytest.fixture

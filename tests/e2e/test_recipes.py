@@ -41,6 +41,8 @@ SMALLER: dict[str, dict[str, Any]] = {
     },
     # Each drawn caption of an untaught captioner is as long as may be, and passes two text towers.
     "clip_reward": {"filter.fit.tuned.with.batch_size": 8, "filter.fit.tuned.with.samples": 2},
+    "discritune": {"filter.fit.tuned.with.batch_size": 16},
+    "no_detail_left_behind": {"train.tuned.with.batch_size": 16},  # the largest of its bags
     "compress_and_align": {"filter.select.silver.with.circle": 6},  # in circles of 16: too few groups to cross-fit on
     "mlbcap": {"filter.fit.captioner.with.batch_size": 4},  # of twelve figures some eight have a good caption
     "howtocaption": {"filter.fit.encoder.with.batch_size": 8},  # of sixteen clips
@@ -50,7 +52,10 @@ SMALLER: dict[str, dict[str, Any]] = {
     "sitta": {"recaption.said.with.prompts": 4},  # of 40 orders
 }
 # Cut as those of `train` are.
-TASKS = ("captioner", "dual_encoder", "format_captioner", "grammar_head", "self_critical", "text_captioner")
+TASKS = (
+    *("captioner", "cnm", "dual_encoder", "format_captioner", "grammar_head", "language_model", "self_critical"),
+    "text_captioner",
+)
 MOST = {"steps": 6, "warmup_steps": 2, "batch_size": 32, "micro_batch": 8, "epochs": 1}
 
 

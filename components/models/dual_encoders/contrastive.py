@@ -106,7 +106,8 @@ def softmax_loss(
 ) -> Tensor:
     """Symmetric InfoNCE of each own pair (Radford et al., 2021): (n, d), (n, d) of the joint batch -> (own,)."""
     to_text = contrastive_logits(image[own], text, scale)
-    to_image = contrastive_logits(text[own], image, scale)
+    whole = len(to_text) == len(text)  # one process holds every pair: the same products, read the other way
+    to_image = to_text.T if whole else contrastive_logits(text[own], image, scale)
     if (targets is None or targets.plain) and wrong is None:
         right = torch.arange(len(image), device=image.device)[own]
         both = F.cross_entropy(to_text, right, reduction="none") + F.cross_entropy(to_image, right, reduction="none")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 COUNTED = 200_000  # examples whose words make the vocabulary, evenly over the population
 MEASURED = 4096  # examples the trained model is measured on, likewise
-DROPPED = ("image", "control")  # parts of which a share is not told
+MAY_BE_LEFT_OUT = ("length", "language", "box", "user")  # parts of which `told_dropout` is the share not told
 
 
 class CaptionerSettings(TrainerSettings):
@@ -63,6 +63,12 @@ class CaptionerSettings(TrainerSettings):
     box: str | None = Field(None, description="step.column of 4 numbers: the part of the picture that is spoken of")
     prefix: int = Field(4, ge=1, le=64, description="tokens a vector; with `mapping: queries` of all of them together")
     mapping: Literal["mlp", "linear", "queries"] = Field("mlp", description="how vectors become tokens (mapping.py)")
+    told_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of pairs, drawn each epoch and for each, told no length, language, box, user",
+    )
     user: str | None = Field(None, description="step.column of a list of words: a user's own, told before the caption")
     user_tokens: int = Field(16, ge=1, le=256, description="of the tokens of a user's words, the first are read")
     hidden: int = Field(256, ge=8, description="width within the maps to tokens, and of their fusion")
@@ -198,11 +204,13 @@ class Captioning(Task[S]):
 
         from pairwright.components.models.captioner.prefix import not_told
 
-        found = dict(told_of(examples, self.settings, self.model))
-        for name, share in zip(DROPPED, (self.settings.image_dropout, self.settings.control_dropout), strict=True):
-            if name in found:
+        wish = self.settings
+        found = dict(told_of(examples, wish, self.model))
+        shares = {"image": wish.image_dropout, "control": wish.control_dropout}
+        for name, share in (shares | dict.fromkeys(MAY_BE_LEFT_OUT, wish.told_dropout)).items():
+            if share and name in found:
                 found[name] = not_told(found[name], torch.from_numpy(examples.draw(name) < share))
-        return found | {"tokens": self.model.tokens.encode(examples.texts(self.settings.source), self.model.longest)}
+        return found | {"tokens": self.model.tokens.encode(examples.texts(wish.source), self.model.longest)}
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         told = {name: batch[name] for name in self.model.parts if name in batch}

@@ -82,6 +82,9 @@ class Caption(Input):
     length: int | None = Field(None, ge=1, le=MAX_CAPTION_TOKENS, description="words a caption should have")
     level: int | None = Field(None, ge=0, le=127, description="how well it should fit; the best if unsaid, 0 is none")
     prompt: Annotated[str, words(MAX_TEXT_CHARS)] | None = Field(None, description="words told first, e.g. a question")
+    user: Annotated[str, words(MAX_TEXT_CHARS)] | None = Field(
+        None, description="words that whoever it is written for is known by, as it was taught them"
+    )
     language: str | None = Field(
         None, min_length=1, max_length=MAX_STRING_CHARS, description="BCP 47; its first one if unsaid"
     )

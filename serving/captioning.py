@@ -70,7 +70,7 @@ class Captioning:
             Refusal: 413 or 422 for a picture or a control that is not taken, 429 where too much is under way.
         """
         self.controls.check(wish)
-        for text in (wish.prompt, wish.include, *(wish.forbidden or ())):
+        for text in (wish.prompt, wish.user, wish.include, *(wish.forbidden or ())):
             if text is not None:
                 check_text(text)
         [decoded] = await self._pictures.decoded([image])
@@ -122,8 +122,9 @@ class Captioning:
         told |= {part: torch.tensor([value]) for part, value in numbers.items() if value is not None}
         if wish.box is not None:
             told["box"] = torch.tensor([wish.box])
-        if wish.prompt is not None:
-            told["prompt"] = prompts_of(self.model.tokens, [wish.prompt], self.model.parts["prompt"].size)
+        for part, said in (("prompt", wish.prompt), ("user", wish.user)):
+            if said is not None:
+                told[part] = prompts_of(self.model.tokens, [said], self.model.parts[part].size)
         return {name: value.to(self.device) for name, value in told.items()}
 
 

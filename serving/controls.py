@@ -25,7 +25,8 @@ class Controls(BaseModel):
     languages: list[str] = Field([], description="what it can be told to speak, BCP 47; empty where it learnt one")
     formats: list[str] = Field([], description="kinds of caption it can be told to write; empty where it learnt one")
     box: bool = Field(False, description="whether it can be told of which part of the picture to speak")
-    prompt: bool = Field(False, description="whether it can be told words: a question, a user's own")
+    prompt: bool = Field(False, description="whether it can be told words: a question, an alt-text")
+    user: bool = Field(False, description="whether it can be told the words that a user is known by")
 
     @classmethod
     def of(cls, model: Captioner) -> Self:
@@ -39,13 +40,14 @@ class Controls(BaseModel):
 
         numbers = {"levels": size("control"), "lengths": size("length")}
         named = {"languages": names("language"), "formats": names("format")}
-        return cls(tokens=model.longest, prompt="prompt" in parts, box="box" in parts, **numbers, **named)
+        there = {name: name in parts for name in ("box", "prompt", "user")}
+        return cls(tokens=model.longest, **numbers, **named, **there)
 
     @property
     def unknown(self) -> set[str]:
         """Controls of the route that this captioner has not."""
         has = {"level": self.levels, "length": self.lengths, "language": self.languages, "format": self.formats}
-        has |= {"box": self.box, "prompt": self.prompt}
+        has |= {"box": self.box, "prompt": self.prompt, "user": self.user}
         return {name for name, there in has.items() if not there}
 
     def check(self, wish: Any) -> None:

@@ -123,6 +123,7 @@ LINEAGE_RESPONSE = {
             "formats": [],
             "box": False,
             "prompt": False,
+            "user": False,
         },
     },
     "index": {"n": 7400, "d": 256, "dataset_digest": "41ab...", "approximate": {"recall_at_10": 0.998}},

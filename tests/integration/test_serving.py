@@ -237,7 +237,10 @@ def test_the_captioner_and_its_tower_are_the_ones_that_were_packed(client, relea
     assert told["digest"] == folder_digest(release["kept"] / "captioner")
     assert told["tower"] == {"reference": "builtin:tiny-image", "digest": resolve_model("builtin:tiny-image").weights}
     named = {"languages": ["en", "de"], "formats": ["full", "short"]}
-    assert told["controls"] == {"tokens": 12, "levels": 3, "lengths": 12, "box": True, "prompt": True} | named
+    assert (
+        told["controls"]
+        == {"tokens": 12, "levels": 3, "lengths": 12, "box": True, "prompt": True, "user": False} | named
+    )
 
 
 def test_the_document_offers_the_controls_that_the_captioner_knows(client):

@@ -85,6 +85,22 @@ def formatted(seen: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Cap
     return packed(taught(task, population, tmp_path_factory.mktemp("formatted") / "model"))
 
 
+@pytest.fixture(scope="module")
+def personal(seen: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Captioning:
+    """Two users: who is known by "bold" says a picture's colour after "big", the other one after "little"."""
+    manners = ("bold", "big"), ("shy", "little")
+    rows = [(number, manner) for number in range(PICTURES) for manner in manners]
+    columns = {
+        "image_features.vector": seen[[number for number, _ in rows]],
+        "own.words": [[known_by] for _, (known_by, _) in rows],
+    }
+    texts = [f"{says} {shapes.facts_of(number)[0]} {known_by}" for number, (known_by, says) in rows]
+    wish = SMALL | {"user": "own.words", "user_tokens": 2, "max_words": 4, "steps": 120}
+    task = CaptionerTask(CaptionerSettings.parse(wish, "test"))
+    folder = tmp_path_factory.mktemp("personal") / "model"
+    return packed(taught(task, ArrayPopulation(columns, {"alt": texts}), folder))
+
+
 def events_of(captioning: Captioning, number: int = 5, **said: Any) -> list[Any]:
     async def follow() -> list[Any]:
         wish = Caption.parse({"image": shapes.encoded(number), **said})
@@ -192,6 +208,13 @@ def test_a_format_is_told_by_its_name_and_the_first_if_none_is(formatted: Captio
     found = {name: said_by(formatted, format=name)[0] for name in FORMATS[:2]}
     assert found == {"short_told": colour, "dense_told": f"it is {colour}. it is small."}
     assert said_by(formatted) == [found["short_told"]]
+
+
+def test_a_caption_is_in_the_words_of_the_user_it_is_for(personal: Captioning) -> None:
+    colour = shapes.facts_of(5)[0]
+    assert personal.controls.user
+    assert said_by(personal, user="bold") == [f"big {colour} bold"]
+    assert said_by(personal, user="shy") == [f"little {colour} shy"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -205,7 +205,15 @@ def test_a_captioner_without_controls_refuses_them_and_offers_none(folder: Path,
     plain = taught_captioner(pictures, texts, tmp_path / "plain", CaptionerTask, **none, batch_size=8)
     pack_captioner(captioner_to_serve(plain), tmp_path / "packed")
     captioning = Captioning(tmp_path / "packed", "cpu")
-    told = {"level": 1, "length": 3, "language": "en", "format": "full", "box": [0, 0, 1, 1], "prompt": "what is it?"}
+    told = {
+        "level": 1,
+        "length": 3,
+        "language": "en",
+        "format": "full",
+        "box": [0, 0, 1, 1],
+        "prompt": "what is it?",
+        "user": "bold",
+    }
     for name, value in told.items():
         with pytest.raises(Refusal, match=f'without a {name}; leave "{name}" out'):
             asyncio.run(events_of(captioning, **{name: value}))

@@ -5,7 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 PROCESSES ?= 2  # that run tests
 BIN := .venv/bin
 BENCHMARKS := filter_throughput worker_scaling filter_memory selection_funnel near_duplicates semantic_duplicates \
-  explorer against_data_juicer towers train_step clip_loop generation sparse_retrieval retrieval_blocks
+  explorer against_data_juicer towers train_step train_features clip_loop generation sparse_retrieval \
+  retrieval_blocks
 WITH_near_duplicates := --exact auto never --real data/raw --svg docs/pictures/near_duplicates.svg
 READY := .venv/.ready
 CORE := .venv-core/.ready

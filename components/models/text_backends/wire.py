@@ -12,13 +12,8 @@ import email.utils
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-if TYPE_CHECKING:
-    import httpx
+from collections.abc import Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 LARGEST = 1 << 20  # bytes of a reply beside the answer's own
@@ -47,28 +42,20 @@ class Reply(NamedTuple):
 
 
 class Wire:
-    """Exchanges with one server, `connections` of them at most at once.
-
-    Each connection is a client of its own: httpx looks through all connections of a client at each exchange.
-    """
+    """Exchanges with one server, `connections` of them at most at once."""
 
     def __init__(self, url: str, key: str | None, timeout_s: float, connections: int) -> None:
         import httpx
 
         self.url, self.timeout_s = url, timeout_s
-        self._new_client = partial(
-            httpx.AsyncClient,
-            # Less than the whole, so that a server that was never reached is told from one that does not answer.
+        # Less than the whole, so that a server that was never reached is told from one that does not answer.
+        self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=0.9 * timeout_s),
             headers={"accept-encoding": "identity"} | ({"authorization": f"Bearer {key}"} if key else {}),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=False,
             trust_env=True,
-            verify=httpx.create_ssl_context(),  # once: it reads all certificates
         )
-        self._slots = asyncio.Semaphore(connections)
-        self._clients: list[httpx.AsyncClient] = []
-        self._free: list[httpx.AsyncClient] = []
 
     async def ask(
         self,
@@ -93,7 +80,7 @@ class Wire:
 
         try:
             async with asyncio.timeout(timeout_s or self.timeout_s):
-                async with self._client() as client, client.stream(method, f"{self.url}{path}", **sent) as response:
+                async with self._client.stream(method, f"{self.url}{path}", **sent) as response:
                     content = await _read(response, largest)
                     if len(content) > largest and not cut:
                         raise Unanswered("garbled:too_large", paid=True)
@@ -106,22 +93,8 @@ class Wire:
         except httpx.HTTPError as error:
             raise Unanswered(f"unreachable:{type(error).__name__}", paid=True) from None
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
-        """The one that was free last, whose connection is open."""
-        async with self._slots:
-            if not self._free:
-                self._clients.append(self._new_client())
-                self._free.append(self._clients[-1])
-            client = self._free.pop()
-            try:
-                yield client
-            finally:
-                self._free.append(client)
-
     async def close(self) -> None:
-        for client in self._clients:
-            await client.aclose()
+        await self._client.aclose()
 
 
 async def _read(response: Any, largest: int) -> bytes:

@@ -43,7 +43,11 @@ SMALLER: dict[str, dict[str, Any]] = {
     "clip_reward": {"filter.fit.tuned.with.batch_size": 8, "filter.fit.tuned.with.samples": 2},
     "discritune": {"filter.fit.tuned.with.batch_size": 16},
     "no_detail_left_behind": {"train.tuned.with.batch_size": 16},  # the largest of its bags
-    "compress_and_align": {"filter.select.silver.with.circle": 6},  # in circles of 16: too few groups to cross-fit on
+    "compress_and_align": {
+        "filter.select.silver.with.circle": 6,  # in circles of 16: too few groups to cross-fit on
+        "filter.fit.reward.with.folds": 3,
+        "filter.fit.reward.with.curve": [1.0],
+    },
     "mlbcap": {"filter.fit.captioner.with.batch_size": 4},  # of twelve figures some eight have a good caption
     "howtocaption": {"filter.fit.encoder.with.batch_size": 8},  # of sixteen clips
     "prefix_conditioning": {"pretrain.with.batch_size": 8},  # of one artist each

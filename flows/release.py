@@ -201,7 +201,7 @@ def index_stage(run: Run, selection: Path, model: Path) -> Path:
 
     def work(stage: Stage) -> Path:
         from pairwright.flows.stages.measure import embed_captions, embed_kept
-        from pairwright.serving.index import build_index
+        from pairwright.serving.index_writing import build_index
 
         vectors = embed_kept(run, model, kept)
         queries = embed_captions(run, model)

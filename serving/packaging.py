@@ -72,7 +72,7 @@ def build_bento(
     Args:
         model_folder: a dual encoder's; None where a captioner alone is served.
         receipt: lineage, frozen in the Bento as it is now (JSON), without what is nobody else's business.
-        index_folder: of `pairwright.serving.index.build_index`; copied inside below 512 MiB, else named to be mounted.
+        index_folder: as `index_writing.build_index` makes it; copied inside below 512 MiB, else named to be mounted.
         templates: prompts of zero-shot classification, `{}` for the label.
         lock: requirements file whose versions are pinned; default the checkout's `requirements.lock`.
         captioner: what the route `caption` answers with.

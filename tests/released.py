@@ -56,7 +56,7 @@ def read_pairs(dataset: Any) -> tuple[list[Any], list[str]]:
 
 def release_shapes(dataset: Any, folder: Path) -> tuple[Path, Path, dict[str, Any]]:
     """(model folder, index folder, what index.json says) of a tiny model fitted to the dataset."""
-    from pairwright.serving.index import build_index
+    from pairwright.serving.index_writing import build_index
 
     model = new_dual_encoder(
         ModelFolder(reference="builtin:tiny-image"), ModelFolder(reference="builtin:tiny-text"), dim=16

@@ -284,7 +284,7 @@ def index_digest(run: Run, weights: str, kept: pa.Table) -> str:
         kept=rows_digest(kept),
         queries=run.splits["dev"].digest,
         features=[column, features.digest] if features else None,
-        source=[source_digest("pairwright.serving.index"), source_digest(ENCODERS)]
+        source=[source_digest("pairwright.serving.index_writing"), source_digest(ENCODERS)]
         + [function_digest(function) for function in (embed_kept, embed_captions)],
         libraries=library_versions((*TOWER_LIBRARIES, "faiss-cpu")),
     )

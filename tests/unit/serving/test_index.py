@@ -14,7 +14,8 @@ from PIL import Image
 from tars import flip
 
 from pairwright.components.errors import DataChanged, DatasetError
-from pairwright.serving.index import SearchIndex, build_index, exact_search, recall_at_k
+from pairwright.serving.index import SearchIndex, exact_search
+from pairwright.serving.index_writing import build_index, recall_at_k
 
 pytestmark = pytest.mark.platform
 

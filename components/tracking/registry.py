@@ -20,7 +20,6 @@ import os
 import shutil
 import tempfile
 import uuid
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from pairwright.components.digest import folder_digest
 from pairwright.components.errors import ModelError, NoChampion
 from pairwright.components.tracking.embedded import embedded_client
+from pairwright.components.tracking.pyfunc import kind_of, model_inside, save_pyfunc
 from pairwright.components.tracking.store import connect, one_line
 
 if TYPE_CHECKING:
@@ -141,10 +141,10 @@ class Registry:
         experiment = self._client.get_run(run_id).info.experiment_id
         with tempfile.TemporaryDirectory(prefix="pairwright-register-") as scratch:
             packed = Path(scratch) / "packed"
-            _save_pyfunc(folder, packed, Path(scratch))
+            save_pyfunc(folder, packed, Path(scratch))
             text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, default=str)
             (packed / PEDIGREE).write_text(text + "\n", encoding="utf-8")
-            model = self._client.create_logged_model(experiment, self.name, run_id, model_type=_kind_of(folder))
+            model = self._client.create_logged_model(experiment, self.name, run_id, model_type=kind_of(folder))
             self._client.log_model_artifacts(model.model_id, str(packed))
             self._client.finalize_logged_model(model.model_id, "READY")
         return str(model.artifact_location), str(model.model_id)
@@ -317,7 +317,7 @@ class Registry:
         found = self._version(version)
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=dest.parent) as scratch:
-            folder = self._fetch(found, _inside(self._fetch(found, "MLmodel", Path(scratch))), Path(scratch))
+            folder = self._fetch(found, model_inside(self._fetch(found, "MLmodel", Path(scratch))), Path(scratch))
             self._check(found, folder)
             if dest.exists():
                 dest.rmdir()
@@ -340,7 +340,7 @@ class Registry:
         digest = found.tags.get(DIGEST_TAG) or ""
         local = registry._local_root(found)
         if local is not None:
-            folder = local / _inside(local / "MLmodel")
+            folder = local / model_inside(local / "MLmodel")
             registry._check(found, folder)
             return folder, digest
         folder = registry.cache / name / digest
@@ -388,49 +388,3 @@ def parse_reference(reference: str) -> tuple[str, str]:
     if body == reference or not name or not version:
         raise ModelError(f'"{reference}" names no registered model; write models:/NAME@champion or models:/NAME/3')
     return name, version
-
-
-def _kind_of(folder: Path) -> str:
-    """What a model folder's config.json says it is: "reward", or else a dual encoder."""
-    found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("format")
-    return "reward" if found == "pairwright-reward" else "dual_encoder"
-
-
-def _signature(kind: str) -> tuple[str, Any]:
-    """(file that serves this kind of model, its inputs)."""
-    from mlflow.types.schema import Array, ColSpec, DataType, Schema
-
-    text = ColSpec("string", "text", required=False)
-    if kind == "reward":
-        features = ColSpec(Array(DataType.float), "image_features", required=False)
-        return "served_reward.py", Schema([text, features, ColSpec("string", "key", required=False)])
-    return "served_model.py", Schema([text, ColSpec("binary", "image", required=False)])
-
-
-def _save_pyfunc(folder: Path, packed: Path, scratch: Path) -> None:
-    import importlib.metadata
-
-    import mlflow.pyfunc
-    from mlflow.models import ModelSignature
-
-    served_by, inputs = _signature(_kind_of(folder))
-    staged = scratch / "model"  # the name it has inside the version, whatever the folder is called
-    shutil.copytree(folder, staged)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # advice on type hints and examples; the signature says it all
-        mlflow.pyfunc.save_model(
-            str(packed),
-            python_model=str(Path(__file__).with_name(served_by)),
-            artifacts={"model": str(staged)},
-            signature=ModelSignature(inputs=inputs),
-            # Named, because MLflow would else load the model in a fresh process to guess them.
-            pip_requirements=[f"pairwright=={importlib.metadata.version('pairwright')}"],
-        )
-
-
-def _inside(mlmodel: Path) -> str:
-    """Where the model folder lies in a version's artifacts, as its MLmodel file says."""
-    import yaml
-
-    described = yaml.safe_load(mlmodel.read_text(encoding="utf-8"))
-    return str(described["flavors"]["python_function"]["artifacts"]["model"]["path"])

@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,11 @@ class Facts:
     def _write(self, name: str) -> None:
         """Whole or not at all; where nothing can be kept, the next process finds it again."""
         facts, place = self._known[name], self._place(name)
+        partial = place.with_name(f".{name}-{os.getpid()}-{threading.get_ident()}")
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=place.parent, prefix=".partial-", delete=False) as file:
-                json.dump({"facts": facts, "sum": sha256_text(canonical(facts))}, file)
-            os.replace(file.name, place)
+            try:
+                partial.write_text(json.dumps({"facts": facts, "sum": sha256_text(canonical(facts))}), encoding="utf-8")
+                os.replace(partial, place)
+            finally:
+                partial.unlink(missing_ok=True)

@@ -89,6 +89,16 @@ def test_where_nothing_can_be_kept_it_is_found_all_the_same(cache: Path) -> None
     assert facts_of(Neighbour("hello")).of("digest", TEXT, counting(found)) == f"{TEXT} beside hello"
 
 
+def test_what_cannot_be_written_whole_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("pairwright.components.source_facts.os.replace", full)
+    found: list[str] = []
+    assert facts_of(Neighbour("hello")).of("digest", TEXT, counting(found)) == f"{TEXT} beside hello"
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
 MODULES = ("pairwright.components.training.run", "pairwright.components.filter.scorers.alignment")
 DIGESTS = f"""
 from pairwright.components.source_code import source_digest

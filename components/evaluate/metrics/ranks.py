@@ -11,8 +11,10 @@ changes a rank, and equal vectors tie.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -22,9 +24,9 @@ from pairwright.components.evaluate.metrics.parts import FEW, Parts
 from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.finite import require_finite
 
-BLOCK_BYTES = 64 << 20  # of float32 scores made at once: smaller products are slower
+BLOCK_BYTES = 56 << 20  # of float32 scores a thread makes at once: smaller products are slower
 ROWS_AT_ONCE = 64  # of a product: others take a twentieth longer
-TILE_BYTES = 2 << 20  # of scores compared at once, while they are in a core's cache
+TILE_BYTES = 4 << 20  # of scores compared at once, while they are in a core's cache
 PAIRS_AT_ONCE = 512  # of vectors made float64 at once: more do not fit into a core's cache
 COLUMNS_AT_ONCE = 4096
 QUERIES_AT_ONCE = 2048
@@ -95,13 +97,29 @@ def _ranked(
     require_finite(image, "the vectors of the pictures to be ranked")
     require_finite(text, "the vectors of the captions to be ranked")
     image, text = (np.ascontiguousarray(side, np.float32) for side in (image, text))
-    rows = max(1, min(len(image), block_bytes // (4 * len(text))))
-    rows -= rows % ROWS_AT_ONCE if rows > ROWS_AT_ONCE else 0
+    threads = torch.get_num_threads()
+    rows = _rows_of_a_block(len(image), block_bytes // (4 * len(text)), threads)
     ranking = _Ranking(image, text, positives, rows, firsts)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for start in range(0, len(image), rows):
-            ranking.count(start, min(start + rows, len(image)), pool)
+    blocks = iter([(start, min(start + rows, len(image))) for start in range(0, len(image), rows)])
+    try:
+        # Each thread makes and compares blocks of its own: nobody waits for the others at the end of a product.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for done in [pool.submit(ranking.count_all, blocks) for _ in range(threads)]:
+                done.result()
+    finally:
+        torch.set_num_threads(threads)
     return ranking
+
+
+def _rows_of_a_block(rows: int, most: int, threads: int) -> int:
+    """At most `most`, so many that threads make equally many blocks and no product is slower than it need be."""
+    most = max(1, most - most % ROWS_AT_ONCE if most > ROWS_AT_ONCE else most)
+    blocks = _ceil(_ceil(rows, most), threads) * threads
+    return min(most, _ceil(_ceil(rows, blocks), ROWS_AT_ONCE) * ROWS_AT_ONCE)
+
+
+def _ceil(one: int, other: int) -> int:
+    return -(-one // other)
 
 
 class _Ranking:
@@ -127,8 +145,7 @@ class _Ranking:
         self.doubt = (image.shape[1] + 2) * ROUNDING * self.scale
         self.low = tuple((best - self.doubt).astype(np.float32) for best in self.best)
         self.high = tuple((best + self.doubt).astype(np.float32) for best in self.best)
-        # torch's memory begins where a vector register's does; in numpy's a product takes a third longer.
-        self.scores = torch.empty(rows, len(text)).numpy()
+        self.rows, self._one_at_a_time = rows, Lock()
 
     def _find_best(self, start: int, stop: int) -> None:
         picture, caption = self.positives.pairs(start, stop)
@@ -138,22 +155,32 @@ class _Ranking:
         for first, query in zip(self.firsts, (picture, caption), strict=False):
             first.see_right(query, scores)
 
-    def count(self, start: int, stop: int, pool: Executor) -> None:
+    def count_all(self, blocks: Iterator[tuple[int, int]]) -> None:
+        """Compare the scores of the pictures of every block that no other thread took."""
+        # torch's memory begins where a vector register's does; in numpy's a product takes a third longer.
+        scores = torch.empty(self.rows, len(self.text)).numpy()
+        for start, stop in blocks:
+            self._count(start, stop, scores[: stop - start])
+
+    def _count(self, start: int, stop: int, scores: np.ndarray) -> None:
         """Compare the scores of pictures `start` to `stop` with the best right answers of both sides."""
-        scores = self.scores[: stop - start]
         torch.mm(torch.from_numpy(self.image[start:stop]), torch.from_numpy(self.text).T, out=torch.from_numpy(scores))
         picture, caption = self.positives.pairs(start, stop)
         scores[picture - start, caption] = -np.inf  # a right answer is ahead of none
         tile = max(1, TILE_BYTES // (4 * len(self.text)))
-        tiles = [slice(at, min(at + tile, stop)) for at in range(start, stop, tile)]
-        seen = [scores[rows.start - start : rows.stop - start] for rows in tiles]
-        for rows, (pictures, captions) in zip(tiles, pool.map(self._told, tiles, seen), strict=True):
-            self.ahead[0][rows] += pictures
-            self.ahead[1][:] += captions
+        ahead = np.zeros(len(self.text), np.int64)
+        for at in range(start, stop, tile):
+            rows = slice(at, min(at + tile, stop))
+            self.ahead[0][rows], captions = self._told(rows, scores[at - start : rows.stop - start])
+            ahead += captions
+        with self._one_at_a_time:
+            self.ahead[1][:] += ahead
         for first in self.firsts[1:]:
             for at in range(0, len(first.queries), QUERIES_AT_ONCE):
                 some = slice(at, at + QUERIES_AT_ONCE)
-                first.see_wrong(some, start, Parts(np.ascontiguousarray(scores[:, first.queries[some]].T)))
+                parts = Parts(np.ascontiguousarray(scores[:, first.queries[some]].T))
+                with self._one_at_a_time:
+                    first.see_wrong(some, start, parts)
 
     def _told(self, rows: slice, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many of these scores are ahead of each picture's best right answer (rows,) and each caption's (m,)."""

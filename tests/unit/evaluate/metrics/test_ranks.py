@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -9,11 +10,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairwright.components.evaluate.metrics.positives import Positives, normalised
 from pairwright.components.evaluate.metrics.ranks import BLOCK_BYTES, chance_recall, retrieval_ranks, retrieval_shares
+from pairwright.components.finite import NotFinite
 
 
 def matrix_of(captions: list[str], picture: np.ndarray, groups: list[str]) -> np.ndarray:
@@ -249,6 +252,27 @@ print(kib("VmHWM:") - before)
 
 
 @pytest.mark.slow
-def test_5_000_pictures_and_25_000_captions_cost_a_block_and_not_a_matrix():
-    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert BLOCK_BYTES // 2 < int(done.stdout) * 1024 < 2 * BLOCK_BYTES  # the matrix has 500 MB
+def test_5_000_pictures_and_25_000_captions_cost_a_block_a_thread_and_not_a_matrix():
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, env=environment)
+    assert BLOCK_BYTES < int(done.stdout) * 1024 < 3 * BLOCK_BYTES  # the matrix has 500 MB
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_any_number_of_threads_gives_the_same_ranks_and_stands_afterwards(threads: int):
+    random = np.random.default_rng(0)
+    image, text = (random.integers(-1, 2, (size, 6)).astype(np.float32) for size in (300, 900))  # many a tie
+    right = Positives(np.repeat(np.arange(300), 3), np.arange(900) // 2, np.arange(300) // 2)
+    before, expected = torch.get_num_threads(), retrieval_shares(image, text, right, (1, 5), 1)
+    try:
+        torch.set_num_threads(threads)
+        found = retrieval_shares(image, text, right, (1, 5), 50_000)
+        assert torch.get_num_threads() == threads
+        with pytest.raises(NotFinite):
+            retrieval_ranks(np.full_like(image, np.nan), text, right)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.ranks, other.ranks)
+        assert np.array_equal(one.shares, other.shares)

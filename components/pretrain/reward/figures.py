@@ -40,7 +40,7 @@ def draw_figures(
         ),
     ]
     if curve:
-        text = f"One fold held out, groups drawn at random; {said}"
+        text = f"Judgements of pictures that no label of the judge was of; {said}"
         drawn.append(("learning_curve", "What more labels buy", _curve(curve), text))
     for name, _, figure, _ in drawn:
         _save(figure, root / f"{name}.svg")

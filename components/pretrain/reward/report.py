@@ -10,14 +10,20 @@ import numpy as np
 
 from pairwright.components.pretrain.reward.figures import draw_figures
 from pairwright.components.pretrain.reward.judged import HELD_OUT, Judged, counts_of
+from pairwright.components.pretrain.reward.learning import Point
 from pairwright.components.pretrain.reward.measures import Accuracy, accuracy, by_kind, calibration, log_loss, right
 from pairwright.components.pretrain.reward.settings import RewardSettings
 
-Curve = Sequence[tuple[int, Accuracy, Accuracy]]
+Curve = Sequence[tuple[int, Accuracy, Accuracy]]  # judgements fitted on; held-out accuracy of reward and evidence
 
 
 def report(
-    judged: Judged, rewards: np.ndarray, seen: np.ndarray, curve: Curve, settings: RewardSettings, folder: Path
+    judged: Judged,
+    rewards: np.ndarray,
+    seen: np.ndarray,
+    points: Sequence[Point],
+    settings: RewardSettings,
+    folder: Path,
 ) -> tuple[dict[str, float], str]:
     """Metrics and card; figures are drawn into `folder`. Scores are (2, n), each by what did not see the pair."""
     judging = (judged.fold_of != HELD_OUT) & ~judged.tie
@@ -36,12 +42,30 @@ def report(
         apart = judged.evaluation & (judged.origin == origin) & ~judged.tie
         if apart.any():
             metrics |= {f"{origin}_{name}": v for name, v in _scores(judged, rewards, seen, apart).items()}
+    curve, of_labels = labels_curve(judged, points, judging)
+    metrics |= of_labels
     difference = (rewards[0] - rewards[1])[judging]
     bins, error = calibration(difference)
     draw_figures(folder, kinds, bins, error, curve, _whose(counts))
     return {name: value for name, value in metrics.items() if math.isfinite(value)}, _card(
         settings, metrics, counts, kinds
     )
+
+
+def labels_curve(judged: Judged, points: Sequence[Point], judging: np.ndarray) -> tuple[Curve, dict[str, float]]:
+    """The curve that is drawn; and as metrics `accuracy_at.N` and `evidence_accuracy_at.N` of a judge fitted on N
+    judgements, and `labels_gain` of all of them over the fewest, on the same held-out judgements."""
+    groups, curve, metrics, hits = judged.group_of[judging], [], {}, []
+    for point in points:
+        mine, theirs = (right(*side[:, judging]) for side in (point.rewards, point.seen))
+        curve.append((point.labels, accuracy(mine, groups), accuracy(theirs, groups)))
+        metrics[f"accuracy_at.{point.labels}"] = curve[-1][1].value
+        metrics[f"evidence_accuracy_at.{point.labels}"] = curve[-1][2].value
+        hits.append(mine)
+    if len(hits) > 1:
+        gain = accuracy(hits[-1] - hits[0], groups)
+        metrics |= {"labels_gain": gain.value, "labels_gain_low": gain.low, "labels_gain_high": gain.high}
+    return curve, metrics
 
 
 def _sides(rewards: np.ndarray, seen: np.ndarray, which: np.ndarray) -> dict[str, np.ndarray]:

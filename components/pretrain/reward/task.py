@@ -56,6 +56,7 @@ class FitReward(Fit[RewardSettings]):
             InvalidRecipe: no judgement is accepted, or they are of too few pictures.
             ColumnError: a judgement of unknown origin.
         """
+        from pairwright.components.pretrain.reward.learning import learning_curve
         from pairwright.components.pretrain.reward.report import report
         from pairwright.components.pretrain.reward.training import fit_reward
 
@@ -64,7 +65,7 @@ class FitReward(Fit[RewardSettings]):
         rewards, seen = fit_reward(model, evidence, judged, options, crawl)
         if progress is not None:
             progress(1, 2, "fitted")
-        curve = self._curve(judged, evidence, options, crawl, model, rewards, seen)
+        curve = learning_curve(model, evidence, judged, options, crawl, self.settings.curve, (rewards, seen))
         metrics, card = report(judged, rewards.numpy(), seen.numpy(), curve, self.settings, folder)
         model.save(folder, card)
         if progress is not None:
@@ -188,38 +189,3 @@ class FitReward(Fit[RewardSettings]):
             silver_weight=wish.silver_weight,
             seed=wish.seed,
         )
-
-    def _curve(
-        self,
-        judged: Judged,
-        evidence: Evidence,
-        options: Options,
-        crawl: Crawl | None,
-        model: RewardModel,
-        rewards: Any,
-        seen: Any,
-    ) -> list[tuple[int, Any, Any]]:
-        """(judgements fitted on, accuracy, the evidence's accuracy) on fold 0, for each share of the other folds'
-        labels, on the same evidence where it is the crawl's.
-
-        The last point, all of them, is what the fit itself measured there.
-        """
-        from pairwright.components.pretrain.reward.measures import accuracy, right
-        from pairwright.components.pretrain.reward.training import fewer, fit_reward
-
-        found = []
-        for share in [*sorted(set(self.settings.curve) - {1.0}), 1.0] if self.settings.curve else []:
-            part, scores = judged, (rewards, seen)
-            if share < 1:
-                part = fewer(judged, share, 0, options.seed)
-                if len(np.unique(part.picture[part.fold_of > 0])) < 2 * self.settings.folds:
-                    continue  # too few to fit anything
-                kept = None if options.kept is None else options.kept.under(f"curve-{share}")
-                again = replace(options, kept=kept)
-                fresh = self._model(evidence.image.shape[1])
-                fresh.load_state_dict(model.state_dict())
-                scores = fit_reward(fresh, evidence, part, again, crawl, only=0, heads=crawl is None)
-            test = (part.fold_of == 0) & ~part.tie
-            mine, theirs = (accuracy(right(*each[:, test].numpy()), part.group_of[test]) for each in scores)
-            found.append((int((part.fold_of > 0).sum()), mine, theirs))
-        return found

@@ -171,11 +171,3 @@ def judge_rewards(model: RewardModel, evidence: Evidence, judged: Judged, fold: 
     judge = model.judges[fold]
     sides = zip(seen, (judged.better, judged.worse), strict=True)
     return torch.stack([judge(one, evidence.statistics[text], evidence.text[text]) for one, text in sides])
-
-
-def fewer(judged: Judged, share: float, fold: int, seed: int) -> Judged:
-    """All of fold `fold`, and of the other folds a share of the judged groups, for a learning curve."""
-    groups = np.unique(judged.group_of[(judged.fold_of >= 0) & (judged.fold_of != fold)])
-    order = np.random.default_rng(seed).permutation(groups)
-    chosen = order[: max(1, round(share * len(order)))]
-    return judged.take(np.isin(judged.group_of, chosen) | (judged.fold_of == fold))

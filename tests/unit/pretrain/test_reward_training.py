@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from preferences import FOLDS, HASTY, MEANING, QUICK, World, fresh_model, judged_of, planted
+from preferences import HASTY, MEANING, QUICK, World, fresh_model, judged_of, planted
 
 from pairwright.components.filter.selections.top_share import best
 from pairwright.components.pretrain.reward.evidence import Evidence
 from pairwright.components.pretrain.reward.measures import accuracy, calibration, log_loss, right
-from pairwright.components.pretrain.reward.training import fewer, fit_reward
+from pairwright.components.pretrain.reward.training import fit_reward
 from pairwright.components.training.heads import FitHeads
 from pairwright.components.training.here import Kept
 
@@ -142,14 +142,6 @@ def test_where_clip_is_anticorrelated_with_quality_the_reward_keeps_better_pairs
         name: best(np.zeros(400, int), score, keys, 0.25)[1] for name, score in (("clip", clip), ("reward", reward))
     }
     assert quality[kept["reward"]].mean() > quality.mean() + 0.2 > quality[kept["clip"]].mean() + 0.2
-
-
-def test_fewer_keeps_the_held_out_fold_and_a_share_of_the_others() -> None:
-    judged, _ = planted(80)
-    part = fewer(judged, 0.25, 0, seed=0)
-    assert (part.fold_of == 0).sum() == 20
-    assert (part.fold_of != 0).sum() == 15
-    assert len(set(judged.fold_of)) == FOLDS
 
 
 def test_measures_on_numbers_done_by_hand() -> None:

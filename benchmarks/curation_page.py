@@ -21,7 +21,8 @@ def print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    parts = [damage_markdown(result)] + ([models_markdown(result), *curve_words(result)] if "models" in result else [])
+    parts = [damage_markdown(result), labels_words(result)]
+    parts += [models_markdown(result), *curve_words(result)] if "models" in result else []
     Console().print(Markdown("\n\n".join(parts)))
 
 
@@ -29,6 +30,7 @@ def write_page(result: dict[str, Any], docs: Path) -> None:
     pictures = docs / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     draw_damage(result, pictures / "curation-damage.svg")
+    draw_labels(result, pictures / "curation-labels.svg")
     draw_models(result, pictures / "curation-models.svg")
     draw_curve(result, pictures / "curation-curve.svg")
     (docs / "curation.md").write_text(page(result), encoding="utf-8")
@@ -66,6 +68,19 @@ of `{result["split"]["name"]}` (`{result["split"]["digest"]}`), commit {machine[
 Area under the ROC curve of whole against damaged clip-art (stamps for a wrong language), with its 95% bootstrap
 interval over groups of pairs; 0.5 is chance, below it the damaged pair is preferred. Each row is one variant
 of the crawl or one kind of damage in it; intervals are of each cell alone, not of all together.
+
+## Do labels help it?
+
+{labels_words(result)}
+
+![Judgements explained over labels](pictures/curation-labels.svg)
+
+{labels_markdown(result)}
+
+Share of the labeller's judgements that are explained, of pictures that share neither a group nor a caption with those
+a judge was fitted on. The labeller is a script (`benchmarks/reward_labels.py`), its taste declared before the run and
+told to nobody: {_taste(result)}. It slips as people do, and
+agrees with its own taste in {result["labels"]["labeller_agrees_with_its_taste"]:.0%}: more can hardly be explained.
 
 ## Which choices train a better model than chance?
 
@@ -182,6 +197,39 @@ def _damage_columns() -> list[tuple[str, tuple[str, str, str]]]:
     return [*any_kind, *mixed, *language, *swaps]
 
 
+def labels_words(result: dict[str, Any]) -> str:
+    """What all labels gain over the fewest, by crawl."""
+    told = []
+    for source, found in result["labels"]["crawls"].items():
+        gain, low, high = found["gain"]
+        first, last = found["points"][0], found["points"][-1]
+        verdict = "explain more" if low > 0 else "explain less" if high < 0 else "are not told from fewer"
+        told.append(
+            f"- {_rate(source)} exchanged: {last['labels']:,} judgements {verdict}: {last['reward']:.3f}, where "
+            f"{first['labels']:,} explain {first['reward']:.3f} and the evidence alone {last['evidence']:.3f} "
+            f"({gain:+.3f} [{low:+.3f}, {high:+.3f}])."
+        )
+    return "\n".join(told)
+
+
+def labels_markdown(result: dict[str, Any]) -> str:
+    crawls = result["labels"]["crawls"]
+    labels = [point["labels"] for point in next(iter(crawls.values()))["points"]]
+    head = ["judgements", *(f"{_rate(source)} exchanged" for source in crawls)]
+    body = [["0, the evidence alone", *(f"{found['points'][-1]['evidence']:.3f}" for found in crawls.values())]]
+    for number, count in enumerate(labels):
+        body.append([f"{count:,}", *(f"{found['points'][number]['reward']:.3f}" for found in crawls.values())])
+    return _table(head, body)
+
+
+def _taste(result: dict[str, Any]) -> str:
+    return ", ".join(f"{what} {worth:+.1f}" for what, worth in result["labels"]["taste"].items())
+
+
+def _rate(source: str) -> str:
+    return f"{SWAPPED[source]:.0%}"
+
+
 def models_markdown(result: dict[str, Any]) -> str:
     head = ["selector", "crawl", "stamps", "mean recall", "less chance", "less chance of its mix", "bounds", "verdict"]
     head += ["could be seen", "less all", "90% interval"]
@@ -277,6 +325,24 @@ def draw_damage(result: dict[str, Any], path: Path) -> None:
             colour = "white" if abs(value - 0.5) > 0.32 else INK
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def draw_labels(result: dict[str, Any], path: Path) -> None:
+    """Judgements explained over judgements fitted on, a line a crawl; dotted, its evidence alone."""
+    figure, axes = _figure(9.5, 3.8)
+    for (source, found), colour in zip(result["labels"]["crawls"].items(), COLOURS, strict=False):
+        labels = [point["labels"] for point in found["points"]]
+        reward = [point["reward"] for point in found["points"]]
+        axes.plot(labels, reward, "o-", color=colour, label=f"{_rate(source)} exchanged")
+        axes.axhline(found["points"][-1]["evidence"], color=colour, lw=1, ls=":")
+    axes.axhline(result["labels"]["labeller_agrees_with_its_taste"], color=INK, lw=1)
+    axes.set_xscale("log")
+    axes.set_xticks(labels, [f"{count:,}" for count in labels])
+    axes.minorticks_off()
+    axes.set_xlabel("judgements a judge was fitted on; dotted: none; line above: the labeller's own consistency")
+    axes.set_ylabel("judgements explained")
+    axes.legend(frameon=False)
     _save(figure, path)
 
 

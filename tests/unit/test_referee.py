@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from labelling import captioned_dataset
 from populations import view_of
 
 from benchmarks.curation import area_interval, area_under_curve, average_precision, kept_rows, like_rows
-from benchmarks.curation_page import _damage_columns, seen_words
+from benchmarks.curation_page import _damage_columns, labels_words, seen_words
 from benchmarks.curation_scores import Selector, scores_of
+from benchmarks.reward_labels import judgements, worth
+from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
 
 
 def test_every_pair_gets_its_own_score_whatever_the_expressions(tmp_path: Path) -> None:
@@ -86,3 +89,49 @@ def test_the_page_says_what_the_reward_cannot_see() -> None:
     assert "40% swapped (0.50)" in reward
     assert "prefers the damage in: truncated (0.40)" in reward
     assert frequency.startswith("- **caption frequency** is not told from chance on: swapped (0.50)")
+
+
+def test_the_scripted_labeller_keeps_by_its_taste_and_slips_as_often_as_it_says(tmp_path: Path) -> None:
+    names = ["lion", "boat", "apple", "drum"]
+    said = [
+        [("seed", f"A {names[i % 4]} no {i}."), ("file_name", f"{names[i % 4]}{i}.png"), ("folder", "things/more")]
+        if i < 101
+        else [("swapped20", f"A {names[i % 4]}.")]
+        for i in range(140)
+    ]
+    view = ColumnsView(captioned_dataset(tmp_path, said, shards=2), ColumnStore(str(tmp_path / "columns")), {})
+    rows, agrees = judgements(view)
+    assert judgements(view) == (rows, agrees)
+    assert sum(row is not None for row in rows) == 100  # an odd one has no partner, and who has no seed caption none
+    assert not any(rows[101:])
+    odds = [
+        worth(one["better_source"], one["better"]) - worth(one["worse_source"], one["worse"])
+        for row in rows
+        for one in row or []
+    ]
+    assert len(odds) == 500
+    assert agrees == np.mean(np.array(odds) > 0)
+    expected = np.mean(1 / (1 + np.exp(-np.abs(odds))))
+    assert abs(agrees - expected) < 4 * np.sqrt(expected * (1 - expected) / 500)
+    lent = [
+        {one[side] for one in row for side in ("better", "worse") if one[f"{side}_source"] == "other"}
+        for row in rows
+        if row
+    ]
+    own = [f"A {names[i % 4]} no {i}." for i in range(101)]
+    assert all(len(texts) == 1 for texts in lent)  # of one other picture, and that one's is this one's
+    partner = {row: own.index(next(iter(texts))) for row, texts in zip(np.flatnonzero([bool(r) for r in rows]), lent)}
+    assert all(partner[other] == row and other != row for row, other in partner.items())
+
+
+def test_what_labels_buy_is_said_by_its_interval() -> None:
+    points = [{"labels": 50, "reward": 0.6, "evidence": 0.55}, {"labels": 900, "reward": 0.7, "evidence": 0.55}]
+    crawls = {
+        "swapped20": {"points": points, "gain": [0.1, 0.05, 0.15]},
+        "swapped40": {"points": points, "gain": [0.1, -0.05, 0.25]},
+        "swapped60": {"points": points, "gain": [-0.1, -0.2, -0.05]},
+    }
+    more, untold, less = labels_words({"labels": {"crawls": crawls}}).splitlines()
+    assert more.startswith("- 20% exchanged: 900 judgements explain more: 0.700, where 50 explain 0.600")
+    assert "are not told from fewer" in untold
+    assert "explain less" in less

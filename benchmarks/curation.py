@@ -51,7 +51,7 @@ HEADS = HeadSettings(steps=300, batch_size=128, dim=128)  # small, so that five 
 TRAINED = ("mixed", "swapped40")  # variants on which models are trained; the others have the damage table alone
 CURVES = ("mixed",)
 SPLIT = "dev"
-DAMAGE_SEED = 1  # the reward's evidence was designed while looking at damage of seed 0
+DAMAGE_SEED = 2  # the reward was designed while looking at damage of seeds 0 and 1
 AREA_REPLICATES = 200
 UNTOLD = "not told from chance"
 TOWERS = ("builtin:efficientnet-lite0", "builtin:minilm")

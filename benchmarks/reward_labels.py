@@ -2,17 +2,18 @@
 
     found = label_curves(view, ("swapped20", "swapped40", "swapped60"))
 
-Judged are the seed stamps (benchmarks/damaged.py): each one's caption, its file's name, its folder's name and the
-caption of one other stamp, every two that are not worth the same. The labeller is a rule and no person, and judges as
-one might: it keeps by TASTE, which the reward is told nothing of, and slips as people do (Bradley and Terry: the
-log-odds that it keeps the one of two are the difference of their worth). Evidence is of the crawl; what counts are
-judgements of pictures that share nothing with those a judge was fitted on. TASTE was declared before the first run.
+Judged are the seed stamps (benchmarks/damaged.py): each one's caption and file's name, and both of one other stamp,
+every two of the four. The labeller is a rule and no person, and judges as one might: it keeps by TASTE, which the
+reward is told nothing of, and slips as people do (Bradley and Terry: the log-odds that it keeps the one of two are the
+difference of their worth). Evidence is of the crawl; what counts are judgements of pictures that share nothing with
+those a judge was fitted on. TASTE was declared before the first run. Its judgements stand as a person's, since a reward
+learns no taste from silver ones: here, in a column that nothing else reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairwright.components.component import FitInputs
-from pairwright.components.dataset.judgements import JUDGEMENTS, SILVER
+from pairwright.components.dataset.judgements import HUMAN, JUDGEMENTS
 from pairwright.components.dataset.shards.columns import ColumnsView, StepColumns
 from pairwright.components.hashing import canonical, sha256_text
 from pairwright.components.pretrain.reward.evidence import captions_of
@@ -33,7 +34,7 @@ TASTE = {"of this picture": 2.0, "a phrase, no name of a file": 1.5, "a word bey
 WORDS = 12
 SHARES = [0.05, 0.1, 0.2, 0.5, 1.0]
 SEED = 0
-NAMES = ("file_name", "folder")
+NAME = "file_name"
 
 
 def label_curves(view: ColumnsView, sources: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def label_curves(view: ColumnsView, sources: Sequence[str]) -> dict[str, Any]:
 def _curve(view: ColumnsView, source: str) -> dict[str, Any]:
     wish = {
         "preferences": ["labelled.judgements"],
-        "accept": [SILVER],
+        "accept": [HUMAN],
         "source": source,
         "text": f"features_{source}.vector",
         "near": f"near_{source}.group",
@@ -78,33 +79,42 @@ def _curve(view: ColumnsView, source: str) -> dict[str, Any]:
 def judgements(view: ColumnsView) -> tuple[list[list[dict[str, Any]] | None], float]:
     """Each row's judgements, None where it is no seed stamp; and the share in which the labeller did not slip."""
     random = np.random.default_rng(SEED)
-    own, names = captions_of(view, "seed"), {name: captions_of(view, name) for name in NAMES}
-    other = _partners([row for row, text in enumerate(own) if text], own, random)
+    own, names = captions_of(view, "seed"), captions_of(view, NAME)
     found: list[list[dict[str, Any]] | None] = [None] * view.rows
     right = []
-    for row, partner in other.items():
-        candidates = [("own", own[row]), ("other", own[partner]), *((name, names[name][row]) for name in NAMES)]
-        known = [(source, text) for source, text in candidates if text]
+    for row, other in _partners([row for row, text in enumerate(own) if text], own, random).items():
+        candidates = [Candidate(texts[of], of == row, texts is own) for of in (row, other) for texts in (own, names)]
         said = []
-        for one, two in combinations(known, 2):
-            odds = worth(*one) - worth(*two)
-            if odds == 0:  # two names
-                continue
+        for one, two in combinations([candidate for candidate in candidates if candidate.text], 2):
+            odds = one.worth - two.worth
             keeps_one = random.random() < 1 / (1 + np.exp(-odds))
             right.append(keeps_one == (odds > 0))
             better, worse = (one, two) if keeps_one else (two, one)
             said.append(
-                {"better": better[1], "worse": worse[1], "tie": False, "kind": "preference", "by": "script"}
-                | {"better_source": better[0], "worse_source": worse[0], "origin": SILVER}
+                {"better": better.text, "worse": worse.text, "tie": False, "kind": "preference", "by": "script"}
+                | {"better_source": better.source, "worse_source": worse.source, "origin": HUMAN}
             )
         found[row] = said
     return found, float(np.mean(right))
 
 
-def worth(source: str, text: str) -> float:
-    """What the labeller thinks of a caption from `source`: own, other, or a name of the file or its folder."""
-    about, phrase, long = TASTE.values()
-    return about * (source != "other") + phrase * (source not in NAMES) + long * max(0, len(text.split()) - WORDS)
+@dataclass(frozen=True)
+class Candidate:
+    """A caption or the name of a file, of the judged picture (`about`) or of another."""
+
+    text: str | None
+    about: bool
+    phrase: bool
+
+    @property
+    def worth(self) -> float:
+        """What the labeller thinks of it."""
+        about, phrase, long = TASTE.values()
+        return about * self.about + phrase * self.phrase + long * max(0, len((self.text or "").split()) - WORDS)
+
+    @property
+    def source(self) -> str:
+        return f"{'own' if self.about else 'other'} {'caption' if self.phrase else 'name'}"
 
 
 def _partners(rows: list[int], own: list[str | None], random: np.random.Generator) -> dict[int, int]:

@@ -14,7 +14,7 @@ from populations import view_of
 from benchmarks.curation import area_interval, area_under_curve, average_precision, kept_rows, like_rows
 from benchmarks.curation_page import _damage_columns, labels_words, seen_words
 from benchmarks.curation_scores import Selector, scores_of
-from benchmarks.reward_labels import judgements, worth
+from benchmarks.reward_labels import Candidate, judgements
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
 
 
@@ -104,17 +104,18 @@ def test_the_scripted_labeller_keeps_by_its_taste_and_slips_as_often_as_it_says(
     assert judgements(view) == (rows, agrees)
     assert sum(row is not None for row in rows) == 100  # an odd one has no partner, and who has no seed caption none
     assert not any(rows[101:])
-    odds = [
-        worth(one["better_source"], one["better"]) - worth(one["worse_source"], one["worse"])
-        for row in rows
-        for one in row or []
-    ]
-    assert len(odds) == 500
+    thinks = {
+        Candidate(None, about, phrase).source: Candidate("a b c d", about, phrase).worth
+        for about in (True, False)
+        for phrase in (True, False)
+    }
+    odds = [thinks[one["better_source"]] - thinks[one["worse_source"]] for row in rows for one in row or []]
+    assert len(odds) == 600
     assert agrees == np.mean(np.array(odds) > 0)
     expected = np.mean(1 / (1 + np.exp(-np.abs(odds))))
-    assert abs(agrees - expected) < 4 * np.sqrt(expected * (1 - expected) / 500)
+    assert abs(agrees - expected) < 4 * np.sqrt(expected * (1 - expected) / 600)
     lent = [
-        {one[side] for one in row for side in ("better", "worse") if one[f"{side}_source"] == "other"}
+        {one[side] for one in row for side in ("better", "worse") if one[f"{side}_source"] == "other caption"}
         for row in rows
         if row
     ]

@@ -70,7 +70,7 @@ class Crawl:
 
 @dataclass(frozen=True)
 class HeadsOptions:
-    steps: int = 300
+    steps: int = 100
     batch_size: int = 256
     seed: int = 0
 

@@ -121,10 +121,11 @@ def _card(
         if f"{origin}_accuracy" in metrics
     )
     warning = (
-        "\n**Silver**: part of these judgements were made by planting damage, not by people. The accuracies of this "
-        "card are of the kinds of damage it was taught with, on pictures it was not: they say nothing of other damage, "
-        "of exchanged captions least of all, nor of what people would prefer among undamaged captions. What it finds "
-        "of kinds it was never taught is measured by benchmarks/curation.py.\n"
+        "\n**Silver**: part of these judgements were made by planting damage, not by people: they say what the "
+        "evidence is worth, and nothing of taste. The accuracies of this card are of the kinds of damage it was "
+        "taught with, on pictures it was not: they say nothing of other damage, of exchanged captions least of all, "
+        "nor of what people would prefer among undamaged captions. What it finds of kinds it was never taught is "
+        "measured by benchmarks/curation.py.\n"
         if counts["silver_judgements"]
         else ""
     )

@@ -29,15 +29,16 @@ class RewardSettings(Settings):
     text: str | None = Field(
         None, description="column of the text tower's features of `source`; None: evidence is of the judged pairs alone"
     )
-    folds: int = Field(4, ge=3, le=10, description="judges, each fitted without one fold of the groups")
+    folds: int = Field(6, ge=3, le=10, description="judges, each fitted without one fold of the groups")
     dim: int = Field(64, ge=2, le=1024, description="of the space in which pictures and captions are aligned")
-    steps: int = Field(300, ge=1, description="optimizer steps for each pair of heads")
+    steps: int = Field(100, ge=1, description="optimizer steps for each pair of heads")
     batch_size: int = Field(256, ge=2, description="pairs a step of the heads")
     rank: int = Field(8, ge=1, le=256, description="directions of the text's features a judge looks at")
     spreads: list[Annotated[float, Field(ge=0)]] = Field(
         [0.0, 0.1, 0.3, 1.0],
         min_length=1,
-        description="prior standard deviations of a judge's weights, tried by cross-validation; 0: the evidence alone",
+        description="prior standard deviations of the weights that people's judgements give a judge, tried by "
+        "cross-validation; 0: the evidence alone",
     )
     smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of preferences taken to be mistakes")
     ties: Literal["davidson", "halves"] = Field("davidson", description="model of ties; halves: half a win each way")

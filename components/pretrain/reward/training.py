@@ -9,6 +9,8 @@ fold k, which no part of it saw.
 How far judgements may move the reward from the evidence is itself cross-validated, by leaving out whole kinds of
 judgement where there are several: they may move it as long as no kind that was not taught is explained worse. Facts are
 standardised by the crawl's captions, so one in which they differ much costs as much as one in which they hardly do.
+People's judgements alone move it. Damage planted by a rule says how much the evidence is worth; what its captions look
+like beside is the rule's doing, and a reward that learnt it found other damage worse than its evidence did.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from pairwright.components.dataset.judgements import SILVER
 from pairwright.components.finite import require_finite
 from pairwright.components.models.reward import Judge, RewardModel
 from pairwright.components.pretrain.reward.davidson import Comparisons, chosen_spread, explained
@@ -118,23 +121,28 @@ def fit_judge(
     """Fit judge `fold` on the judgements of every other fold; `seen` is its evidence of them, (2, n)."""
     judge = model.judges[fold]
     assert isinstance(judge, Judge)
-    weight = np.where(judged.origin == "silver", options.silver_weight, 1.0)
+    silver = judged.origin == SILVER
+    weight = np.where(silver, options.silver_weight, 1.0)
     use = np.flatnonzero((judged.fold_of >= 0) & (judged.fold_of != fold) & (weight > 0))
     standardise(judge, crawl, crawl.without(fold))
     sides = [
         torch.cat([one[use][:, None], judge.facts(evidence.statistics[text], evidence.text[text])], dim=1)
         for one, text in zip(seen, (judged.better[use], judged.worse[use]), strict=True)
     ]
+    difference = (sides[0] - sides[1]).double().numpy()
+    difference[silver[use], 1:] = 0.0
     said = Comparisons(
-        (sides[0] - sides[1]).double().numpy(),
+        difference,
         judged.tie[use],
         weight[use],
         judged.group_of[use],
         options.smoothing,
         options.davidson,
     )
-    units, are_kinds = left_out_units(judged.take(use))
-    spread = chosen_spread(said, units, options.spreads, harmless_to_each=are_kinds)
+    spread, people = 0.0, ~silver[use]
+    if people.any():
+        units, are_kinds = left_out_units(judged.take(use[people]))
+        spread = chosen_spread(said.take(people), units, options.spreads, harmless_to_each=are_kinds)
     theta, log_nu = explained(said, spread)
     judge.scale.copy_(torch.tensor(theta[0]))
     judge.weight.copy_(torch.from_numpy(theta[1:]))

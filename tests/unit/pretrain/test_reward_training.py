@@ -44,6 +44,27 @@ def test_shuffled_labels_teach_nothing() -> None:
     assert abs(reward - 0.5) < 0.12  # three standard errors of 200 coin flips
 
 
+@pytest.mark.slow
+def test_silver_says_what_the_evidence_is_worth_and_nothing_of_taste() -> None:
+    judged, evidence = planted(200)
+    silver = replace(judged, origin=np.array(["silver"] * 200, object))
+    model = fresh_model()
+    rewards, seen = fit_reward(model, evidence, silver, QUICK)
+    assert all((judge.weight == 0).all() for judge in model.judges)  # type: ignore[union-attr,operator]
+    assert right(*rewards.numpy()).tolist() == right(*seen.numpy()).tolist()
+    coins = np.random.default_rng(0).random(200) < 0.5
+    better, worse = np.where(coins, judged.worse, judged.better), np.where(coins, judged.better, judged.worse)
+    unsure = fresh_model()
+    fit_reward(unsure, evidence, replace(silver, better=better, worse=worse), QUICK)
+    for sure, other in zip(model.judges, unsure.judges, strict=True):
+        assert 0 < other.scale < sure.scale / 2  # type: ignore[union-attr,operator]
+
+    half = replace(judged, origin=np.where(np.arange(200) < 100, judged.origin, silver.origin))
+    rewards, seen = fit_reward(model, evidence, half, QUICK)
+    assert all((judge.weight != 0).any() for judge in model.judges)  # type: ignore[union-attr,operator]
+    assert right(*rewards.numpy()).mean() > right(*seen.numpy()).mean() + 0.04
+
+
 def test_no_part_of_a_judge_saw_its_fold() -> None:
     """Change one picture's features and texts: in its own fold no other held-out score moves by a bit."""
     judged, evidence = planted(80)

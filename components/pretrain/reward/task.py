@@ -10,7 +10,7 @@ Compress & Align (Zhang et al., 2023): several captions of a picture are ranked 
 fitted by -log sigmoid(r+ - r-), and the crawl is kept by it. The paper tunes BLIP, which sees whether a caption is
 of its picture before anybody judges; ours stands on heads that are fitted on the crawl, cross-fitted
 (components/models/reward.py), and learns what people add: mechanism verified by test, figure not
-reproduced. `accept` must be said: silver judgements are not people's, and are never used unseen.
+reproduced. `accept` must be said: silver judgements are not people's, are never used unseen, and teach no taste.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class FitReward(Fit[RewardSettings]):
     """Writes config.json, model.safetensors, tokenizer files, card.md and figures/.
 
     Metrics (held out, ties aside): accuracy, evidence_accuracy and gain (of the first over the second) with their
-    intervals, accuracy and evidence_accuracy of each kind, log_loss, calibration_error, counts of judgements by origin;
+    intervals, accuracy and evidence_accuracy of each kind, accuracy_at.N by judges of N labels and the gain of all over
+    the fewest (labels_gain), log_loss, calibration_error, counts of judgements by origin;
     of `held_out` columns the same under `human_` and `silver_`.
     """
 

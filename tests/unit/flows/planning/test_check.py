@@ -108,7 +108,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "labels of too few pictures": (
         {"filter.select.silver": SILVER, "filter.fit": {"reward": REWARD}, "labels": "PLACE/few"},
-        "is fitted in 4 folds and needs labels of 8 pictures, 4 are labelled for fitting",
+        "is fitted in 6 folds and needs labels of 12 pictures, 4 are labelled for fitting",
     ),
     "labels that nothing learns from": ({"labels": "PLACE/few"}, "nothing in it learns from them"),
     "labels that are not there": (

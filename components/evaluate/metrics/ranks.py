@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -100,12 +101,14 @@ def _ranked(
     threads = torch.get_num_threads()
     rows = _rows_of_a_block(len(image), block_bytes // (4 * len(text)), threads)
     ranking = _Ranking(image, text, positives, rows, firsts)
-    blocks = iter([(start, min(start + rows, len(image))) for start in range(0, len(image), rows)])
+    blocks = [(start, min(start + rows, len(image))) for start in range(0, len(image), rows)]
     try:
         # Each thread makes and compares blocks of its own: nobody waits for the others at the end of a product.
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for done in [pool.submit(ranking.count_all, blocks) for _ in range(threads)]:
-                done.result()
+            for work in (ranking.find_best, ranking.count_all):
+                taken = iter(blocks)
+                for done in [pool.submit(work, taken) for _ in range(threads)]:
+                    done.result()
     finally:
         torch.set_num_threads(threads)
     return ranking
@@ -140,20 +143,29 @@ class _Ranking:
             self.scale = float(longest[0] * longest[1])  # no score, nor any part of its sum, is larger
         require_finite(self.scale, "the product of the longest vectors to be ranked")
         self.best = np.full(len(image), -np.inf), np.full(len(text), -np.inf)
-        for start in range(0, len(image), rows):
-            self._find_best(start, min(start + rows, len(image)))
         self.doubt = (image.shape[1] + 2) * ROUNDING * self.scale
-        self.low = tuple((best - self.doubt).astype(np.float32) for best in self.best)
-        self.high = tuple((best + self.doubt).astype(np.float32) for best in self.best)
         self.rows, self._one_at_a_time = rows, Lock()
 
-    def _find_best(self, start: int, stop: int) -> None:
-        picture, caption = self.positives.pairs(start, stop)
-        scores = self._exact(start, stop, picture, caption)
-        for best, query in zip(self.best, (picture, caption), strict=True):
-            np.maximum.at(best, query, scores)
-        for first, query in zip(self.firsts, (picture, caption), strict=False):
-            first.see_right(query, scores)
+    def find_best(self, blocks: Iterator[tuple[int, int]]) -> None:
+        """See the right answers of the pictures of every block that no other thread took."""
+        for start, stop in blocks:
+            picture, caption = self.positives.pairs(start, stop)
+            scores = self._exact(start, stop, picture, caption)
+            with self._one_at_a_time:
+                for best, query in zip(self.best, (picture, caption), strict=True):
+                    np.maximum.at(best, query, scores)
+                for first, query in zip(self.firsts, (picture, caption), strict=False):
+                    first.see_right(query, scores)
+
+    @cached_property
+    def low(self) -> tuple[np.ndarray, ...]:
+        """What a score of each query has to reach to be ahead of its best right answer, for all rounding can do."""
+        return tuple((best - self.doubt).astype(np.float32) for best in self.best)
+
+    @cached_property
+    def high(self) -> tuple[np.ndarray, ...]:
+        """Beyond which it is, whatever rounding does."""
+        return tuple((best + self.doubt).astype(np.float32) for best in self.best)
 
     def count_all(self, blocks: Iterator[tuple[int, int]]) -> None:
         """Compare the scores of the pictures of every block that no other thread took."""

@@ -1,4 +1,4 @@
-"""The referee's bench (benchmarks/curation.py): each pair gets its own score, and the areas are what they claim."""
+"""The referee's bench (benchmarks/curation): each pair gets its own score, and the areas are what they claim."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from labelling import captioned_dataset
 from populations import view_of
 
-from benchmarks.curation import area_interval, area_under_curve, average_precision, kept_rows, like_rows
-from benchmarks.curation_page import _damage_columns, labels_words, seen_words
-from benchmarks.curation_scores import Selector, scores_of
-from benchmarks.reward_labels import Candidate, judgements
+from benchmarks.curation.areas import area_interval, area_under_curve, average_precision, damage_columns
+from benchmarks.curation.labels import Candidate, judgements
+from benchmarks.curation.models import kept_rows, like_rows
+from benchmarks.curation.page import exchanged_words, labels_words, seen_words
+from benchmarks.curation.scores import Selector, scores_of
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
 
 
@@ -83,7 +84,7 @@ def test_the_page_says_what_the_reward_cannot_see() -> None:
         }
 
     names = ("reward", "caption frequency")
-    damage = [cell(name, *key) for name in names for _, key in _damage_columns()]
+    damage = [cell(name, *key) for name in names for _, key in damage_columns()]
     reward, frequency = seen_words({"damage": damage, "selectors": dict.fromkeys(names, "")}).splitlines()
     assert reward.startswith("- **reward** finds: boilerplate (0.80); is not told from chance on: swapped (0.50), ")
     assert "40% swapped (0.50)" in reward
@@ -123,6 +124,19 @@ def test_the_scripted_labeller_keeps_by_its_taste_and_slips_as_often_as_it_says(
     assert all(len(texts) == 1 for texts in lent)  # of one other picture, and that one's is this one's
     partner = {row: own.index(next(iter(texts))) for row, texts in zip(np.flatnonzero([bool(r) for r in rows]), lent)}
     assert all(partner[other] == row and other != row for row, other in partner.items())
+
+
+def test_the_reward_is_held_against_the_best_scorer_that_is_not_made_of_it() -> None:
+    areas = {"reward": 0.6, "alignment": 0.7, "length": 0.5, "reward and alignment": 0.9}
+    damage = [
+        {"selector": name, "variant": variant, "domain": domain, "kind": "swapped", "auc": area}
+        for name, area in areas.items()
+        for variant in ("swapped20", "swapped40", "swapped60")
+        for domain in ("clipart", "stamp")
+    ]
+    lines = exchanged_words({"damage": damage, "selectors": dict.fromkeys(areas, "")}).splitlines()[2:]
+    assert len(lines) == 3
+    assert lines[0].startswith("- 20% exchanged: clip-art 0.60, the best single scorer 0.70 (alignment); stamps 0.60")
 
 
 def test_what_labels_buy_is_said_by_its_interval() -> None:

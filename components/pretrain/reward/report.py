@@ -125,7 +125,7 @@ def _card(
         "evidence is worth, and nothing of taste. The accuracies of this card are of the kinds of damage it was "
         "taught with, on pictures it was not: they say nothing of other damage, of exchanged captions least of all, "
         "nor of what people would prefer among undamaged captions. What it finds of kinds it was never taught is "
-        "measured by benchmarks/curation.py.\n"
+        "measured by benchmarks/curation.\n"
         if counts["silver_judgements"]
         else ""
     )

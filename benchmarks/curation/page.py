@@ -1,4 +1,4 @@
-"""The referee's page: docs/curation.md and its pictures, from what benchmarks/curation.py measured."""
+"""The referee's page: docs/curation.md and its pictures, from what benchmarks/curation measured."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.damaged import MIXED, SEED_SHARE, SWAPPED
+from benchmarks.curation.areas import damage_columns
+from benchmarks.curation.pictures import CHANCE, draw_curve, draw_damage, draw_labels, draw_models
+from benchmarks.damaged import SEED_SHARE, SWAPPED
 from pairwright.components.dataset.damage.damage import JUDGING, TEACHING
 
-CHANCE, ORACLE = "a random half", "undamaged first (oracle)"
+ORACLE = "undamaged first (oracle)"
 UNTOLD = "is not told from chance on"
 REWARD, FREQUENCY = "reward", "caption frequency"
-INK, GREY, GOOD, BAD = "#1d2328", "#8a8f98", "#17695e", "#c2592f"
-COLOURS = ("#17695e", "#c2592f", "#3d66b0", "#a5892a", "#7a4b8f", "#8a8f98")
 
 
 def print_tables(result: dict[str, Any]) -> None:
@@ -63,6 +63,8 @@ of `{result["split"]["name"]}` (`{result["split"]["digest"]}`), commit {machine[
 
 {seen_words(result)}
 
+{exchanged_words(result)}
+
 {seen_markdown(result)}
 
 Area under the ROC curve of whole against damaged clip-art (stamps for a wrong language), with its 95% bootstrap
@@ -78,7 +80,7 @@ of the crawl or one kind of damage in it; intervals are of each cell alone, not 
 {labels_markdown(result)}
 
 Share of the labeller's judgements that are explained, of pictures that share neither a group nor a caption with those
-a judge was fitted on. The labeller is a script (`benchmarks/reward_labels.py`), its taste declared before the run and
+a judge was fitted on. The labeller is a script (`benchmarks/curation/labels.py`), its taste declared before the run and
 told to nobody: {_taste(result)}. It slips as people do, and
 agrees with its own taste in {result["labels"]["labeller_agrees_with_its_taste"]:.0%}: more can hardly be explained.
 
@@ -91,7 +93,7 @@ for each seed anew. Intervals are over seeds and groups of queries together, wid
 a crawl (each bound at {result["sure"]:.2%}); that the test errs as often as it says at this number
 of seeds, whichever source prevails, is simulated by `python -m benchmarks.verdict_error`. The oracle drops
 what was planted first: what a perfect finder of this damage would earn. On whose choice models are
-trained was declared in `benchmarks/curation.yaml` before the run: {trained} of the
+trained was declared in `benchmarks/curation/plan.yaml` before the run: {trained} of the
 {len(result["selectors"])} selectors, small heads and few shares, so that it fits an hour of a shared machine;
 the others have the damage table at the end alone.
 
@@ -133,7 +135,7 @@ def _listed(kinds: Sequence[str]) -> str:
 def _areas(result: dict[str, Any], name: str) -> dict[str, tuple[float, float, float]]:
     """Column of the damage table -> (area, low, high) of this selector, where it has an interval."""
     found = {(d["selector"], d["variant"], d["domain"], d["kind"]): d for d in result["damage"]}
-    told = {label: found[name, *key] for label, key in _damage_columns()}
+    told = {label: found[name, *key] for label, key in damage_columns()}
     return {label: (one["auc"], *one["auc_interval"]) for label, one in told.items() if one["auc_interval"]}
 
 
@@ -158,6 +160,22 @@ def seen_words(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def exchanged_words(result: dict[str, Any]) -> str:
+    """On exchanged captions, of which no judgement was: the reward beside the best of the single scorers."""
+    found = {(d["selector"], d["variant"], d["domain"], d["kind"]): d["auc"] for d in result["damage"]}
+    single = [name for name in result["selectors"] if not name.startswith(REWARD)]
+    told = []
+    for source, rate in SWAPPED.items():
+        sides = []
+        for domain, plural in (("clipart", "clip-art"), ("stamp", "stamps")):
+            area = {name: found[name, source, domain, "swapped"] for name in (REWARD, *single)}
+            best = max(single, key=lambda name: area[name])
+            sides.append(f"{plural} {area[REWARD]:.2f}, the best single scorer {area[best]:.2f} ({best})")
+        told.append(f"- {rate:.0%} exchanged: {'; '.join(sides)}.")
+    said = "Exchanged captions, of which no judgement was, by the reward and the best single scorer, known by its area:"
+    return "\n".join([said, "", *told])
+
+
 def seen_markdown(result: dict[str, Any]) -> str:
     names = [one for one in result["selectors"] if _areas(result, one)]
     labels = list(_areas(result, names[0]))
@@ -170,7 +188,7 @@ def seen_markdown(result: dict[str, Any]) -> str:
 
 def damage_markdown(result: dict[str, Any]) -> str:
     """AUC (average precision) of the mixed crawl's kinds and the swapped crawls, clip-art; stamps for any damage."""
-    columns = _damage_columns()
+    columns = damage_columns()
     head = ["selector", *(label for label, _ in columns)]
     found = {(d["selector"], d["variant"], d["domain"], d["kind"]): d for d in result["damage"]}
     body = []
@@ -187,14 +205,6 @@ def _precision_note(result: dict[str, Any], found: dict[Any, Any]) -> str:
     ]
     share = base["damaged"] / base["of"]
     return f"Average precision of finding any damage in clip-art, mixed (chance {share:.2f}): {', '.join(lines)}."
-
-
-def _damage_columns() -> list[tuple[str, tuple[str, str, str]]]:
-    mixed = [(kind.replace("_", " "), ("mixed", "clipart", kind)) for kind in MIXED if kind != "wrong_language"]
-    language = [("wrong language (stamps)", ("mixed", "stamp", "wrong_language"))]
-    any_kind = [("any, clip-art", ("mixed", "clipart", "any")), ("any, stamps", ("mixed", "stamp", "any"))]
-    swaps = [(f"{rate:.0%} swapped", (name, "clipart", "swapped")) for name, rate in SWAPPED.items()]
-    return [*any_kind, *mixed, *language, *swaps]
 
 
 def labels_words(result: dict[str, Any]) -> str:
@@ -279,114 +289,6 @@ def curve_markdown(result: dict[str, Any]) -> str:
     return "\n\n".join([*tables, note])
 
 
-def _point(one: dict[str, Any]) -> str:
-    told = f"{one['difference']:+.3f} [{one['low']:+.3f}]{'' if one['not_worse'] else ' ✗'}"
-    return f"{told}, {one['power']:.0%}"
-
-
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = [list(head), ["---"] + ["---:"] * (len(head) - 1), *map(list, body)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _figure(width: float, height: float) -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    plt.rcParams |= {
-        "svg.hashsalt": "pairwright",
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    return plt.subplots(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-
-
-def draw_damage(result: dict[str, Any], path: Path) -> None:
-    """A cell a selector and kind; chance is white."""
-    columns, names = _damage_columns(), list(result["selectors"])
-    found = {(d["selector"], d["variant"], d["domain"], d["kind"]): d["auc"] for d in result["damage"]}
-    values = [[found[name, *key] for _, key in columns] for name in names]
-    figure, axes = _figure(11, 0.42 * len(names) + 1.8)
-    axes.imshow(values, cmap="BrBG", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(columns)), [label for label, _ in columns], rotation=35, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            colour = "white" if abs(value - 0.5) > 0.32 else INK
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.spines[:].set_visible(False)
-    _save(figure, path)
-
-
-def draw_labels(result: dict[str, Any], path: Path) -> None:
-    """Judgements explained over judgements fitted on, a line a crawl; dotted, its evidence alone."""
-    figure, axes = _figure(9.5, 3.8)
-    for (source, found), colour in zip(result["labels"]["crawls"].items(), COLOURS, strict=False):
-        labels = [point["labels"] for point in found["points"]]
-        reward = [point["reward"] for point in found["points"]]
-        axes.plot(labels, reward, "o-", color=colour, label=f"{_rate(source)} exchanged")
-        axes.axhline(found["points"][-1]["evidence"], color=colour, lw=1, ls=":")
-    axes.axhline(result["labels"]["labeller_agrees_with_its_taste"], color=INK, lw=1)
-    axes.set_xscale("log")
-    axes.set_xticks(labels, [f"{count:,}" for count in labels])
-    axes.minorticks_off()
-    axes.set_xlabel("judgements a judge was fitted on; dotted: none; line above: the labeller's own consistency")
-    axes.set_ylabel("judgements explained")
-    axes.legend(frameon=False)
-    _save(figure, path)
-
-
-def draw_models(result: dict[str, Any], path: Path) -> None:
-    """Difference to chance with its interval, a panel a crawl."""
-    variants = list(dict.fromkeys(row["variant"] for row in result["models"]))
-    names = [row["selector"] for row in result["models"] if row["variant"] == variants[0] and row["selector"] != CHANCE]
-    order = {(row["variant"], row["selector"]): row for row in result["models"]}
-    names.sort(key=lambda name: order[variants[0], name]["like_difference"])
-    figure, axes = _figure(9.5, 0.36 * len(names) + 1.6)
-    for i, variant in enumerate(variants):
-        for y, name in enumerate(names):
-            row, at = order[variant, name], y + 0.16 * (1 - 2 * i)
-            colour = {"better": GOOD, "worse": BAD}.get(row["verdict"].partition(" ")[0], GREY)
-            axes.plot([row["like_low"], row["like_high"]], [at, at], color=colour, lw=2, alpha=0.6)
-            marker = "os"[i % 2]
-            axes.plot(row["like_difference"], at, marker, color=colour, label=variant if y == 0 else None)
-    axes.axvline(0, color=INK, lw=1)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("mean recall less that of a random half with as many stamps; bounds for all selectors together")
-    axes.legend(frameon=False, title="crawl", loc="lower right")
-    _save(figure, path)
-
-
-def draw_curve(result: dict[str, Any], path: Path) -> None:
-    """Mean recall over kept share; filled dots are not worse than the whole."""
-    found = next(iter(result["curves"].values()))
-    figure, axes = _figure(9.5, 4.6)
-    for i, (name, points) in enumerate(found["points"].items()):
-        colour = GREY if name == "random" else COLOURS[i % len(COLOURS)]
-        shares = [float(share) for share in points]
-        axes.plot(shares, [p["mean"] for p in points.values()], color=colour, lw=2, label=name)
-        for share, point in zip(shares, points.values(), strict=True):
-            low, high = found["whole"] + point["low"], found["whole"] + point["high"]
-            axes.plot([share, share], [low, high], color=colour, lw=1.5, alpha=0.45)
-            face = colour if point["not_worse"] else "white"
-            axes.plot(share, point["mean"], "o", color=colour, markerfacecolor=face, ms=6.5)
-    axes.axhline(found["whole"], color=INK, lw=1)
-    axes.axhspan(found["whole"] - result["margin"], found["whole"], color=GREY, alpha=0.15, lw=0)
-    axes.set_xscale("log")
-    axes.invert_xaxis()
-    axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
-    axes.minorticks_off()
-    axes.set_xlabel("share of the damaged crawl kept, at equal optimizer steps")
-    axes.set_ylabel("mean recall, dev")
-    axes.legend(frameon=False)
-    _save(figure, path)

@@ -18,7 +18,7 @@ from pairwright.components.environment import Environment, silence
 from pairwright.components.recipe import Recipe
 
 ROW = "row_number_of_the_view"
-PLAN = Path(__file__).with_name("curation.yaml")
+PLAN = Path(__file__).with_name("plan.yaml")
 _COLUMN = re.compile(r"\b([a-z][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\b")
 
 

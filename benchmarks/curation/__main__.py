@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from benchmarks.curation.areas import damage_table
 from benchmarks.curation.crawl import Crawl, read_crawl
 from benchmarks.curation.labels import label_curves
-from benchmarks.curation.models import MARGIN, SPLIT, SURE, Trainer, curve, models_table
+from benchmarks.curation.models import MARGIN, SPLIT, SURE, Trainer, curve, models_table, queries_of
 from benchmarks.curation.scores import Selector, make_columns, selectors
 from benchmarks.damaged import SOURCES, SWAPPED, TRUTH, make_damaged
 from benchmarks.machine import machine_facts
@@ -60,7 +60,8 @@ def main() -> None:
     result["pairs"] = {source: len(crawl.rows) for source, crawl in crawls.items()}
     result["labels"] = label_curves(view, tuple(SWAPPED))
     if wish.only != "auc":
-        trainer = Trainer(wish.workspace, tuple(range(wish.seeds)), replace(HEADS, steps=wish.steps))
+        settings = replace(HEADS, steps=wish.steps)
+        trainer = Trainer(wish.workspace, tuple(range(wish.seeds)), settings, queries_of(f"data/{SPLIT}"))
         result |= train_all(crawls, chosen, trainer)
     result["machine"] = machine_facts(("torch", "numpy"))
     Path(wish.workspace, "curation.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -31,11 +31,10 @@ CODE = ("pairwright.components.evaluate.compression", "pairwright.components.mod
 class Trainer:
     """Heads trained on rows of a crawl, each model kept by what it was trained on."""
 
-    def __init__(self, workspace: str, seeds: tuple[int, ...], settings: HeadSettings) -> None:
+    def __init__(self, workspace: str, seeds: tuple[int, ...], settings: HeadSettings, queries: Queries) -> None:
         self.store, self.seeds, self.settings = ArtifactStore(workspace), seeds, settings
-        self.queries = _queries(f"data/{SPLIT}")
-        self.groups = self.queries.groups
-        self.asked = bytes_digest(self.queries.image.numpy(), self.queries.text.numpy(), self.queries.positive)
+        self.queries, self.groups, right = queries, queries.groups, queries.positives
+        self.asked = bytes_digest(queries.image.numpy(), queries.text.numpy(), right.picture, right.text, right.group)
         self.trained = 0
 
     def items(self, crawl: Crawl, rows_of: Any) -> np.ndarray:
@@ -55,7 +54,7 @@ class Trainer:
         return items
 
 
-def _queries(path: str) -> Queries:
+def queries_of(path: str) -> Queries:
     from pairwright.components.evaluate.split import features_of
     from pairwright.components.models.resolve import resolve_model
     from pairwright.components.models.towers.untrained import new_dual_encoder

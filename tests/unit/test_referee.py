@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from labelling import captioned_dataset
 from populations import view_of
 
 from benchmarks.curation.areas import area_interval, area_under_curve, average_precision, damage_columns
+from benchmarks.curation.crawl import Crawl
 from benchmarks.curation.labels import Candidate, judgements
-from benchmarks.curation.models import kept_rows, like_rows
+from benchmarks.curation.models import Trainer, curve, kept_rows, like_rows, models_table
 from benchmarks.curation.page import exchanged_words, labels_words, seen_words
 from benchmarks.curation.scores import Selector, scores_of
 from pairwright.components.dataset.shards.columns import ColumnStore, ColumnsView
+from pairwright.components.evaluate.compression import HeadSettings, Queries, TrainingPairs
+from pairwright.components.evaluate.metrics.positives import Positives
 
 
 def test_every_pair_gets_its_own_score_whatever_the_expressions(tmp_path: Path) -> None:
@@ -150,3 +154,37 @@ def test_what_labels_buy_is_said_by_its_interval() -> None:
     assert more.startswith("- 20% exchanged: 900 judgements explain more: 0.700, where 50 explain 0.600")
     assert "are not told from fewer" in untold
     assert "explain less" in less
+
+
+def test_models_of_what_is_whole_beat_chance_and_are_trained_once(tmp_path: Path) -> None:
+    """Half of the captions are of nothing: who drops them trains the better model, at the half and on the curve."""
+    random = np.random.default_rng(0)
+    meaning = random.normal(size=(340, 8))
+    image, text = (
+        torch.from_numpy(meaning @ random.normal(size=(8, 24)) + 0.3 * random.normal(size=(340, 24))).float()
+        for _ in range(2)
+    )
+    queries = Queries(image[240:], text[240:], Positives(*[np.arange(100)] * 3), np.arange(100))
+    bad = np.arange(240) % 2 == 0
+    text[:240][bad] = text[random.permutation(np.flatnonzero(bad))]
+    kinds, domains = np.where(bad, "swapped", ""), np.where(np.arange(240) % 4 < 2, "stamp", "clipart")
+    scores = {"seeing": -bad.astype(float), "blind": random.random(240)}
+    pairs = TrainingPairs(image[:240], text[:240], np.arange(240))
+    crawl = Crawl("swapped40", np.arange(240), kinds, domains, np.arange(240), pairs, scores)
+    chosen = [Selector(name, "", "", train=True, curve=True) for name in scores]
+    trainer = Trainer(str(tmp_path), (0, 1, 2), HeadSettings(steps=60, batch_size=32, dim=8), queries)
+    whole = trainer.items(crawl, lambda seed: np.arange(240))
+    rows = {row["selector"]: row for row in models_table(crawl, chosen, trainer, whole, print)}
+    assert {name: row["verdict"] for name, row in rows.items()} == {
+        "a random half": "not told from chance",
+        "undamaged first (oracle)": "better than chance",
+        "seeing": "better than chance",
+        "blind": "not told from chance",
+    }
+    assert rows["seeing"]["mean"] == pytest.approx(rows["undamaged first (oracle)"]["mean"])  # ties alone differ: none
+    once = trainer.trained
+    assert curve(crawl, ["seeing"], trainer, whole, print)["points"]["seeing"][0.5]["mean"] == rows["seeing"]["mean"]
+    half = trainer.trained
+    assert half - once == 9  # a quarter of random pairs, of the best, of the best's mix; halves were there
+    models_table(crawl, chosen, trainer, whole, print)
+    assert trainer.trained == half

@@ -58,6 +58,7 @@ def main() -> None:
     result: dict[str, Any] = {"damage": damage_table(crawls, chosen)}
     result["selectors"] = {one.name: one.what for one in chosen}
     result["pairs"] = {source: len(crawl.rows) for source, crawl in crawls.items()}
+    result["damage_seed"] = DAMAGE_SEED
     result["labels"] = label_curves(view, tuple(SWAPPED))
     if wish.only != "auc":
         settings = replace(HEADS, steps=wish.steps)

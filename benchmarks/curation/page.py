@@ -45,11 +45,12 @@ def page(result: dict[str, Any]) -> str:
 Every selector of ours on the same crawl, the demo corpus with damage of known kind and rate planted in it
 (`benchmarks/damaged.py`): {swaps} of the captions exchanged, or seven kinds of damage at once. Stamps and clip-art
 are damaged separately, at equal rates, so that telling the two apart finds nothing. {SEED_SHARE:.0%} of the stamps
-are a seed set whose captions are known to be right; rewards and language models learn from it alone, and nothing is
-judged on it. Clip-art has true faults of its own that nobody planted, so no selector can reach 1 there.
+are a seed set whose captions are known to be right: language models learn from it alone, the reward's judgements are of
+it alone, and nothing is judged on it. The reward's evidence is fitted on the damaged crawl as it is, no pair's by what
+saw it. Clip-art has true faults of its own that nobody planted, so no selector can reach 1 there.
 
-What teaches never judges. The reward learns from {_listed(TEACHING)}.
-It is judged by {_listed(JUDGING)}.
+What teaches never judges. The reward's silver judgements are of {_listed(TEACHING)}: they say how much
+its evidence counts, and move nothing else. It is judged by {_listed(JUDGING)}.
 The two share no kind, no template, no two words of one in a row, no donor and no caption
 (`tests/unit/dataset/damage/test_damage_apart.py`).
 
@@ -57,7 +58,8 @@ The two share no kind, no template, no two words of one in a row, no donor and n
 
 {machine["cpus"]} cores of {machine["cpu"]}, {result["seeds"]} seeds, {heads["steps"]} optimizer steps of
 {heads["batch_size"]} pairs a model, heads of {heads["dim"]}; {result["queries"]} queries in {result["groups"]} groups
-of `{result["split"]["name"]}` (`{result["split"]["digest"]}`), commit {machine["commit"]}.
+of `{result["split"]["name"]}` (`{result["split"]["digest"]}`), commit {machine["commit"]}; damage drawn by seed
+{result["damage_seed"]}, which nobody looked at while anything was designed.
 
 ## What can the reward see, and what not?
 
@@ -81,8 +83,10 @@ of the crawl or one kind of damage in it; intervals are of each cell alone, not 
 
 Share of the labeller's judgements that are explained, of pictures that share neither a group nor a caption with those
 a judge was fitted on. The labeller is a script (`benchmarks/curation/labels.py`), its taste declared before the run and
-told to nobody: {_taste(result)}. It slips as people do, and
-agrees with its own taste in {result["labels"]["labeller_agrees_with_its_taste"]:.0%}: more can hardly be explained.
+told to nobody:
+{_taste(result)}.
+It slips as people do, and agrees with its own taste in
+{result["labels"]["labeller_agrees_with_its_taste"]:.0%}: more can hardly be explained.
 
 ## Which choices train a better model than chance?
 

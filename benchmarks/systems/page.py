@@ -9,6 +9,8 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import benchmarks.systems
 from benchmarks.machine import ROOT
 from benchmarks.systems.claim import Claim
@@ -18,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 FOUND = HERE / "found"
 PAGE = ROOT / "docs" / "systems.md"
 PICTURES = ROOT / "docs" / "pictures" / "systems"
+REMARKS = HERE / "remarks.yaml"
 OURS = {
     *("__main__", "claim", "page", "pictures", "place"),
     *("captions", "relabelled", "scene_facts", "subsets", "text_captions"),
@@ -29,7 +32,8 @@ Each system here follows a published paper. Does what the paper promises happen 
 was not tuned on? Claim, baseline, metric, margin and seeds were written down before the run; "better" and "worse" are
 said only where the 95% interval of the difference, over seeds and groups of items together, leaves the margin. A
 system that does not beat its baseline here is listed like any other. What a miniature cannot show is the paper's own
-figure: none is reproduced unless its line says so.
+figure: none is reproduced unless its line says so. At a dagger (†) figures beside the declared one take something from
+the verdict: what, its part says.
 
 This page is written by `python -m benchmarks.systems`; one line again: `python -m benchmarks.systems dbl`. How a claim
 is declared: `benchmarks/systems/claim.py`.
@@ -45,6 +49,12 @@ def read_found(name: str) -> dict[str, Any] | None:
     """What was found of a claim, or None if it was never run."""
     path = FOUND / f"{name}.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def remarks() -> dict[str, str]:
+    """What figures beside a verdict take from it, by system."""
+    read: dict[str, str] = yaml.safe_load(REMARKS.read_text(encoding="utf-8"))
+    return read
 
 
 def is_of(claim: Claim, found: dict[str, Any] | None) -> bool:
@@ -74,10 +84,11 @@ def page() -> str:
 
 
 def _line(claim: Claim, found: dict[str, Any]) -> str:
+    dagger = " †" if claim.system in remarks() else ""
     arrow = "" if claim.higher_is_better else " (less is better)"
     interval = f"{found['difference']:+.3g} [{found['low']:+.3g}, {found['high']:+.3g}]"
     return (
-        f"| [{claim.system}](#{claim.system}) | {found['verdict']} | {claim.metric.partition(':')[0]}{arrow} "
+        f"| [{claim.system}](#{claim.system}) | {found['verdict']}{dagger} | {claim.metric.partition(':')[0]}{arrow} "
         f"| {found['ours']:.3g} | {found['baseline']:.3g} | {interval} |"
     )
 
@@ -92,6 +103,8 @@ def _part(claim: Claim, found: dict[str, Any] | None) -> str:
     ]
     if found is not None:
         lines.append(_found(found))
+        if claim.system in remarks():
+            lines.append(f"† {remarks()[claim.system]}\n")
         if (PICTURES / f"{claim.system}.svg").exists():
             lines.append(f"![{claim.system}](pictures/systems/{claim.system}.svg)\n")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks.systems import claim as claims
 from benchmarks.systems.claim import Claim, Sides, found_of
-from benchmarks.systems.page import PAGE, claim_names, code_digest, is_of, page, read_found
+from benchmarks.systems.page import PAGE, claim_names, code_digest, is_of, page, read_found, remarks
 from pairwright.flows.recipes import recipe_names
 
 NOTHING = Claim("x", "says", "here", "data", "baseline", "metric", lambda place, seed: Sides(np.ones(1), np.ones(1)))
@@ -89,3 +90,13 @@ def test_a_claim_declared_anew_is_not_shown_with_the_old_figures() -> None:
 def test_the_page_is_what_the_script_writes() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "python -m benchmarks.systems --page writes it"
     assert claims.CONFIDENCE == 0.95
+
+
+def test_a_remark_is_of_what_was_found_and_its_figures_are_the_files() -> None:
+    for name, remark in remarks().items():
+        found = read_found(name)
+        assert found is not None, name
+        figures = [found["ours"], found["baseline"], *found["also"].values()]
+        for told in re.findall(r"\d+\.\d+", remark):
+            digits = len(told.partition(".")[2])
+            assert any(f"{figure:.{digits}f}" == told for figure in figures), (name, told)

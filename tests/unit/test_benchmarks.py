@@ -108,3 +108,23 @@ def test_the_bare_pool_is_timed_after_it_has_run_once(monkeypatch: pytest.Monkey
 
 def _counted(work: Any) -> tuple[int, float]:
     return 2, 0.5
+
+
+def test_what_fused_captions_teach_is_said_by_the_interval_and_between_the_pages_marks(tmp_path: Path) -> None:
+    from benchmarks.fused_training import BEGIN, END, lines, write
+
+    one = {"fused": 0.3, "alt": 0.2, "could_have_seen": 0.04, "items": 300, "groups": 50, "changed": 1.0}
+    gains = {"better": [0.1, 0.05, 0.15], "worse": [-0.1, -0.2, -0.01], "untold": [0.01, -0.02, 0.04]}
+    found = {name: one | {"gain": gain, "words_added": 3.0} for name, gain in gains.items()}
+    text = lines(found, {"cpus": 2, "cpu": "a processor", "commit": "abc"})
+    assert "| better | 100% | 3.0 | 0.300 | 0.200 | +0.100 [+0.050, +0.150] | 300, 50 |" in text
+    assert (
+        "better: fused captions teach better. worse: fused captions teach worse. untold: the two are not told" in text
+    )
+    assert "(a difference of 0.040 would have been seen)" in text
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write(text, page)
+    assert page.read_text() == f"before\n{BEGIN}\n{text}\n{END}\nafter\n"
+    assert BEGIN in (DOCS / "recaption.md").read_text()
+    assert END in (DOCS / "recaption.md").read_text()

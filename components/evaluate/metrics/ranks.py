@@ -104,10 +104,11 @@ def _ranked(
     blocks = [(start, min(start + rows, len(image))) for start in range(0, len(image), rows)]
     try:
         # Each thread makes and compares blocks of its own: nobody waits for the others at the end of a product.
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        workers = min(threads, len(blocks))
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for work in (ranking.find_best, ranking.count_all):
                 taken = iter(blocks)
-                for done in [pool.submit(work, taken) for _ in range(threads)]:
+                for done in [pool.submit(work, taken) for _ in range(workers)]:
                     done.result()
     finally:
         torch.set_num_threads(threads)

@@ -117,7 +117,7 @@ def seen_by_experts(place: Place) -> dict[str, float]:
 def why(seen: dict[str, float]) -> str:
     return (
         f"On composed scenes the alt-text names one thing and the boxes are true. What the offline experts add to the "
-        f"demo corpus is a list of colours ({seen['with_colour']:.0%} of the captions), of which its clean captions tell "
+        f"demo corpus are colours ({seen['with_colour']:.0%} of the captions), of which its clean captions tell "
         f"little, and ImageNet's classes ({seen['with_class']:.0%}). Of classes that are as sure of composed scenes "
         f"({seen['classes']:.0f}), {seen['right']:.0%} share a word with a thing that is there. A detector that knows "
         f"the pictures is a folder in the recipe."

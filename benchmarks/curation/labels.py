@@ -4,10 +4,12 @@
 
 Judged are the seed stamps (benchmarks/damaged.py): each one's caption and file's name, and both of one other stamp,
 every two of the four. The labeller is a rule and no person, and judges as one might: it keeps by TASTE, which the
-reward is told nothing of, and slips as people do (Bradley and Terry: the log-odds that it keeps the one of two are the
-difference of their worth). Evidence is of the crawl; what counts are judgements of pictures that share nothing with
-those a judge was fitted on. TASTE was declared before the first run. Its judgements stand as a person's, since a reward
-learns no taste from silver ones: here, in a column that nothing else reads.
+reward is told nothing of, and slips as people do (Bradley and Terry: the log-odds that it keeps the one of two are
+the difference of their worth). Evidence is of the crawl; what counts are judgements of pictures that share nothing
+with those a judge was fitted on. TASTE was declared before the first run; the candidates were changed after it, on
+damage of another seed, since folders' names, which many pictures share, left too few that share nothing. Its
+judgements stand as a person's, since a reward learns no taste from silver ones: here, in a column that nothing else
+reads.
 """
 
 from __future__ import annotations

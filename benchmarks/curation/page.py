@@ -228,11 +228,12 @@ def labels_words(result: dict[str, Any]) -> str:
 
 def labels_markdown(result: dict[str, Any]) -> str:
     crawls = result["labels"]["crawls"]
-    labels = [point["labels"] for point in next(iter(crawls.values()))["points"]]
+    each = zip(*([point["labels"] for point in found["points"]] for found in crawls.values()), strict=True)
+    labels = [" / ".join(f"{count:,}" for count in dict.fromkeys(counts)) for counts in each]
     head = ["judgements", *(f"{_rate(source)} exchanged" for source in crawls)]
     body = [["0, the evidence alone", *(f"{found['points'][-1]['evidence']:.3f}" for found in crawls.values())]]
     for number, count in enumerate(labels):
-        body.append([f"{count:,}", *(f"{found['points'][number]['reward']:.3f}" for found in crawls.values())])
+        body.append([count, *(f"{found['points'][number]['reward']:.3f}" for found in crawls.values())])
     return _table(head, body)
 
 

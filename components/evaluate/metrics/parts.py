@@ -7,8 +7,6 @@ parts.largest(10)           # each row's best ten
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 import torch
 
@@ -26,13 +24,15 @@ class Parts:
         self.parts = next((parts for size, parts in PARTS if self.size >= size), 1)
         self.width = self.size // self.parts
         self._rest = self.parts * self.width  # columns beyond are of no part
+        self._found: np.ndarray | None = None
 
-    @cached_property
+    @property
     def _peaks(self) -> np.ndarray:
-        """(rows, parts), each part's maximum."""
-        whole = torch.from_numpy(self.scores)[:, : self._rest].unflatten(1, (self.parts, self.width))
-        peaks: np.ndarray = whole.amax(dim=2).numpy()
-        return peaks
+        """(rows, parts), each part's maximum, found once."""
+        if self._found is None:  # a cached_property of Python 3.11 has threads wait for each other's
+            whole = torch.from_numpy(self.scores)[:, : self._rest].unflatten(1, (self.parts, self.width))
+            self._found = whole.amax(dim=2).numpy()
+        return self._found
 
     def at_least(self, low: np.ndarray) -> np.ndarray | None:
         """Flat places of the scores that are at least `low` (rows, 1), in no order; None where they are not few."""

@@ -1,4 +1,4 @@
-"""Ranks of right answers, both ways, from one product made in blocks: exact, and never a whole matrix.
+"""Ranks of right answers, both ways, from one product made in blocks, one a thread: exact, in bounded memory.
 
     i2t, t2i = retrieval_ranks(image, text, positives)      # (n,), (m,), from 1
     retrieval_shares(image, text, positives, (1, 5, 10))    # and how many right answers stand among the first
@@ -26,12 +26,14 @@ from pairwright.components.evaluate.metrics.positives import Positives
 from pairwright.components.finite import require_finite
 
 BLOCK_BYTES = 56 << 20  # of float32 scores a thread makes at once: smaller products are slower
+ALL_BYTES = 448 << 20  # of those of all threads
 ROWS_AT_ONCE = 64  # of a product: others take a twentieth longer
 TILE_BYTES = 4 << 20  # of scores compared at once, while they are in a core's cache
 PAIRS_AT_ONCE = 512  # of vectors made float64 at once: more do not fit into a core's cache
 COLUMNS_AT_ONCE = 4096
 QUERIES_AT_ONCE = 2048
 ROUNDING = 2.0**-24  # of float32, relative
+_ALONE = Lock()  # how many threads torch takes is the process's, and is put back at the end
 TIE = 1e-12  # of unit vectors: more than float64 rounds, less than any two float32 directions differ by
 
 
@@ -98,7 +100,19 @@ def _ranked(
     require_finite(image, "the vectors of the pictures to be ranked")
     require_finite(text, "the vectors of the captions to be ranked")
     image, text = (np.ascontiguousarray(side, np.float32) for side in (image, text))
+    with _ALONE:
+        return _by_threads(image, text, positives, block_bytes, firsts)
+
+
+def _by_threads(
+    image: np.ndarray,
+    text: np.ndarray,
+    positives: Positives,
+    block_bytes: int,
+    firsts: tuple[FirstAnswers, ...],
+) -> _Ranking:
     threads = torch.get_num_threads()
+    block_bytes = min(block_bytes, ALL_BYTES // threads)
     rows = _rows_of_a_block(len(image), block_bytes // (4 * len(text)), threads)
     ranking = _Ranking(image, text, positives, rows, firsts)
     blocks = [(start, min(start + rows, len(image))) for start in range(0, len(image), rows)]

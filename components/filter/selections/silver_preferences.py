@@ -7,8 +7,9 @@
 
 Where the truth is known (a person wrote the caption), what is worse can be made: the judgement "the
 written caption is better than this damaged one" then holds without a judge, as hard negatives of
-composition do (Yuksekgonul et al., 2023). It teaches what damage looks like and nothing about taste,
-so each such judgement says `origin: silver`, and nothing that fits on it may take it for a person's.
+composition do (Yuksekgonul et al., 2023). It says nothing about taste, and what a rule's damage looks
+like is the rule's doing: a reward takes from it how much its evidence counts. So each such judgement says
+`origin: silver`, and nothing that fits on it may take it for a person's.
 
 Only the kinds of damage that teach are made (TEACHING in components/dataset/damage/damage.py): those that the
 referee's bench judges with are refused, else a reward would be praised for what it was told.

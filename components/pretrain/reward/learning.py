@@ -24,13 +24,11 @@ class Point:
     """A reward of a share of the labels.
 
     Attributes:
-        share: of the judged groups of the other folds.
         labels: judgements a judge was fitted on, their mean over the folds.
         rewards, seen: (2, n) rewards and evidence of the better and the worse caption of every judgement, each by
             the judge of its own fold; NaN of those that are in none.
     """
 
-    share: float
     labels: int
     rewards: np.ndarray
     seen: np.ndarray
@@ -45,7 +43,7 @@ def learning_curve(
     shares: Sequence[float],
     whole: tuple[Tensor, Tensor],
 ) -> list[Point]:
-    """A point a share, ascending; one for which there are too few pictures to fit anything is left out.
+    """A point a share, ascending, the last of all labels; one of too few pictures to fit anything is left out.
 
     Args:
         model: fitted; it is afterwards as it was.
@@ -54,9 +52,9 @@ def learning_curve(
     """
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = []
-    for share in sorted(set(shares)):
+    for share in sorted({*shares, 1.0}) if shares else []:
         if share == 1:
-            found.append(_point(share, judged, [judged] * model.folds, whole))
+            found.append(_point(judged, [judged] * model.folds, whole))
             continue
         parts = [fewer(judged, share, fold, options.seed) for fold in range(model.folds)]
         if min(len(np.unique(part.picture[_of_others(part, k)])) for k, part in enumerate(parts)) < 2 * model.folds:
@@ -67,7 +65,7 @@ def learning_curve(
             scores = fit_reward(model, evidence, part, again, crawl, only=fold, heads=crawl is None)
             for all_of, some in zip((rewards, seen), scores, strict=True):
                 all_of[:, torch.from_numpy(judged.fold_of == fold)] = some[:, torch.from_numpy(part.fold_of == fold)]
-        found.append(_point(share, judged, parts, (rewards, seen)))
+        found.append(_point(judged, parts, (rewards, seen)))
     model.load_state_dict(before)
     return found
 
@@ -76,11 +74,11 @@ def _of_others(part: Judged, fold: int) -> np.ndarray:
     return np.asarray((part.fold_of >= 0) & (part.fold_of != fold))
 
 
-def _point(share: float, judged: Judged, parts: Sequence[Judged], scores: tuple[Tensor, Tensor]) -> Point:
+def _point(judged: Judged, parts: Sequence[Judged], scores: tuple[Tensor, Tensor]) -> Point:
     labels = np.mean([_of_others(part, fold).sum() for fold, part in enumerate(parts)])
     inside = judged.fold_of >= 0
     rewards, seen = (np.where(inside, one.numpy(), np.nan) for one in scores)
-    return Point(share, round(float(labels)), rewards, seen)
+    return Point(round(float(labels)), rewards, seen)
 
 
 def fewer(judged: Judged, share: float, fold: int, seed: int) -> Judged:

@@ -43,5 +43,8 @@ class RewardSettings(Settings):
     smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of preferences taken to be mistakes")
     ties: Literal["davidson", "halves"] = Field("davidson", description="model of ties; halves: half a win each way")
     silver_weight: float = Field(1.0, ge=0, description="weight of a silver judgement where a human's has 1")
-    curve: list[float] = Field([0.1, 0.3, 1.0], description="shares of the labels, for the learning curve")
+    curve: list[float] = Field(
+        [0.1, 0.3, 1.0],
+        description="shares of people's labels, for the learning curve; of all of them it has a point anyway",
+    )
     seed: int = Field(0, ge=0)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairwright.components.component import Columns, Fit, FitInputs
+from pairwright.components.dataset.judgements import HUMAN
 from pairwright.components.models.resolve import TOWER_LIBRARIES
 from pairwright.components.pretrain.reward.settings import RewardSettings
 from pairwright.components.registry import fit
@@ -42,8 +43,8 @@ class FitReward(Fit[RewardSettings]):
     """Writes config.json, model.safetensors, tokenizer files, card.md and figures/.
 
     Metrics (held out, ties aside): accuracy, evidence_accuracy and gain (of the first over the second) with their
-    intervals, accuracy and evidence_accuracy of each kind, accuracy_at.N by judges of N labels and the gain of all over
-    the fewest (labels_gain), log_loss, calibration_error, counts of judgements by origin;
+    intervals, accuracy and evidence_accuracy of each kind, of people's accuracy_at.N by judges of N labels and
+    the gain of all over the fewest (labels_gain), log_loss, calibration_error, counts of judgements by origin;
     of `held_out` columns the same under `human_` and `silver_`.
     """
 
@@ -66,7 +67,9 @@ class FitReward(Fit[RewardSettings]):
         rewards, seen = fit_reward(model, evidence, judged, options, crawl)
         if progress is not None:
             progress(1, 2, "fitted")
-        curve = learning_curve(model, evidence, judged, options, crawl, self.settings.curve, (rewards, seen))
+        people = bool((judged.origin[judged.fold_of >= 0] == HUMAN).any())  # no curve of what moves nothing
+        shares = self.settings.curve if people else []
+        curve = learning_curve(model, evidence, judged, options, crawl, shares, (rewards, seen))
         metrics, card = report(judged, rewards.numpy(), seen.numpy(), curve, self.settings, folder)
         model.save(folder, card)
         if progress is not None:

@@ -44,8 +44,8 @@ def test_no_point_knows_its_own_fold_and_the_model_is_as_it_was() -> None:
     crawl, model = judged_pairs(judged, evidence), fresh_model()
     whole = fit_reward(model, evidence, judged, HASTY, crawl)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    points = learning_curve(model, evidence, judged, HASTY, crawl, (1.0, 0.5), whole)
-    assert [point.share for point in points] == [0.5, 1.0]
+    points = learning_curve(model, evidence, judged, HASTY, crawl, (0.5,), whole)
+    assert [point.labels for point in points] == [30, 60]  # all of them have a point anyway
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert np.array_equal(points[1].rewards, whole[0].numpy())
 
@@ -64,6 +64,7 @@ def test_too_few_labels_have_no_point_and_pairs_of_no_fold_no_score() -> None:
     apart = replace(judged, fold=np.where(np.arange(80) == 3, -1, judged.fold))
     whole = fit_reward(model, evidence, apart, HASTY)
     points = learning_curve(model, evidence, apart, HASTY, None, (0.01, 0.5, 1.0), whole)
-    assert [point.share for point in points] == [0.5, 1.0]
+    assert len(points) == 2
+    assert learning_curve(model, evidence, apart, HASTY, None, (), whole) == []
     assert all(np.isnan(point.rewards[:, 3]).all() for point in points)
     assert all(np.isfinite(right(*point.rewards[:, np.arange(80) != 3])).all() for point in points)

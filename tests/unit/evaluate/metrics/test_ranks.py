@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from pairwright.components.evaluate.metrics.positives import Positives, normalised
 from pairwright.components.evaluate.metrics.ranks import BLOCK_BYTES, chance_recall, retrieval_ranks, retrieval_shares
-from pairwright.components.finite import NotFinite
 
 
 def matrix_of(captions: list[str], picture: np.ndarray, groups: list[str]) -> np.ndarray:
@@ -258,6 +257,11 @@ def test_5_000_pictures_and_25_000_captions_cost_a_block_a_thread_and_not_a_matr
     assert BLOCK_BYTES < int(done.stdout) * 1024 < 3 * BLOCK_BYTES  # the matrix has 500 MB
 
 
+class Failing(Positives):
+    def pairs(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_any_number_of_threads_gives_the_same_ranks_and_stands_afterwards(threads: int):
     random = np.random.default_rng(0)
@@ -268,8 +272,8 @@ def test_any_number_of_threads_gives_the_same_ranks_and_stands_afterwards(thread
         torch.set_num_threads(threads)
         found = retrieval_shares(image, text, right, (1, 5), 50_000)
         assert torch.get_num_threads() == threads
-        with pytest.raises(NotFinite):
-            retrieval_ranks(np.full_like(image, np.nan), text, right)
+        with pytest.raises(ZeroDivisionError):
+            retrieval_ranks(image, text, Failing(right.picture, right.text, right.group))
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

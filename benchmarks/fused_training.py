@@ -126,9 +126,9 @@ def seen_by_experts(place: Place) -> dict[str, float]:
 
 def why(seen: dict[str, float]) -> str:
     return (
-        f"On composed scenes the alt-text names one thing and the boxes are true. To the demo corpus "
-        f"the offline experts add colours ({seen['with_colour']:.0%} of the captions; {seen['told']:.0%} of its clean ones "
-        f"tell one) and ImageNet's classes ({seen['with_class']:.0%}). Of classes that are as sure of composed scenes "
+        f"On composed scenes the alt-text names one thing and the boxes are true. To the demo corpus the offline "
+        f"experts add colours ({seen['with_colour']:.0%} of the captions; {seen['told']:.0%} of its clean ones tell "
+        f"one) and ImageNet's classes ({seen['with_class']:.0%}). Of classes that are as sure of composed scenes "
         f"({seen['classes']:.0f}), {seen['right']:.0%} share a word with a thing that is there. A detector that knows "
         f"the pictures is a folder in the recipe."
     )

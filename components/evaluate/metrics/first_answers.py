@@ -57,11 +57,18 @@ class FirstAnswers:
 
     def see_wrong(self, queries: slice, first: int, scores: Parts) -> None:
         """Scores float32 of these queries with the answers from number `first` on; right answers' -inf."""
+        self.hold(queries, *self.best_wrong(queries, first, scores))
+
+    def best_wrong(self, queries: slice, first: int, scores: Parts) -> tuple[np.ndarray, np.ndarray]:
+        """Answers and scores (q, K + SPARE) of those that could be held; changes nothing."""
+        least = self._wrong[queries][:, -1:]
+        answer, score = scores.largest(self._wrong.shape[1], least if np.isfinite(least).any() else None)
+        return answer + first, score
+
+    def hold(self, queries: slice, answer: np.ndarray, score: np.ndarray) -> None:
+        """Keep the best of these and of those that are held."""
         held = self._wrong.shape[1]
-        before = bool(np.isfinite(self._wrong[queries]).any())
-        answer, score = scores.largest(held, self._wrong[queries][:, -1:] if before else None)
-        answer += first
-        if before:
+        if np.isfinite(self._wrong[queries]).any():
             answer = np.concatenate([self._answer[queries], answer], axis=1)
             score = np.concatenate([self._wrong[queries], score], axis=1)
             order = np.argsort(-score, axis=1, kind="stable")[:, :held]

@@ -205,9 +205,9 @@ class _Ranking:
         for first in self.firsts[1:]:
             for at in range(0, len(first.queries), QUERIES_AT_ONCE):
                 some = slice(at, at + QUERIES_AT_ONCE)
-                parts = Parts(np.ascontiguousarray(scores[:, first.queries[some]].T))
+                best = first.best_wrong(some, start, Parts(np.ascontiguousarray(scores[:, first.queries[some]].T)))
                 with self._one_at_a_time:
-                    first.see_wrong(some, start, parts)
+                    first.hold(some, *best)
 
     def _told(self, rows: slice, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many of these scores are ahead of each picture's best right answer (rows,) and each caption's (m,)."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from pairwright.components.models.reward import RewardModel
+from pairwright.components.models.reward import Judge, RewardModel
 from pairwright.components.models.towers.towers import load_text_tower
 from pairwright.components.pretrain.reward.evidence import Crawl, Evidence, HeadsOptions
 from pairwright.components.pretrain.reward.judged import Judged
@@ -74,6 +74,10 @@ def planted(pictures: int = 200, seed: int = 0) -> tuple[Judged, Evidence]:
 def fresh_model(seed: int = 0, **changes: Any) -> RewardModel:
     options: dict[str, Any] = {"folds": FOLDS, "dim": 8, "seed": seed}
     return RewardModel(load_text_tower("builtin:tiny-text"), IMAGE_WIDTH, TEXT_WIDTH, **(options | changes))
+
+
+def judges_of(model: RewardModel) -> list[Judge]:
+    return [cast(Judge, judge) for judge in model.judges]
 
 
 CRAWL_PAIRS = 400

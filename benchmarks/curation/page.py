@@ -37,8 +37,12 @@ def write_page(result: dict[str, Any], docs: Path) -> None:
 
 
 def page(result: dict[str, Any]) -> str:
+    sections = (_about, _reward, _labels, _models, _shares, _damage, _selectors)
+    return "\n".join(section(result) for section in sections)
+
+
+def _about(result: dict[str, Any]) -> str:
     machine, heads = result["machine"], result["heads"]
-    trained = len({row["selector"] for row in result["models"]} - {CHANCE, ORACLE})
     swaps = ", ".join(f"{rate:.0%}" for rate in SWAPPED.values())
     return f"""# The referee's bench
 
@@ -60,8 +64,11 @@ The two share no kind, no template, no two words of one in a row, no donor and n
 {heads["batch_size"]} pairs a model, heads of {heads["dim"]}; {result["queries"]} queries in {result["groups"]} groups
 of `{result["split"]["name"]}` (`{result["split"]["digest"]}`), commit {machine["commit"]}; damage drawn by seed
 {result["damage_seed"]}, which nobody looked at while anything was designed.
+"""
 
-## What can the reward see, and what not?
+
+def _reward(result: dict[str, Any]) -> str:
+    return f"""## What can the reward see, and what not?
 
 {seen_words(result)}
 
@@ -72,8 +79,11 @@ of `{result["split"]["name"]}` (`{result["split"]["digest"]}`), commit {machine[
 Area under the ROC curve of whole against damaged clip-art (stamps for a wrong language), with its 95% bootstrap
 interval over groups of pairs; 0.5 is chance, below it the damaged pair is preferred. Each row is one variant
 of the crawl or one kind of damage in it; intervals are of each cell alone, not of all together.
+"""
 
-## Do labels help it?
+
+def _labels(result: dict[str, Any]) -> str:
+    return f"""## Do labels help it?
 
 {labels_words(result)}
 
@@ -87,8 +97,12 @@ told to nobody:
 {_taste(result)}.
 It slips as people do, and agrees with its own taste in
 {result["labels"]["labeller_agrees_with_its_taste"]:.0%}: more can hardly be explained.
+"""
 
-## Which choices train a better model than chance?
+
+def _models(result: dict[str, Any]) -> str:
+    trained = len({row["selector"] for row in result["models"]} - {CHANCE, ORACLE})
+    return f"""## Which choices train a better model than chance?
 
 Each keeps half of the damaged crawl; the models are compared at equal steps and seeds with those of a random half,
 and, for the verdict, with those of a random half that has as many stamps as the selector kept (every query is a
@@ -106,8 +120,11 @@ the others have the damage table at the end alone.
 {models_markdown(result)}
 
 *Could be seen*: the true difference to chance that this test would have told from none in four trials of five.
+"""
 
-## How small may the crawl become?
+
+def _shares(result: dict[str, Any]) -> str:
+    return f"""## How small may the crawl become?
 
 ![Mean recall over kept share](pictures/curation-curve.svg)
 
@@ -118,14 +135,20 @@ apart, with as many stamps and as many clip-arts as it kept; those in the table 
 whole crawl.
 
 {curve_markdown(result)}
+"""
 
-## Which damage does each selector find?
+
+def _damage(result: dict[str, Any]) -> str:
+    return f"""## Which damage does each selector find?
 
 ![AUC by kind of damage](pictures/curation-damage.svg)
 
 {damage_markdown(result)}
+"""
 
-## What each one is
+
+def _selectors(result: dict[str, Any]) -> str:
+    return f"""## What each one is
 
 {chr(10).join(f"- **{name}**: {what}" for name, what in result["selectors"].items())}
 """

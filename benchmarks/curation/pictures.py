@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
+def _log_ticks(axes: Any, values: Sequence[float], written: str) -> None:
+    """A logarithmic axis with these values on it and no others."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [written.format(value) for value in values])
+    axes.minorticks_off()
+
+
 def draw_damage(result: dict[str, Any], path: Path) -> None:
     """A cell a selector and kind; chance is white."""
     columns, names = damage_columns(), list(result["selectors"])
@@ -61,9 +69,7 @@ def draw_labels(result: dict[str, Any], path: Path) -> None:
         axes.plot(labels, reward, "o-", color=colour, label=f"{SWAPPED[source]:.0%} exchanged")
         axes.axhline(found["points"][-1]["evidence"], color=colour, lw=1, ls=":")
     axes.axhline(result["labels"]["labeller_agrees_with_its_taste"], color=INK, lw=1)
-    axes.set_xscale("log")
-    axes.set_xticks(labels, [f"{count:,}" for count in labels])
-    axes.minorticks_off()
+    _log_ticks(axes, labels, "{:,}")
     axes.set_xlabel("judgements a judge was fitted on; dotted: none; line above: the labeller's own consistency")
     axes.set_ylabel("judgements explained")
     axes.legend(frameon=False)
@@ -106,10 +112,8 @@ def draw_curve(result: dict[str, Any], path: Path) -> None:
             axes.plot(share, point["mean"], "o", color=colour, markerfacecolor=face, ms=6.5)
     axes.axhline(found["whole"], color=INK, lw=1)
     axes.axhspan(found["whole"] - result["margin"], found["whole"], color=GREY, alpha=0.15, lw=0)
-    axes.set_xscale("log")
+    _log_ticks(axes, shares, "{:.0%}")
     axes.invert_xaxis()
-    axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
-    axes.minorticks_off()
     axes.set_xlabel("share of the damaged crawl kept, at equal optimizer steps")
     axes.set_ylabel("mean recall, dev")
     axes.legend(frameon=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from preferences import HASTY, MEANING, QUICK, World, fresh_model, judged_of, planted
+from preferences import HASTY, MEANING, QUICK, World, fresh_model, judged_of, judges_of, planted
 
 from pairwright.components.filter.selections.top_share import best
 from pairwright.components.pretrain.reward.evidence import Evidence
@@ -50,18 +50,18 @@ def test_silver_says_what_the_evidence_is_worth_and_nothing_of_taste() -> None:
     silver = replace(judged, origin=np.array(["silver"] * 200, object))
     model = fresh_model()
     rewards, seen = fit_reward(model, evidence, silver, QUICK)
-    assert all((judge.weight == 0).all() for judge in model.judges)  # type: ignore[union-attr,operator]
+    assert all((judge.weight == 0).all() for judge in judges_of(model))
     assert right(*rewards.numpy()).tolist() == right(*seen.numpy()).tolist()
     coins = np.random.default_rng(0).random(200) < 0.5
     better, worse = np.where(coins, judged.worse, judged.better), np.where(coins, judged.better, judged.worse)
     unsure = fresh_model()
     fit_reward(unsure, evidence, replace(silver, better=better, worse=worse), QUICK)
-    for sure, other in zip(model.judges, unsure.judges, strict=True):
-        assert 0 < other.scale < sure.scale / 2  # type: ignore[union-attr,operator]
+    for sure, other in zip(judges_of(model), judges_of(unsure), strict=True):
+        assert 0 < other.scale < sure.scale / 2
 
     half = replace(judged, origin=np.where(np.arange(200) < 100, judged.origin, silver.origin))
     rewards, seen = fit_reward(model, evidence, half, QUICK)
-    assert all((judge.weight != 0).any() for judge in model.judges)  # type: ignore[union-attr,operator]
+    assert all((judge.weight != 0).any() for judge in judges_of(model))
     assert right(*rewards.numpy()).mean() > right(*seen.numpy()).mean() + 0.04
 
 
@@ -132,7 +132,7 @@ def test_ties_are_modelled_and_pull_rewards_together() -> None:
     rewards, _ = fit_reward(model, replace(evidence, text=same), judged, QUICK)
     apart = (rewards[0] - rewards[1]).abs().numpy()
     assert apart[tie].mean() < 0.5 * apart[~tie].mean()
-    assert all(judge.log_nu.item() != 0.0 for judge in model.judges)  # type: ignore[union-attr,operator]
+    assert all(judge.log_nu.item() != 0.0 for judge in judges_of(model))
     assert right(*rewards[:, ~tie].numpy()).mean() > 0.85
 
 

@@ -100,6 +100,19 @@ def _fitted_on(settings: RewardSettings) -> str:
     return "fitted on judged pairs alone" if settings.text is None else f"fitted on the crawl's `{settings.source}`"
 
 
+def _warning(counts: dict[str, int]) -> str:
+    """What a reward of silver judgements may not be taken for; nothing where there are none."""
+    if not counts["silver_judgements"]:
+        return ""
+    return (
+        "\n**Silver**: part of these judgements were made by planting damage, not by people: they say what the "
+        "evidence is worth, and nothing of taste. The accuracies of this card are of the kinds of damage it was "
+        "taught with, on pictures it was not: they say nothing of other damage, of exchanged captions least of all, "
+        "nor of what people would prefer among undamaged captions. What it finds of kinds it was never taught is "
+        "measured by benchmarks/curation.\n"
+    )
+
+
 def _card(
     settings: RewardSettings, metrics: dict[str, float], counts: dict[str, int], kinds: dict[str, dict[str, Accuracy]]
 ) -> str:
@@ -119,15 +132,6 @@ def _card(
         f"accuracy {metrics[f'{origin}_accuracy']:.3f}, evidence {metrics[f'{origin}_evidence_accuracy']:.3f} |\n"
         for origin in ("human", "silver")
         if f"{origin}_accuracy" in metrics
-    )
-    warning = (
-        "\n**Silver**: part of these judgements were made by planting damage, not by people: they say what the "
-        "evidence is worth, and nothing of taste. The accuracies of this card are of the kinds of damage it was "
-        "taught with, on pictures it was not: they say nothing of other damage, of exchanged captions least of all, "
-        "nor of what people would prefer among undamaged captions. What it finds of kinds it was never taught is "
-        "measured by benchmarks/curation.\n"
-        if counts["silver_judgements"]
-        else ""
     )
     return f"""# Reward
 
@@ -149,7 +153,7 @@ reward.score(image_features, ["A red boat.", "IMG_0012.JPG"])
 | held-out accuracy | {metrics["accuracy"]:.3f} ({metrics["accuracy_low"]:.3f} to {metrics["accuracy_high"]:.3f}) |
 | evidence alone, same judgements | {metrics["evidence_accuracy"]:.3f} |
 | log loss, calibration error | {metrics["log_loss"]:.3f}, {metrics["calibration_error"]:.3f} |
-{apart}{warning}
+{apart}{_warning(counts)}
 | kind | judgements | reward | evidence |
 |---|---|---|---|
 {rows}
